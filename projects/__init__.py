@@ -1,0 +1,1 @@
+raise ModuleNotFoundError("import segplugins.projects.<paper>, not projects.<paper>")

@@ -1,0 +1,11 @@
+"""Open-vocabulary and universal segmentation: papers as Detectron2 plugins over one library."""
+
+import importlib.util
+
+__version__ = "0.1.0"
+
+if importlib.util.find_spec("detectron2") is None:
+    raise ImportError(
+        "segplugins needs detectron2, which no package index holds. "
+        "In a checkout run `python tools/setup_env.py`; elsewhere follow detectron2's INSTALL page."
+    )
