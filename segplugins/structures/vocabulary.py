@@ -189,7 +189,9 @@ def parse_vocabulary(text: str) -> Vocabulary:
     path = Path(text)
     if path.suffix.lower() in _FILE_KINDS:
         if not path.is_file():
-            raise FileNotFoundError(f"no vocabulary file '{text}'; give a file or names like 'a, b'")
+            raise FileNotFoundError(
+                f"no vocabulary file '{text}'; give a file or names like 'a, b'"
+            )
         return _read_file(path)
     entries = [entry.strip() for entry in text.split(",")]
     if entries and not entries[-1]:
