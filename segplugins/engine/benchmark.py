@@ -1,8 +1,8 @@
 """Measures ours against a named baseline in the same run, outputs compared first.
 
 Each measured part has a file benchmark.py with `run(bench)`: `tools/benchmark.py` finds it and
-hands it a `Bench`. Times are the best of several alternating repeats, so that a busy machine slows both
-sides alike; memory is what a fresh process adds while the function runs.
+hands it a `Bench`. Times are the best of several alternating repeats, so that a busy machine slows
+both sides alike; memory is what a fresh process adds while the function runs.
 """
 
 import multiprocessing
