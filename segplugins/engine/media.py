@@ -1,0 +1,118 @@
+"""Pictures from wherever a user has them: a file, a folder, a pattern, a video."""
+
+import glob
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Sequence
+
+import cv2
+import numpy as np
+from detectron2.data.detection_utils import read_image
+
+IMAGE_KINDS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VIDEO_KINDS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+
+
+class Frame(NamedTuple):
+    """One picture to work on: `name` for its results, `image` (H, W, 3) uint8 RGB."""
+
+    name: str
+    image: np.ndarray
+
+
+def find_media(source: str) -> List[Path]:
+    """Lists the images and videos that `source` means.
+
+    Args:
+        source: a file, a folder (its images and videos, not those of folders in it), or a pattern
+            such as "shots/*.jpg".
+
+    Returns:
+        The files in alphabetical order.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: two files would give results of one name, such as a.jpg and a.png.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
+    known = (*IMAGE_KINDS, *VIDEO_KINDS)
+    files = sorted(file for file in inside if file.is_file() and file.suffix.lower() in known)
+    if not files:
+        raise FileNotFoundError(
+            f"no image or video at '{source}'; known are a file, a folder or a quoted pattern, "
+            f"with endings {', '.join(known)}"
+        )
+    first = {}
+    for file in files:
+        if file.stem in first:
+            raise ValueError(
+                f"'{file}' and '{first[file.stem]}' would both be written as '{file.stem}'; "
+                "rename one or give them in two runs"
+            )
+        first[file.stem] = file
+    return files
+
+
+def count_frames(files: Sequence[Path]) -> int:
+    """Returns: how many pictures the files hold, as far as videos say so themselves."""
+    return sum(_video_length(file) if is_video(file) else 1 for file in files)
+
+
+def is_video(file: Path) -> bool:
+    """Returns: whether the file's ending is that of a video."""
+    return file.suffix.lower() in VIDEO_KINDS
+
+
+def read_frames(file: Path) -> Iterator[Frame]:
+    """Reads an image, turned as its EXIF says, or a video frame by frame.
+
+    Args:
+        file: of `find_media`.
+
+    Yields:
+        One frame named after the file, or for a video its frames named "<file>/000000" and so on;
+        one is in memory at a time.
+
+    Raises:
+        ValueError: the file cannot be read, or a video ends before its own count of frames.
+    """
+    if is_video(file):
+        yield from _read_video(file)
+        return
+    try:
+        image = read_image(str(file), format="RGB")
+    except Exception as error:  # PIL raises many kinds for a broken file
+        raise ValueError(
+            f"image '{file}' is not readable ({error}); remove or replace it"
+        ) from error
+    yield Frame(file.stem, np.ascontiguousarray(image))
+
+
+def _read_video(file: Path) -> Iterator[Frame]:
+    video = cv2.VideoCapture(str(file))
+    length = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    try:
+        index = 0
+        while True:
+            good, image = video.read()
+            if not good:
+                break
+            yield Frame(f"{file.stem}/{index:06d}", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            index += 1
+    finally:
+        video.release()
+    if index == 0 or index < length - 1:  # many containers count one frame too many
+        raise ValueError(
+            f"video '{file}': frame {index} of {length} is not readable; re-encode it, for example "
+            "with ffmpeg"
+        )
+
+
+def _video_length(file: Path) -> int:
+    video = cv2.VideoCapture(str(file))
+    try:
+        return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        video.release()
