@@ -1,0 +1,191 @@
+"""Samples: what an evaluator gets is checked, kept once, gathered over processes, complete.
+
+Each evaluator keeps one small row per sample. `Samples` sees to it that a row is never missing,
+never there twice, and comes back in the order of the data set, so that a result does not depend on
+the number of processes, the batch size or the order of arrival.
+"""
+
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import detectron2.utils.comm as comm
+import torch
+from detectron2.data import DatasetCatalog
+from torch import Tensor
+
+# What tells two records apart. One image can be several samples (an object with its expressions,
+# a frame with one expression); sets without these are told apart by file.
+_IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
+
+
+def sample_key(record: Mapping[str, Any]) -> Tuple:
+    """Returns what tells a record from the others of its data set.
+
+    Args:
+        record: of the catalog or of the mapper. Counted are those of "image_id", "ref_id",
+            "video_id", "expression_id", "frame" that it has; without any, "file_name".
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    key = tuple((name, record[name]) for name in _IDENTITY if name in record)
+    if not key and "file_name" not in record:
+        raise ValueError(f"a record has neither file_name nor any of {_IDENTITY}: {list(record)}")
+    return key or (("file_name", record["file_name"]),)
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """Returns how messages name a record: its file and what tells it apart."""
+    parts = [f"{name} {record[name]}" for name in _IDENTITY if name in record]
+    file = record.get("file_name")
+    if file is None:
+        return ", ".join(parts)
+    return f"{file} ({', '.join(parts)})" if parts else str(file)
+
+
+class Samples:
+    """The rows of one data set.
+
+    Args:
+        dataset_name: registered in detectron2's DatasetCatalog.
+        distributed: gather over all processes; False where each works on a data set of its own.
+
+    Raises:
+        ValueError: two records of the data set cannot be told apart.
+    """
+
+    def __init__(self, dataset_name: str, *, distributed: bool = True):
+        self.dataset_name = dataset_name
+        self._distributed = distributed
+        self._records: Dict[Tuple, dict] = {}
+        for record in DatasetCatalog.get(dataset_name):
+            key = sample_key(record)
+            if key in self._records:
+                raise ValueError(
+                    f"data set '{dataset_name}' has two records {describe(record)}; give them "
+                    f"different values of one of {_IDENTITY}"
+                )
+            self._records[key] = record
+        self.reset()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def records(self) -> List[dict]:
+        """The records of the catalog, in its order."""
+        return list(self._records.values())
+
+    def reset(self) -> None:
+        """Forgets all rows."""
+        self._rows: Dict[Tuple, Any] = {}
+
+    def pairs(
+        self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]
+    ) -> Iterator[Tuple[Mapping, dict, Mapping]]:
+        """Lines up what belongs to one sample.
+
+        Returns:
+            Per sample the record that the model got, the catalog's record, which knows the truth,
+            and the model's output.
+
+        Raises:
+            ValueError: not one output per record, or a record that is not of this data set.
+        """
+        if len(inputs) != len(outputs):
+            raise ValueError(f"{len(outputs)} outputs for {len(inputs)} records; one each expected")
+        for record, output in zip(inputs, outputs):
+            known = self._records.get(sample_key(record))
+            if known is None:
+                raise ValueError(
+                    f"{describe(record)} is not one of the {len(self)} records of data set "
+                    f"'{self.dataset_name}': does the loader read another one?"
+                )
+            yield record, known, output
+
+    def add(self, record: Mapping[str, Any], row: Any) -> None:
+        """Keeps the row of a record.
+
+        Args:
+            record: see `sample_key`.
+            row: what `gather` gives back: small, and picklable.
+
+        Raises:
+            ValueError: the record has a row already.
+        """
+        key = sample_key(record)
+        if key in self._rows:
+            raise ValueError(f"two predictions for {describe(record)}; each image is scored once")
+        self._rows[key] = row
+
+    def gather(self) -> Optional[List[Any]]:
+        """Brings the rows of all processes together.
+
+        Samplers that hand every process equally many samples give some of them out twice; such a
+        sample counts once, with the row of the lowest rank.
+
+        Returns:
+            One row per record in the order of the data set; None on all processes but the first.
+
+        Raises:
+            ValueError: a record has no row.
+        """
+        shares = comm.gather(self._rows) if self._distributed else [self._rows]
+        if self._distributed and not comm.is_main_process():
+            return None
+        rows: Dict[Tuple, Any] = {}
+        for share in reversed(shares):
+            rows.update(share)
+        missing = [record for key, record in self._records.items() if key not in rows]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(self)} records of '{self.dataset_name}' have no "
+                f"prediction; the first is {describe(missing[0])}"
+            )
+        return [rows[key] for key in self._records]
+
+    def repeated(self) -> List[dict]:
+        """Returns the records of which this process and one of lower rank have a row.
+
+        For evaluators that keep sums: they take these back before the sums are joined.
+        """
+        if not self._distributed or comm.get_world_size() == 1:
+            return []
+        shares = comm.all_gather(set(self._rows))
+        before = set().union(*shares[: comm.get_rank()])
+        return [self._records[key] for key in self._rows if key in before]
+
+
+def output_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -> Any:
+    """Returns one entry of a model's output.
+
+    Raises:
+        ValueError: the model did not give it; the message names the image.
+    """
+    if name not in output:
+        raise ValueError(
+            f"{describe(record)}: the model gave {sorted(output)}, but no '{name}', which this "
+            "evaluation reads"
+        )
+    return output[name]
+
+
+def check_finite(record: Mapping[str, Any], name: str, values: Tensor) -> None:
+    """Raises ValueError, naming the image, where a float tensor holds NaN or infinity."""
+    if not values.is_floating_point() or values.numel() == 0:
+        return
+    # The extremes carry NaN and infinity: one pass and no copy, where isfinite() makes one.
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
+        raise ValueError(
+            f"{describe(record)}: {name} holds NaN or infinite values; a score of them would mean "
+            "nothing"
+        )
+
+
+def check_size(
+    record: Mapping[str, Any], name: str, got: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Raises ValueError, naming the image and both sizes, where a prediction has another one."""
+    if tuple(got) != tuple(expected):
+        raise ValueError(
+            f"{describe(record)}: {name} has shape {tuple(got)}, the truth {tuple(expected)}"
+        )
