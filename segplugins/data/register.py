@@ -4,12 +4,14 @@ Folders are relative to $DETECTRON2_DATASETS ("datasets" where it is unset) and 
 a set is loaded, not when it is registered: importing costs nothing and needs no data on disk.
 """
 
+import difflib
 import logging
 import os
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import (
@@ -140,6 +142,59 @@ def register(name: str, load: Callable[[], List[dict]], **metadata: object) -> N
         return
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
+
+
+def dataset_metadata(name: str) -> Metadata:
+    """Returns the metadata of a registered data set, with what detectron2's own sets leave out.
+
+    Args:
+        name: of the data set, ours or one that detectron2 registers.
+
+    Returns:
+        Metadata with at least "vocabulary" (a registered name, or None for free text) and
+        "ignore_label".
+
+    Raises:
+        KeyError: no data set has that name; the message gives those that are most alike.
+    """
+    if name not in DatasetCatalog:
+        alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
+        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
+    metadata = MetadataCatalog.get(name)
+    known = metadata.as_dict()
+    if "vocabulary" not in known:
+        metadata.vocabulary = _vocabulary_of_classes(name, known)
+    if "ignore_label" not in known:
+        metadata.ignore_label = 255
+    return metadata
+
+
+def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
+    """Registers the classes that detectron2's metadata lists; None where it lists none."""
+    things = list(known.get("thing_classes", ()))
+    classes = things or list(known.get("stuff_classes", ()))
+    if not classes:
+        return None
+    thing_ids = known.get("thing_dataset_id_to_contiguous_id")
+    indices = set(thing_ids.values()) if thing_ids else set(range(len(things)))
+    is_thing = tuple(index in indices for index in range(len(classes)))
+    register_vocabulary(Vocabulary(name=name, classes=tuple(classes), is_thing=is_thing))
+    return name
+
+
+def load_dataset(name: str) -> List[dict]:
+    """Returns the catalog records of a registered data set, each with its "dataset" and its task.
+
+    Raises:
+        KeyError: no data set has that name.
+        FileNotFoundError: its files are not there.
+    """
+    metadata = dataset_metadata(name)
+    records = DatasetCatalog.get(name)
+    for record in records:
+        record.setdefault("dataset", name)
+        record.setdefault("vocabulary", metadata.vocabulary)
+    return records
 
 
 def as_vocabulary(vocabulary: Union[str, Vocabulary, Sequence[str]], name: str) -> Vocabulary:

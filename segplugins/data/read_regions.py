@@ -1,0 +1,201 @@
+"""Any catalog record to regions or a label map: the only module that knows how the forms differ.
+
+A record describes its targets in one of four forms: "regions" (the one record, see
+structures/regions.py), "pan_seg_file_name" with "segments_info" (a map of segments), "annotations"
+(COCO instances) or "sem_seg_file_name" (a map of classes). Where it has several, its task decides.
+H, W are the image size in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Sequence
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from segplugins.data.read_images import check_label_range, read_file, read_labels, record_name
+from segplugins.structures.regions import Region, Task, encode_mask
+
+IGNORED = -1  # pixels of a LabelMap that carry nothing
+
+_FORMS = ("regions", "pan_seg_file_name", "annotations", "sem_seg_file_name")
+_FORM_OF_TASK = {
+    Task.SEMANTIC: "sem_seg_file_name",
+    Task.PART: "sem_seg_file_name",
+    Task.PANOPTIC: "pan_seg_file_name",
+    Task.INSTANCE: "annotations",
+    Task.DETECTION: "annotations",
+}
+_TASK_OF_FORM = {
+    "pan_seg_file_name": Task.PANOPTIC,
+    "annotations": Task.INSTANCE,
+    "sem_seg_file_name": Task.SEMANTIC,
+}
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Targets that do not overlap.
+
+    Args:
+        ids: (H, W) int32: index into `segments`, or the class itself where there are none;
+            IGNORED where the pixel belongs to no target.
+        segments: per id "category_id", "isthing" and, of crowds, "iscrowd"; None for classes.
+        path: the file it comes from.
+    """
+
+    ids: np.ndarray
+    segments: Optional[Sequence[Mapping[str, Any]]]
+    path: str
+
+
+def target_form(record: Mapping[str, Any]) -> Optional[str]:
+    """Returns which of the four forms describes the targets of a record; None if none does."""
+    preferred = _FORM_OF_TASK.get(record.get("task"))
+    if "regions" not in record and preferred in record:
+        return preferred
+    return next((form for form in _FORMS if form in record), None)
+
+
+def has_label_map(record: Mapping[str, Any]) -> bool:
+    """Whether the targets of a record stand in a map: then it is moved whole, not mask by mask."""
+    return target_form(record) in ("sem_seg_file_name", "pan_seg_file_name")
+
+
+def task_of(record: Mapping[str, Any], metadata: Any) -> Task:
+    """Returns the task: the record's, its data set's, or the one that the form stands for."""
+    task = record.get("task") or getattr(metadata, "task", None)
+    form = target_form(record)
+    if task is not None:
+        return Task(task)
+    return _TASK_OF_FORM.get(form, Task.REFERRING if form == "regions" else Task.SEMANTIC)
+
+
+def read_regions(record: Mapping[str, Any], metadata: Any) -> List[Region]:
+    """Reads the targets of one image, in any of the four forms.
+
+    Args:
+        record: a catalog record.
+        metadata: of its data set: "thing_classes" for annotations, "stuff_classes" and
+            "ignore_label" for maps.
+
+    Returns:
+        N regions in the order of the source. Maps give one region per class or segment, with RLE
+        masks. Crowds are kept, with extra["iscrowd"] = 1. Class indices are the data set's.
+
+    Raises:
+        ValueError: the record has none of the forms, or its content does not fit the classes.
+        FileNotFoundError: a map is not there.
+    """
+    form = target_form(record)
+    if form is None:
+        raise ValueError(
+            f"{record_name(record)}: none of {list(_FORMS)} says what the image shows; give an "
+            "empty list of regions for an image without targets"
+        )
+    if form == "regions":
+        return [r if isinstance(r, Region) else Region(**r) for r in record["regions"]]
+    if form == "annotations":
+        names = metadata.thing_classes
+        return [_region_of_annotation(a, names, record) for a in record["annotations"]]
+    return _regions_of_map(record, metadata)
+
+
+def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
+    """Reads a map of classes or of segments.
+
+    Raises:
+        ValueError: a value outside the classes; segments that only the file or only the record
+            knows; the record has no map.
+        FileNotFoundError: the file is not there.
+    """
+    form = target_form(record)
+    if form == "pan_seg_file_name":
+        return _read_segments(record, metadata)
+    if "sem_seg_file_name" not in record:
+        raise ValueError(
+            f"{record_name(record)} has no label map, only {form}; a model that learns from label "
+            "maps needs 'sem_seg_file_name' or 'pan_seg_file_name'"
+        )
+    path = record["sem_seg_file_name"]
+    labels = read_labels(path, record)
+    ignore_label = getattr(metadata, "ignore_label", 255)
+    names = getattr(metadata, "stuff_classes", None)
+    if names is not None:
+        check_label_range(labels, len(names), ignore_label, path, record)
+    ids = labels.astype(np.int32)
+    ids[labels == ignore_label] = IGNORED
+    return LabelMap(ids=ids, segments=None, path=path)
+
+
+def _region_of_annotation(annotation: Mapping, names: Sequence[str], record: Mapping) -> Region:
+    index = annotation["category_id"]
+    if not 0 <= index < len(names):
+        raise ValueError(
+            f"{record_name(record)}: category_id {index} is outside the {len(names)} classes"
+        )
+    box = annotation.get("bbox")
+    if box is not None:
+        mode = annotation.get("bbox_mode", BoxMode.XYWH_ABS)
+        box = tuple(float(v) for v in BoxMode.convert(list(box), mode, BoxMode.XYXY_ABS))
+    extra = {key: annotation[key] for key in ("id", "iscrowd", "extra") if annotation.get(key)}
+    return Region(
+        text=names[index],
+        box=box,
+        mask=annotation.get("segmentation") or None,
+        class_index=index,
+        score=float(annotation.get("score", 1.0)),
+        extra=extra,
+    )
+
+
+def _regions_of_map(record: Mapping[str, Any], metadata: Any) -> List[Region]:
+    label_map = read_label_map(record, metadata)
+    names = metadata.stuff_classes
+    present = np.flatnonzero(np.bincount(label_map.ids.ravel() - IGNORED)[1:])
+    regions = []
+    for index in present:
+        segment = {"category_id": int(index), "isthing": False}
+        if label_map.segments is not None:
+            segment = label_map.segments[index]
+        regions.append(
+            Region(
+                text=names[segment["category_id"]],
+                mask=encode_mask(label_map.ids == index),
+                class_index=segment["category_id"],
+                is_thing=bool(segment["isthing"]),
+                extra={key: segment[key] for key in ("id", "iscrowd") if segment.get(key)},
+            )
+        )
+    return regions
+
+
+def _read_segments(record: Mapping[str, Any], metadata: Any) -> LabelMap:
+    path, segments = record["pan_seg_file_name"], list(record["segments_info"])
+    rgba = np.asarray(read_file(path, record, format="RGBA", what="panoptic map"))
+    # The id is R + 256 G + 65536 B: the pixel read as one little-endian number without its alpha.
+    raw = np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
+    listed = np.array([0] + [segment["id"] for segment in segments], dtype=np.int64)
+    order = np.argsort(listed)
+    position = np.searchsorted(listed[order], raw).clip(max=len(listed) - 1)
+    ids = order[position].astype(np.int32) - 1
+    unknown = listed[ids + 1] != raw
+    absent = np.bincount(ids.ravel() + 1, minlength=len(listed))[1:] == 0
+    if unknown.any() or absent.any():
+        raise ValueError(
+            f"{record_name(record)}: panoptic map {path} and its segments_info differ: ids "
+            f"{np.unique(raw[unknown])[:5].tolist()} stand only in the map, "
+            f"{listed[1:][absent][:5].tolist()} only in the record"
+        )
+    _check_categories(segments, getattr(metadata, "stuff_classes", None), record)
+    return LabelMap(ids=ids, segments=segments, path=path)
+
+
+def _check_categories(
+    segments: Sequence[Mapping], names: Optional[Sequence[str]], record: Mapping
+) -> None:
+    for segment in segments:
+        if names is not None and not 0 <= segment["category_id"] < len(names):
+            raise ValueError(
+                f"{record_name(record)}: segment {segment['id']} has category_id "
+                f"{segment['category_id']}, outside the {len(names)} classes"
+            )
