@@ -1,0 +1,152 @@
+"""Which image comes next: mixing ratios over training sets, one set per micro-batch or mixed.
+
+A training loader takes three lines:
+
+    records, sizes = training_records(cfg.DATASETS.TRAIN)
+    sampler = build_sampler(cfg, sizes)
+    build_detection_train_loader(
+        records,
+        mapper=SegMapper(cfg, True),
+        sampler=sampler,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE,
+        aspect_ratio_grouping=False,  # it would re-order what the sampler has chosen
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+The sampler draws everything from its seed: the order is the same for any number of workers, and
+every process walks the same stream and keeps its own part of it.
+"""
+
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch.utils.data import Sampler
+
+from segplugins.data.register import load_dataset
+
+# Draws are planned in blocks: within one, every set has its share to the nearest draw, and what
+# rounding leaves over is carried to the next. So shares are right long before chance evens out.
+_BLOCK = 100
+
+
+class MixingSampler(Sampler):
+    """An endless stream of indices into data sets that stand one after the other.
+
+    Within a set every image comes once before any comes again, in a new order each time.
+
+    Args:
+        sizes: images per set.
+        ratios: how often each set is drawn, in any unit; None: every image equally often.
+        seed: the whole stream follows from it.
+        group: that many indices in a row are of one set: the micro-batch of a process, or 1 to mix
+            the sets within it.
+        rank: of this process. It takes every world_size-th group.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: no set, an empty set that is to be drawn from, or ratios that do not fit.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        ratios: Optional[Sequence[float]] = None,
+        *,
+        seed: int,
+        group: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        ratios = list(sizes) if ratios is None else list(ratios)
+        _check(sizes, ratios, group)
+        self.sizes = list(sizes)
+        self.shares = np.asarray(ratios, dtype=np.float64) / sum(ratios)
+        self.seed = seed
+        self.group = group
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[int]:
+        for number, chunk in enumerate(self._groups()):
+            if number % self.world_size == self.rank:
+                yield from chunk
+
+    def _groups(self) -> Iterator[List[int]]:
+        # A generator per purpose: how many sets there are must not change the order within one.
+        starts = np.concatenate(([0], np.cumsum(self.sizes)[:-1]))
+        images = [
+            _endless_permutation(size, np.random.default_rng([self.seed, number]))
+            for number, size in enumerate(self.sizes)
+        ]
+        for chosen in self._sets():
+            yield [int(starts[chosen]) + next(images[chosen]) for _ in range(self.group)]
+
+    def _sets(self) -> Iterator[int]:
+        """Yields set numbers with the asked shares."""
+        generator = np.random.default_rng([self.seed, len(self.sizes)])
+        owed = np.zeros(len(self.sizes))
+        while True:
+            owed += self.shares * _BLOCK
+            counts = np.floor(owed).astype(int)
+            rest = np.argsort(counts - owed, kind="stable")[: _BLOCK - counts.sum()]
+            counts[rest] += 1
+            # A set that is owed less than nothing after a rounding up takes none.
+            counts = counts.clip(min=0)
+            owed -= counts
+            yield from generator.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+def _endless_permutation(size: int, generator: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from generator.permutation(size).tolist()
+
+
+def _check(sizes: Sequence[int], ratios: Sequence[float], group: int) -> None:
+    if not sizes:
+        raise ValueError("no data set to sample from; DATASETS.TRAIN is empty")
+    if len(ratios) != len(sizes):
+        raise ValueError(
+            f"{len(ratios)} mixing ratios for {len(sizes)} data sets; DATALOADER.MIXING takes one "
+            "per name in DATASETS.TRAIN, in that order"
+        )
+    if not all(np.isfinite(ratio) and ratio >= 0 for ratio in ratios) or sum(ratios) <= 0:
+        raise ValueError(f"mixing ratios must be >= 0 and not all 0, got {list(ratios)}")
+    empty = [n for n, (size, ratio) in enumerate(zip(sizes, ratios)) if ratio > 0 and size < 1]
+    if empty:
+        raise ValueError(f"training set number {empty[0]} has no image, but a share of the samples")
+    if group < 1:
+        raise ValueError(f"a micro-batch has at least 1 image, got {group}")
+
+
+def training_records(names: Sequence[str]) -> Tuple[List[dict], List[int]]:
+    """Loads the training sets.
+
+    Returns:
+        All records, set after set, and how many each set has.
+    """
+    sets = [load_dataset(name) for name in names]
+    return [record for records in sets for record in records], [len(records) for records in sets]
+
+
+def build_sampler(cfg: CfgNode, sizes: Sequence[int]) -> MixingSampler:
+    """Builds the sampler of a training run.
+
+    Args:
+        cfg: DATALOADER.MIXING (ratios), DATALOADER.ONE_SET_PER_BATCH, SEED (< 0: drawn, the same
+            for all processes), SOLVER.IMS_PER_BATCH and SOLVER.ACCUMULATE.
+        sizes: from `training_records`.
+    """
+    world_size = comm.get_world_size()
+    group = 1
+    if cfg.DATALOADER.ONE_SET_PER_BATCH:
+        group = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE // world_size
+    return MixingSampler(
+        sizes,
+        cfg.DATALOADER.MIXING or None,
+        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        group=group,
+        rank=comm.get_rank(),
+        world_size=world_size,
+    )
