@@ -132,9 +132,14 @@ class VocabularyClassifier(nn.Module):
                 f"visual embeddings have {visual.shape[-1]} channels, text embeddings "
                 f"{text.shape[-1]}: the backbone and the text encoder must end in one space"
             )
-        visual = F.normalize(visual, dim=-1)
-        logits = visual @ text.to(device=visual.device, dtype=visual.dtype).T * self.scale()
-        return logits if self.bias is None else logits + self.bias
+        text = text.to(device=visual.device, dtype=visual.dtype)
+        # A matrix product may round a row's last bit by the row's place. In an order of their own
+        # the rows' results are the same wherever the caller has them: permuting a vocabulary
+        # permutes its logits exactly.
+        order = text[:, 0].argsort(stable=True)
+        logits = F.normalize(visual, dim=-1) @ text[order].T * self.scale()
+        logits = logits if self.bias is None else logits + self.bias
+        return logits.index_select(-1, order.argsort())
 
     def scale(self) -> Tensor:
         """Returns: scalar, 1 / temperature."""
