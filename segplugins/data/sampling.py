@@ -1,23 +1,16 @@
 """Which image comes next: mixing ratios over training sets, one set per micro-batch or mixed.
 
-A training loader takes three lines:
-
-    records, sizes = training_records(cfg.DATASETS.TRAIN)
-    sampler = build_sampler(cfg, sizes)
-    build_detection_train_loader(
-        records,
-        mapper=SegMapper(cfg, True),
-        sampler=sampler,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE,
-        aspect_ratio_grouping=False,  # it would re-order what the sampler has chosen
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+A training loader loads its records with `training_records(names)`, which also tells how many each
+set has, and hands `sampler_maker(cfg, sizes)` to engine/stream.py, or to detectron2's
+build_detection_train_loader(sampler=sampler_maker(cfg, sizes)(seed), aspect_ratio_grouping=False):
+grouping by aspect ratio would re-order what the sampler has chosen.
 
 The sampler draws everything from its seed: the order is the same for any number of workers, and
 every process walks the same stream and keeps its own part of it.
 """
 
-from typing import Iterator, List, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -130,23 +123,28 @@ def training_records(names: Sequence[str]) -> Tuple[List[dict], List[int]]:
     return [record for records in sets for record in records], [len(records) for records in sets]
 
 
-def build_sampler(cfg: CfgNode, sizes: Sequence[int]) -> MixingSampler:
-    """Builds the sampler of a training run.
+def sampler_maker(cfg: CfgNode, sizes: Sequence[int]) -> Callable[[int], MixingSampler]:
+    """Returns a function from a seed to the sampler of this process.
 
     Args:
-        cfg: DATALOADER.MIXING (ratios), DATALOADER.ONE_SET_PER_BATCH, SEED (< 0: drawn, the same
-            for all processes), SOLVER.IMS_PER_BATCH and SOLVER.ACCUMULATE.
-        sizes: from `training_records`.
+        cfg: DATALOADER.MIXING (ratios), DATALOADER.ONE_SET_PER_BATCH, SOLVER.IMS_PER_BATCH and
+            SOLVER.ACCUMULATE.
+        sizes: images per set, from `training_records`.
+
+    Raises:
+        ValueError: the ratios do not fit the sets.
     """
     world_size = comm.get_world_size()
     group = 1
     if cfg.DATALOADER.ONE_SET_PER_BATCH:
-        group = cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE // world_size
-    return MixingSampler(
+        group = max(cfg.SOLVER.IMS_PER_BATCH // cfg.SOLVER.ACCUMULATE // world_size, 1)
+    make = partial(
+        MixingSampler,
         sizes,
-        cfg.DATALOADER.MIXING or None,
-        seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+        list(cfg.DATALOADER.MIXING) or None,
         group=group,
         rank=comm.get_rank(),
         world_size=world_size,
     )
+    make(seed=0)  # so that wrong ratios are told now, not by a worker later
+    return lambda seed: make(seed=seed)
