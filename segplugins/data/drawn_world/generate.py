@@ -1,0 +1,238 @@
+"""Generate: writes a drawn world, in chunks that can be shared among workers and resumed.
+
+Every image depends only on the options and its own number, so neither the number of workers nor an
+interruption changes a byte. A chunk leaves its part of the JSON files in `.progress`; when all are
+there, the JSON files are put together and `.progress` goes away.
+"""
+
+import json
+import multiprocessing
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+
+import cv2
+
+from .options import WorldOptions
+from .splits import MASK_SPLITS, draw
+from .writers.coco import (
+    image_entry,
+    instance_entries,
+    instance_file,
+    panoptic_entry,
+    panoptic_file,
+)
+from .writers.files import split_size, write_json, write_lines, write_png
+from .writers.labels import LABEL_FOLDERS, part_names, write_labels
+from .writers.pairs import write_shard
+from .writers.regions import region_record
+
+WORLD_FILE = "drawn.json"
+_PROGRESS = ".progress"
+_CHUNK = 50  # images between two marks of progress
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Images `start` to `stop` - 1 of a split: what one worker does at a time."""
+
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def mark(self) -> str:
+        """Name of the file that says it is done, and holds its part of the JSON files."""
+        return f"{self.split}-{self.start:07d}.json"
+
+
+def write_drawn_world(
+    out: Union[str, Path],
+    *,
+    size: Union[int, Tuple[int, int]] = 128,
+    workers: int = 1,
+    force: bool = False,
+    progress: Optional[Callable[[int], Any]] = None,
+    **options: Any,
+) -> Path:
+    """Writes a drawn world; what stands there already from an interrupted call is kept.
+
+    Args:
+        out: folder to write.
+        size: side of every image in pixels, or (height, width).
+        workers: processes; the result is the same for any number.
+        force: removes what other options have written there before.
+        progress: called with a number of images whenever so many are done.
+        **options: `train`, `val` and whatever else `WorldOptions` takes.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: bad options (`WorldOptions`), or fewer than one worker.
+        FileExistsError: the folder holds a world of other options, or something else.
+    """
+    height, width = split_size(size)
+    wanted = WorldOptions(height=height, width=width, **options)
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; at least 1 is needed")
+    root = Path(out)
+    report = progress or (lambda count: None)
+    if _claim(root, wanted, force):
+        report(total_images(wanted))
+        return root
+    _make_folders(root)
+    _run(root, wanted, workers, report)
+    _assemble(root, wanted)
+    return root
+
+
+def chunks(options: WorldOptions) -> Iterator[Chunk]:
+    """Yields the work in order."""
+    counts = {"train": options.train, "val": options.val, "val_unseen": options.val_unseen}
+    for split in MASK_SPLITS:
+        yield from _cut(split, counts[split], _CHUNK)
+    yield from _cut("pairs", options.pairs, options.shard)
+
+
+def total_images(options: WorldOptions) -> int:
+    """Returns how many images there are to draw."""
+    return sum(chunk.stop - chunk.start for chunk in chunks(options))
+
+
+def _cut(split: str, count: int, step: int) -> Iterator[Chunk]:
+    for start in range(0, count, step):
+        yield Chunk(split, start, min(start + step, count))
+
+
+def _claim(root: Path, options: WorldOptions, force: bool) -> bool:
+    """Makes the folder ours. Returns whether the world in it is complete already."""
+    described = _description(options, complete=False)
+    file = root / WORLD_FILE
+    if root.exists() and any(root.iterdir()) and not file.is_file():
+        raise FileExistsError(
+            f"{root} is not empty and holds no {WORLD_FILE}; choose another folder"
+        )
+    if file.is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        complete = bool(found.pop("complete", False))
+        if found == {key: value for key, value in described.items() if key != "complete"}:
+            return complete
+        if not force:
+            raise FileExistsError(
+                f"{root} holds a world of other options ({_difference(found, described)}); "
+                "choose another folder, or --force to write over it"
+            )
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(file, described)
+    return False
+
+
+def _description(options: WorldOptions, *, complete: bool) -> Dict[str, Any]:
+    chosen = options.class_list
+    return {
+        "format": 1,
+        "complete": complete,
+        "options": options.as_data(),
+        "classes": list(chosen.names),
+        "num_seen": chosen.num_seen,
+        "is_thing": [chosen.is_thing(name) for name in chosen.names],
+        "parts": part_names(chosen),
+    }
+
+
+def _difference(found: Dict[str, Any], wanted: Dict[str, Any]) -> str:
+    old, new = found.get("options", {}), wanted["options"]
+    keys = [key for key in new if old.get(key) != new[key]]
+    return ", ".join(f"{key} {old.get(key)} there, {new[key]} asked" for key in keys[:3]) or (
+        f"format {found.get('format')} there, {wanted['format']} asked"
+    )
+
+
+def _make_folders(root: Path) -> None:
+    for split in MASK_SPLITS:
+        (root / "images" / split).mkdir(parents=True, exist_ok=True)
+        for kind in LABEL_FOLDERS:
+            (root / "annotations" / kind / split).mkdir(parents=True, exist_ok=True)
+    for folder in ("pairs", "regions", _PROGRESS):
+        (root / folder).mkdir(exist_ok=True)
+
+
+def _run(root: Path, options: WorldOptions, workers: int, report: Callable[[int], Any]) -> None:
+    todo = []
+    for chunk in chunks(options):
+        if (root / _PROGRESS / chunk.mark).is_file():
+            report(chunk.stop - chunk.start)
+        else:
+            todo.append(chunk)
+    work = partial(_write_chunk, root, options)
+    if workers == 1 or len(todo) < 2:
+        for chunk in todo:
+            report(work(chunk))
+        return
+    # A fresh interpreter per worker: forking a process that has started threads can hang it.
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(todo)), _one_thread) as pool:
+        for count in pool.imap_unordered(work, todo):
+            report(count)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _write_chunk(root: Path, options: WorldOptions, chunk: Chunk) -> int:
+    """Writes the files of a chunk, then its mark. Returns the number of images."""
+    if chunk.split == "pairs":
+        number = chunk.start // options.shard
+        write_shard(root / "pairs" / f"drawn-{number:05d}.tar", options, chunk.start, chunk.stop)
+        records: List[Dict[str, Any]] = []
+    else:
+        records = [
+            _write_image(root, options, chunk.split, index)
+            for index in range(chunk.start, chunk.stop)
+        ]
+    write_json(root / _PROGRESS / chunk.mark, records)
+    return chunk.stop - chunk.start
+
+
+def _write_image(root: Path, options: WorldOptions, split: str, index: int) -> Dict[str, Any]:
+    classes = options.class_list
+    drawing = draw(options, split, index)
+    write_png(root / "images" / split / f"{drawing.stem}.png", drawing.picture.image)
+    write_labels(root, drawing, classes)
+    return {
+        "image": image_entry(drawing),
+        "instances": instance_entries(drawing, classes),
+        "panoptic": panoptic_entry(drawing, classes),
+        "regions": {
+            "file_name": f"{drawing.stem}.png",
+            "image_id": drawing.image_id,
+            **region_record(drawing, options, masks=True),
+        },
+    }
+
+
+def _assemble(root: Path, options: WorldOptions) -> None:
+    """Puts the JSON files together from the chunks' parts, in the order of the images."""
+    classes = options.class_list
+    done = list(chunks(options))
+    for split in MASK_SPLITS:
+        records: List[Dict[str, Any]] = []
+        for chunk in done:
+            if chunk.split == split:
+                text = (root / _PROGRESS / chunk.mark).read_text(encoding="utf-8")
+                records.extend(json.loads(text))
+        folder = root / "annotations"
+        write_json(folder / f"instances_{split}.json", instance_file(records, classes))
+        write_json(folder / f"panoptic_{split}.json", panoptic_file(records, classes))
+        write_lines(root / "regions" / f"{split}.jsonl", (record["regions"] for record in records))
+    write_json(root / "annotations" / "parts.json", _part_categories(part_names(classes)))
+    write_json(root / WORLD_FILE, _description(options, complete=True))
+    shutil.rmtree(root / _PROGRESS)
+
+
+def _part_categories(names: List[str]) -> Dict[str, Any]:
+    return {"categories": [{"id": index, "name": name} for index, name in enumerate(names)]}

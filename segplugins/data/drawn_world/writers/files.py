@@ -1,0 +1,52 @@
+"""Files: pictures and JSON, written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Iterable, Tuple
+
+import cv2
+import numpy as np
+
+# PNG, because what it decodes to is the same everywhere; the fastest level, because the noise in
+# the textures leaves little to gain from a slower one.
+_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Returns a PNG file of a picture (H, W, 3) RGB or a label map (H, W), both uint8."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", image, _PNG)
+    assert done, f"cv2 could not write a PNG of shape {image.shape}"
+    return data.tobytes()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes a picture (H, W, 3) RGB or a label map (H, W), both uint8, as PNG."""
+    path.write_bytes(png_bytes(image))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON through a temporary file, so that a reader never meets half of one."""
+    _replace(path, (json.dumps(data, separators=(",", ":")),))
+
+
+def write_lines(path: Path, records: Iterable[Any]) -> None:
+    """Writes JSON lines through a temporary file."""
+    _replace(path, (json.dumps(record, separators=(",", ":")) + "\n" for record in records))
+
+
+def _replace(path: Path, pieces: Iterable[str]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(pieces)
+    os.replace(temporary, path)
+
+
+def split_size(size: Any) -> Tuple[int, int]:
+    """Returns (height, width) of a size given as one number or as a pair."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
