@@ -1,0 +1,110 @@
+"""Config keys that two or more papers share. Those of one paper stand in its own config.py."""
+
+import torch
+from detectron2.config import CfgNode as CN
+
+
+def add_shared_config(cfg: CN) -> None:
+    """Adds the shared keys to detectron2's config, each with its default.
+
+    Args:
+        cfg: detectron2's `get_cfg()`, changed in place.
+    """
+    # What the machine has: a laptop without CUDA runs every config as it stands.
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    # Precision of float32 matrix products: "highest", "high" (TF32 on GPUs that have it, as their
+    # convolutions do anyway) or "medium".
+    cfg.MATMUL_PRECISION = "high"
+    _add_model(cfg)
+    _add_input(cfg)
+    _add_solver(cfg)
+    _add_test(cfg)
+
+
+def _add_model(cfg: CN) -> None:
+    cfg.MODEL.CLIP = clip = CN()
+    # Model name of open_clip, or "convnext_drawn", the tiny one that ships with this package.
+    clip.NAME = "convnext_drawn"
+    # "" = random weights; a tag that open_clip knows for this name; or a local file.
+    clip.WEIGHTS = ""
+    # Prompt template set: see segplugins/text/templates.py. A vocabulary's own templates win.
+    clip.TEMPLATES = "imagenet80"
+    # Folder that keeps text embeddings between runs. "" = keep them in memory only.
+    clip.CACHE_DIR = ""
+    # Prompts that the text tower encodes at once. It bounds memory, results do not depend on it.
+    clip.TEXT_BATCH = 256
+
+    # Prefixes of parameter names that are not trained: ["classifier.text_encoder."].
+    cfg.MODEL.FREEZE = []
+
+
+def _add_input(cfg: CN) -> None:
+    # All models here take RGB, and their statistics are given in that order.
+    cfg.INPUT.FORMAT = "RGB"
+    # What the model learns from: "sem_seg" (label maps), "instances" (regions), or both.
+    cfg.INPUT.TARGETS = ("instances",)
+    # What the mapper reads to learn from: "instances" (regions with masks or boxes), "sem_seg" (a
+    # label map), or both.
+    cfg.INPUT.TARGETS = ["instances"]
+    # No class may cover more than this share of a crop; drawn again up to ten times. 1.0 = off.
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
+    # Brightness, contrast, saturation and hue as in SSD.
+    cfg.INPUT.COLOR_AUG_SSD = False
+    # Pad right and bottom to a square of this side in pixels (image with 128, labels with the
+    # data set's ignore label). 0 = off.
+    cfg.INPUT.PAD_TO = 0
+    # Share of each set of DATASETS.TRAIN in the samples, in that order: [3, 1]. [] = every image
+    # equally often.
+    cfg.DATALOADER.MIXING = []
+    # All images of a micro-batch of one process are of one set, and so of one vocabulary.
+    cfg.DATALOADER.ONE_SET_PER_BATCH = False
+    # Neither hold images back nor leave any out: see segplugins/engine/loaders.py.
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    # All images that a process reads for one step come from one set: one vocabulary, one task.
+    cfg.DATALOADER.ONE_SET_PER_BATCH = False
+
+
+def _add_solver(cfg: CN) -> None:
+    solver = cfg.SOLVER
+    # A name in segplugins.engine.optim.OPTIMIZERS.
+    solver.OPTIMIZER = "adamw"
+    # Decay rates of the running means of gradient and squared gradient, and the epsilon.
+    solver.BETAS = (0.9, 0.999)
+    solver.EPS = 1e-8
+    # [[prefix of parameter names, factor on BASE_LR], ...]. The longest prefix that fits decides.
+    solver.LR_MULTIPLIERS = []
+    # [[prefix, decay], ...]: below the prefix, layer i of L gets the factor decay^(L + 1 - i).
+    solver.LAYER_DECAY = []
+    # Weight decay of nn.Embedding; of 1-D parameters (biases, gains, layer scales), None = no
+    # rule of their own; and the last parts of names that get none at all: ["logit_scale"].
+    solver.WEIGHT_DECAY_EMBED = 0.0
+    solver.WEIGHT_DECAY_1D = None
+    solver.NO_WEIGHT_DECAY = []
+    # IMS_PER_BATCH stays the images per optimizer step; they are read in this many parts, one
+    # after the other, so that a recipe for 4 GPUs runs on one with 4.
+    solver.ACCUMULATE = 1
+    # DDP searches for parameters that got no gradient. Only where steps differ in what they use.
+    solver.FIND_UNUSED_PARAMETERS = False
+    # "bfloat16" (CPU and GPU) or "float16" (GPU, with loss scaling), where AMP.ENABLED.
+    solver.AMP.DTYPE = "bfloat16"
+    # Exponential moving average of the trained weights: what is evaluated and loaded afterwards.
+    solver.EMA = CN({"ENABLED": False})
+    solver.EMA.DECAY = 0.999
+
+
+def _add_test(cfg: CN) -> None:
+    # Names "a, b|synonym", a file, or a registered vocabulary that replaces the data set's own.
+    cfg.TEST.VOCABULARY = ""
+    # Scores below it are the data set's background class, where it has one. None = what the data
+    # set says.
+    cfg.TEST.BACKGROUND_THRESHOLD = None
+    # The model answers with (H, W) label maps instead of (K, H, W) scores: less memory.
+    cfg.TEST.LABEL_MAPS = False
+    # Images per batch and process.
+    cfg.TEST.IMS_PER_BATCH = 1
+    # Evaluation under autocast to SOLVER.AMP.DTYPE.
+    cfg.TEST.AMP = CN({"ENABLED": False})
+    # Metric whose highest value decides which weights stay as model_best.pth, as it is logged:
+    # "sem_seg/mIoU"; with several data sets "<data set>/sem_seg/mIoU". "" = keep none.
+    cfg.TEST.BEST_METRIC = ""

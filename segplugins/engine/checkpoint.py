@@ -1,0 +1,207 @@
+"""Checkpoints: written whole or not at all, read without running code, every misfit named."""
+
+import logging
+import os
+import pickle
+from typing import Any, Dict, List, NamedTuple
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+# Key of the averaged weights (SOLVER.EMA) beside "model".
+AVERAGED = "averaged"
+
+# What the array pickles of detectron2's model zoo are made of.
+_PICKLED = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+class Match(NamedTuple):
+    """How a checkpoint fits a model: names of entries of the model's state dict."""
+
+    loaded: int
+    missing: List[str]
+    unexpected: List[str]
+    misshaped: List[str]
+
+
+def load_weights(model: nn.Module, path: str) -> Match:
+    """Loads the weights of a checkpoint into a model; averaged ones (SOLVER.EMA) if it has them.
+
+    Args:
+        model: on any device; changed in place.
+        path: .pth, .pt or .bin (read with weights_only), .safetensors, .pkl of detectron2's model
+            zoo (arrays only), or an address that detectron2 knows, such as "detectron2://...".
+            "" = keep the weights that the model has.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not readable without running code from it, or it matches less than half of the
+            model's entries.
+    """
+    if not path:
+        logger.info("MODEL.WEIGHTS is empty: the model keeps the weights that it was built with")
+        return Match(len(model.state_dict()), [], [], [])
+    checkpointer = SafeCheckpointer(model, prefer_averaged=True)
+    checkpointer.load(path, checkpointables=[])
+    return checkpointer.match
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """detectron2's checkpointer for files of strangers and for runs that are interrupted.
+
+    Args:
+        model: bare or wrapped by DDP.
+        save_dir: folder of the checkpoints.
+        prefer_averaged: load the averaged weights where a file has them.
+        checkpointables: anything with state_dict() and load_state_dict(), by name.
+    """
+
+    match: Match
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        prefer_averaged: bool = False,
+        **checkpointables: Any,
+    ):
+        super().__init__(model, save_dir, **checkpointables)
+        self._prefer_averaged = prefer_averaged
+        self._path = ""
+
+    def save(self, name: str, *, tag: bool = True, **kwargs: Any) -> None:
+        """Writes `<name>.pth`, with `kwargs` in it, and with `tag` makes it the one to resume from.
+
+        A run that dies while it writes leaves the last whole checkpoint as it was.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        data = {"model": self.model.state_dict(), **states, **kwargs}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        os.makedirs(self.save_dir, exist_ok=True)
+        torch.save(data, f"{path}.part")
+        os.replace(f"{path}.part", path)
+        if tag:
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
+        """As in detectron2, with the errors of `load_weights`."""
+        self._path = path
+        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
+            raise FileNotFoundError(
+                f"no checkpoint '{path}'; MODEL.WEIGHTS (or last_checkpoint in the output folder, "
+                "with --resume) names it"
+            )
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename: str) -> Dict[str, Any]:
+        try:
+            if filename.endswith(".safetensors"):
+                return {"model": _load_safetensors(filename)}
+            if filename.endswith(".pkl"):
+                return _load_arrays(filename)
+            if filename.endswith(".pyth"):  # detectron2 would leave weights_only to torch's default
+                return {"model": self._torch_load(filename)["model"], "matching_heuristics": True}
+            loaded = super()._load_file(filename)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"checkpoint '{filename}' cannot be read as plain tensors: "
+                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. "
+                "If you trust its source, tools/convert_checkpoint.py turns it into one that can"
+            ) from error
+        if self._prefer_averaged and AVERAGED in loaded:
+            logger.info("Loading the averaged weights (SOLVER.EMA) of '%s'", filename)
+            loaded["model"] = {**loaded["model"], **loaded.pop(AVERAGED)["weights"]}
+        return loaded
+
+    def _torch_load(self, f: str) -> Any:
+        loaded = torch.load(f, map_location="cpu", weights_only=True)
+        if not isinstance(loaded, dict):
+            raise RuntimeError(f"it holds a {type(loaded).__name__}, not a state dict")
+        # Other libraries call the weights "state_dict" or "model_state"; a bare dict has no name.
+        for name in ("model", "state_dict", "model_state"):
+            if isinstance(loaded.get(name), dict):
+                return {**loaded, "model": loaded[name]}
+        return {"model": loaded}
+
+    def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
+        weights = {k: v for k, v in checkpoint["model"].items() if hasattr(v, "shape")}
+        skipped = sorted(set(checkpoint["model"]) - set(weights))
+        if skipped:
+            logger.warning("Entries of '%s' that are no tensors: %s", self._path, skipped[:10])
+        checkpoint["model"] = weights
+        incompatible = super()._load_model(checkpoint)
+        misshaped = [name for name, _, _ in incompatible.incorrect_shapes]
+        missing = [name for name in incompatible.missing_keys if name not in misshaped]
+        total = len(self.model.state_dict())
+        self.match = Match(
+            total - len(missing) - len(misshaped),
+            missing,
+            list(incompatible.unexpected_keys),
+            misshaped,
+        )
+        if 2 * self.match.loaded < total:
+            raise ValueError(
+                f"checkpoint '{self._path}' fits {self.match.loaded} of the model's {total} "
+                f"entries, less than half: the model has {missing[:3] + misshaped[:3]}, "
+                f"the file {self.match.unexpected[:3]}. Is it of another model or config? "
+                "tools/convert_checkpoint.py reads the papers' own checkpoints"
+            )
+        logger.info(
+            "Loaded %d of the model's %d entries from '%s'; %d missing, %d of another shape, "
+            "%d of the file unused",
+            self.match.loaded,
+            total,
+            self._path,
+            len(missing),
+            len(misshaped),
+            len(self.match.unexpected),
+        )
+        return incompatible
+
+
+def _load_safetensors(filename: str) -> Dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(filename)
+    except SafetensorError as error:
+        raise RuntimeError(str(error)) from error
+
+
+def _load_arrays(filename: str) -> Dict[str, Any]:
+    """A .pkl of detectron2's model zoo, or Caffe2's: the same three forms that detectron2 reads."""
+    with open(filename, "rb") as file:
+        data = _ArrayUnpickler(file, encoding="latin1").load()
+    if "model" in data and "__author__" in data:
+        return data
+    blobs = {k: v for k, v in data.get("blobs", data).items() if not k.endswith("_momentum")}
+    return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles containers and arrays; whatever else a pickle names could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
+        if module == "numpy.core.multiarray" and hasattr(np, "_core"):
+            module = "numpy._core.multiarray"  # its name since numpy 2
+        return super().find_class(module, name)

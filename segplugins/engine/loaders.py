@@ -1,0 +1,112 @@
+"""Data loaders for training and evaluation, from a config."""
+
+from typing import List, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from segplugins.data.mapper import SegMapper
+from segplugins.data.register import dataset_metadata, load_dataset
+from segplugins.data.sampling import sampler_maker, training_records
+from segplugins.engine.stream import TrainingStream
+from segplugins.structures import parse_vocabulary, register_vocabulary
+
+# Keys of detectron2's DATALOADER whose other values would change the samples behind the stream's
+# back, so that no run could be resumed where it was.
+_FIXED = {
+    "ASPECT_RATIO_GROUPING": (False, "it would hold images back"),
+    "FILTER_EMPTY_ANNOTATIONS": (False, "an image without regions is a sample as well"),
+    "SAMPLER_TRAIN": ("TrainingSampler", "DATALOADER.MIXING weighs data sets"),
+}
+
+
+def build_train_loader(cfg: CfgNode) -> DataLoader:
+    """Builds the endless loader of DATASETS.TRAIN.
+
+    Returns:
+        Gives micro-batches of this process: lists of IMS_PER_BATCH / (ACCUMULATE * processes)
+        records. Its `dataset.seek(seed, sample)` makes it start elsewhere.
+
+    Raises:
+        KeyError: an unknown data set.
+        ValueError: no data set, a batch that cannot be divided, or a key that is not supported.
+    """
+    names = check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+    for key, (only, why) in _FIXED.items():
+        if cfg.DATALOADER[key] != only:
+            raise ValueError(f"DATALOADER.{key} must be {only}: {why}")
+    batch_size = micro_batch_size(
+        cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, comm.get_world_size()
+    )
+    records, sizes = training_records(names)
+    stream = TrainingStream(
+        DatasetFromList(records, copy=False),
+        SegMapper(cfg, is_train=True, dataset_names=names),
+        sampler_maker(cfg, sizes),
+        batch_size=batch_size,
+        seed=max(cfg.SEED, 0),
+    )
+    return DataLoader(
+        stream,
+        batch_size=batch_size,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """Builds the loader that gives each image of a data set once, shared among the processes.
+
+    Its records carry the vocabulary of TEST.VOCABULARY, if there is one, instead of the data set's
+    own; sets of free text keep their texts.
+
+    Raises:
+        KeyError: an unknown data set.
+        ValueError: TEST.VOCABULARY is none.
+    """
+    records = load_dataset(dataset_name)
+    if cfg.TEST.VOCABULARY and dataset_metadata(dataset_name).vocabulary is not None:
+        vocabulary = parse_vocabulary(cfg.TEST.VOCABULARY)
+        register_vocabulary(vocabulary)
+        records = [{**record, "vocabulary": vocabulary.name} for record in records]
+    return build_detection_test_loader(
+        records,
+        mapper=SegMapper(cfg, is_train=False, dataset_names=[dataset_name]),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def check_datasets(names: Sequence[str], *, key: str) -> List[str]:
+    """Returns the names as a list.
+
+    Raises:
+        ValueError: there is none.
+        KeyError: one is not registered; the message tells the nearest.
+    """
+    if not names:
+        raise ValueError(f"{key} is empty: name at least one registered data set")
+    for name in names:
+        dataset_metadata(name)
+    return list(names)
+
+
+def micro_batch_size(images_per_step: int, accumulate: int, processes: int) -> int:
+    """Returns: the images that a process reads at once.
+
+    Raises:
+        ValueError: the images of a step cannot be divided evenly.
+    """
+    parts = accumulate * processes
+    if accumulate < 1 or images_per_step < 1 or images_per_step % parts:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {images_per_step} must be a positive multiple of "
+            f"SOLVER.ACCUMULATE {accumulate} x {processes} processes"
+        )
+    return images_per_step // parts
+
+
+def _as_list(records: List[dict]) -> List[dict]:
+    return records

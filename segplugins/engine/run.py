@@ -1,0 +1,181 @@
+"""From a command line to a run: config, set-up, launch, train, evaluate."""
+
+import argparse
+import logging
+import os
+import sys
+from typing import Any, Callable, Sequence
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser
+from detectron2.engine import launch as launch_processes
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+from segplugins.config import add_shared_config
+from segplugins.engine.checkpoint import load_weights
+from segplugins.engine.read_config import (
+    ConfigError,
+    apply_settings,
+    option_settings,
+    read_settings,
+)
+from segplugins.engine.trainer import Results, Trainer
+
+logger = logging.getLogger(__name__)
+
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """Returns detectron2's parser, with processes on a CPU and a free port as defaults."""
+    parser = default_argument_parser()
+    parser.description = description
+    parser.epilog = None
+    parser.set_defaults(num_gpus=None, dist_url="auto")
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        help="processes per machine on CPUs, with --num-gpus 0; they talk through gloo",
+    )
+    for action in parser._actions:
+        if action.dest == "num_gpus":
+            action.help = "GPUs per machine, a process each; 0 = CPU. Default: 1 where there is one"
+    return parser
+
+
+def setup_cfg(
+    args: argparse.Namespace, add_configs: Sequence[Callable[[CfgNode], None]] = ()
+) -> CfgNode:
+    """Builds the config of a run: defaults, then the file after its bases, then the options.
+
+    Args:
+        args: `config_file` and `opts`; and, where a tool has them, `num_gpus` and `vocabulary`.
+        add_configs: what adds the papers' nodes.
+
+    Returns:
+        The config, frozen.
+
+    Raises:
+        ConfigError: see `read_settings`, `option_settings`, `apply_settings`; or values that do
+            not fit each other or this machine.
+    """
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    for add_config in add_configs:
+        add_config(cfg)
+    settings = read_settings(args.config_file) if args.config_file else []
+    apply_settings(cfg, settings + option_settings(args.opts or []))
+    if getattr(args, "num_gpus", None) == 0:
+        cfg.MODEL.DEVICE = "cpu"
+    if getattr(args, "vocabulary", None):
+        cfg.TEST.VOCABULARY = args.vocabulary
+    _check(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def _check(cfg: CfgNode) -> None:
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but no CUDA device is visible; "
+            "run on the CPU with --num-gpus 0"
+        )
+    if cfg.MATMUL_PRECISION not in MATMUL_PRECISIONS:
+        raise ConfigError(
+            f"MATMUL_PRECISION: unknown '{cfg.MATMUL_PRECISION}'; known are {MATMUL_PRECISIONS}"
+        )
+
+
+def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+    """Runs `main(args)` in every process that the arguments ask for, on this machine.
+
+    A `ConfigError` ends the program with its one line instead of a traceback.
+    """
+    visible = torch.cuda.device_count()
+    if args.num_gpus is None:
+        args.num_gpus = 1 if visible else 0
+    try:
+        if args.num_gpus > visible:
+            raise ConfigError(
+                f"--num-gpus {args.num_gpus}, but {visible} CUDA devices are visible; on CPUs use "
+                "--num-gpus 0 --num-processes N"
+            )
+        if args.num_gpus == 0:
+            # detectron2 takes NCCL as soon as a process sees a GPU.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        processes = args.num_gpus or args.num_processes
+        if processes > 1 and args.num_gpus == 0:
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // processes)))
+        launch_processes(
+            main,
+            processes,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+
+
+def default_setup(cfg: CfgNode) -> None:
+    """Logging, OUTPUT_DIR with the config in it, seed and precision of this process."""
+    rank = comm.get_rank()
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    for name in ("fvcore", "detectron2", "segplugins"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    if comm.is_main_process():
+        path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(cfg.dump())
+        logger.info(
+            "torch %s on %s, %d process(es); the config of this run stands in %s",
+            torch.__version__,
+            cfg.MODEL.DEVICE,
+            comm.get_world_size(),
+            path,
+        )
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    torch.set_float32_matmul_precision(cfg.MATMUL_PRECISION)
+
+
+def train(cfg: CfgNode, resume: bool = False) -> Results:
+    """Trains, with evaluations and checkpoints in OUTPUT_DIR on the way.
+
+    Args:
+        cfg: frozen, of `setup_cfg`.
+        resume: go on from the last checkpoint in OUTPUT_DIR if there is one.
+
+    Returns:
+        What the last evaluation gave, as `Trainer.test`; empty without DATASETS.TEST and but on the
+        main process.
+    """
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    if trainer.start_iter >= trainer.max_iter:
+        logger.info("Iteration %d of %d is done already", trainer.start_iter, trainer.max_iter)
+        return trainer.evaluate() if cfg.DATASETS.TEST else {}
+    trainer.train()
+    return trainer.last_results
+
+
+def evaluate(cfg: CfgNode) -> Results:
+    """Evaluates MODEL.WEIGHTS on every data set of DATASETS.TEST.
+
+    Returns:
+        {data set: {task: {metric: value}}}; empty but on the main process. One table is logged and
+        the results are written to OUTPUT_DIR.
+    """
+    model = Trainer.build_model(cfg)
+    load_weights(model, cfg.MODEL.WEIGHTS)
+    results = Trainer.test_each(cfg, model)
+    if comm.is_main_process():
+        only = next(iter(results.values())) if len(results) == 1 else results
+        verify_results(cfg, only)
+    return results

@@ -1,0 +1,161 @@
+"""One optimizer step: micro-batches, mixed precision, gradient clip, and no step on a bad loss."""
+
+import math
+import time
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Tuple
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast(device: torch.device, precision: Optional[torch.dtype]) -> ContextManager:
+    """Returns a context that runs what can be run in `precision`; None = everything as it is."""
+    if precision is None:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+class StepTrainer(SimpleTrainer):
+    """detectron2's simple trainer with what large models need.
+
+    Args:
+        model: records -> {loss name: scalar, already weighted}; bare or wrapped by DDP.
+        data_loader: endless, gives micro-batches (lists of records).
+        optimizer: over the model's parameters.
+        accumulate: micro-batches per step. Their losses are averaged, so that a loss that is a mean
+            over images is that of the large batch.
+        precision: of autocast, or None. With float16 the losses are scaled against underflow.
+        clip: changes gradients in place before the step; what it returns is logged as grad_norm.
+        seed: of the draws inside the model. Each step has its own seed made of it, so that a
+            resumed run draws what the uninterrupted one draws. None = leave the generators alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[List[dict]],
+        optimizer: Optimizer,
+        *,
+        accumulate: int = 1,
+        precision: Optional[torch.dtype] = None,
+        clip: Optional[Callable[[Iterable[Tensor]], Optional[Tensor]]] = None,
+        seed: Optional[int] = None,
+    ):
+        super().__init__(model, data_loader, optimizer)
+        self.device = next(model.parameters()).device
+        self.accumulate = accumulate
+        self.precision = precision
+        self.clip = clip
+        self.seed = seed
+        # Off, it hands everything through.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
+
+    def run_step(self) -> None:
+        """Reads the micro-batches of one step and updates the weights.
+
+        Raises:
+            FloatingPointError: a loss or the gradient is not finite; the weights are those of
+                before the step.
+        """
+        if self.seed is not None:
+            torch.manual_seed((self.seed * 1_000_003 + self.iter * 1009 + comm.get_rank()) % 2**63)
+        self.optimizer.zero_grad()
+        totals: Dict[str, Tensor] = {}
+        data_time = 0.0
+        for part in range(self.accumulate):
+            start = time.perf_counter()
+            records = next(self._data_loader_iter)
+            data_time += time.perf_counter() - start
+            with self._gradients_stay_here(part < self.accumulate - 1):
+                for name, loss in self._backward(records).items():
+                    totals[name] = totals[name] + loss if name in totals else loss
+        self.after_backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = self.clip(self._parameters()) if self.clip else None
+        losses, norm = self._finite(totals, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._write(losses, data_time, norm)
+
+    def _backward(self, records: List[dict]) -> Dict[str, Tensor]:
+        """Adds the gradients of one micro-batch and returns its share of the losses."""
+        with autocast(self.device, self.precision):
+            losses = self.model(records)
+        losses = {name: loss / self.accumulate for name, loss in losses.items()}
+        self.scaler.scale(sum(losses.values())).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _gradients_stay_here(self, wait: bool) -> ContextManager:
+        """DDP exchanges gradients once per step, not once per micro-batch."""
+        if wait and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
+
+    def _finite(
+        self, totals: Mapping[str, Tensor], norm: Optional[Tensor]
+    ) -> Tuple[Dict[str, float], Optional[float]]:
+        """The losses and the gradient norm on the host, in one transfer; if one rank stops, all do.
+
+        A norm that is not finite is what loss scaling waits for, but without it the end of the run.
+        """
+        values = list(totals.values()) + ([] if norm is None else [norm])
+        values = torch.stack([value.float() for value in values])
+        watched = values[: len(totals)] if self.scaler.is_enabled() else values
+        bad = (~watched.isfinite()).sum().float()[None]
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(bad)
+        *numbers, bad_anywhere = torch.cat([values, bad]).tolist()
+        losses = dict(zip(totals, numbers))
+        norm = None if norm is None else numbers[-1]
+        if bad_anywhere:
+            here = [name for name, value in losses.items() if not math.isfinite(value)]
+            raise FloatingPointError(
+                f"not finite at iteration {self.iter}: {here or 'no loss of this process'}; "
+                f"losses {losses}, gradient norm {norm}. The weights are still those of before "
+                "this step. A lower SOLVER.BASE_LR or a gradient clip may help"
+            )
+        return losses, norm
+
+    def _parameters(self) -> List[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _write(self, losses: Dict[str, float], data_time: float, norm: Optional[float]) -> None:
+        """Puts the means over the ranks into detectron2's event storage.
+
+        Ranks may have losses of different tasks: each name is averaged where it occurs.
+        """
+        everywhere = comm.gather({"losses": losses, "data_time": data_time})
+        if not comm.is_main_process():
+            return
+        storage = get_event_storage()
+        # The step is over when the slowest rank has its data.
+        storage.put_scalar("data_time", max(other["data_time"] for other in everywhere))
+        by_name: Dict[str, List[float]] = {}
+        for other in everywhere:
+            for name, value in other["losses"].items():
+                by_name.setdefault(name, []).append(value)
+        total = sum(sum(other["losses"].values()) for other in everywhere) / len(everywhere)
+        storage.put_scalar("total_loss", total)
+        if set(by_name) != {"total_loss"}:
+            storage.put_scalars(**{name: sum(v) / len(v) for name, v in by_name.items()})
+        if norm is not None:
+            storage.put_scalar("grad_norm", norm)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Returns: what `load_state_dict` needs to go on as if nothing had happened."""
+        return {**super().state_dict(), "grad_scaler": self.scaler.state_dict(), "seed": self.seed}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Goes on from a state."""
+        super().load_state_dict(state_dict)
+        if self.scaler.is_enabled() and state_dict["grad_scaler"]:
+            self.scaler.load_state_dict(state_dict["grad_scaler"])
+        self.seed = state_dict["seed"]

@@ -1,0 +1,227 @@
+"""detectron2's trainer with our loaders, evaluators, optimizer and step."""
+
+import logging
+import weakref
+from collections import OrderedDict
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from segplugins.engine.best import KeepBest
+from segplugins.engine.checkpoint import AVERAGED, SafeCheckpointer, load_weights
+from segplugins.engine.ema import WeightAverage
+from segplugins.engine.groups import freeze
+from segplugins.engine.loaders import build_test_loader, build_train_loader, check_datasets
+from segplugins.engine.optim import build_lr_scheduler, build_optimizer, clip_gradients
+from segplugins.engine.steps import PRECISIONS, StepTrainer, autocast
+from segplugins.evaluation.build import build_evaluator
+
+logger = logging.getLogger(__name__)
+
+Results = Dict[str, Any]
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates what a config says; the loop and most hooks are detectron2's.
+
+    Besides detectron2's keys it reads SOLVER.{OPTIMIZER, LR_MULTIPLIERS, ACCUMULATE, EMA, AMP, ...}
+    and MODEL.FREEZE. A resumed run goes on with the weights, optimizer, schedule, averages, samples
+    and random draws that the uninterrupted one would have.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        # detectron2's own constructor cannot be told another step, nor DDP without GPUs.
+        TrainerBase.__init__(self)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.last_results: Results = {}
+        if cfg.DATASETS.TEST:  # a wrong name is told now, not after the first thousand steps
+            check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        ema = cfg.SOLVER.EMA
+        self._average = WeightAverage(model, ema.DECAY) if ema.ENABLED else None
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        self._trainer = StepTrainer(
+            _distributed(model, find_unused=cfg.SOLVER.FIND_UNUSED_PARAMETERS),
+            loader,
+            optimizer,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+            precision=train_precision(cfg),
+            clip=_build_clip(cfg),
+            seed=seed,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        if self._average:
+            self.checkpointer.add_checkpointable(AVERAGED, self._average)
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Goes on from the last checkpoint in OUTPUT_DIR, or starts from MODEL.WEIGHTS.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load_weights`.
+        """
+        if resume and self.checkpointer.has_checkpoint():
+            self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            self.start_iter = self.iter + 1
+        else:
+            if resume:
+                logger.info("No checkpoint to resume from in %s: starting", self.cfg.OUTPUT_DIR)
+            load_weights(self.checkpointer.model, self.cfg.MODEL.WEIGHTS)
+        self._seek()
+
+    def _seek(self) -> None:
+        dataset = getattr(self.data_loader, "dataset", None)
+        if hasattr(dataset, "seek"):
+            dataset.seek(self._trainer.seed, self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH)
+        elif self.start_iter:
+            logger.warning("This data loader cannot be continued: it starts from its beginning")
+
+    def build_hooks(self) -> List[HookBase]:
+        """detectron2's hooks, with the weight average and the best checkpoint among them."""
+        built = super().build_hooks()
+        period = self.cfg.TEST.EVAL_PERIOD
+        at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
+        built[at] = hooks.EvalHook(period, self.evaluate) if self.cfg.DATASETS.TEST else None
+        if self.cfg.TEST.BEST_METRIC and comm.is_main_process():
+            best = KeepBest(period, self.checkpointer, self.cfg.TEST.BEST_METRIC)
+            built.insert(at + 1, best)
+        if self._average:
+            # Before the checkpoint of the same step.
+            average = self._average
+            built.insert(0, hooks.CallbackHook(after_step=lambda trainer: average.update()))
+        return built
+
+    def evaluate(self) -> Results:
+        """Evaluates the model as it is now, with the averaged weights if there are any."""
+        with self._average.applied() if self._average else nullcontext():
+            self.last_results = self.test(self.cfg, self.model)
+        return self.last_results
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Builds MODEL.META_ARCHITECTURE and takes MODEL.FREEZE out of training."""
+        model = build_model(cfg)
+        freeze(model, cfg.MODEL.FREEZE)
+        parameters = list(model.parameters())
+        logger.info(
+            "%s: %.1f M parameters, %.1f M of them trained, on %s",
+            type(model).__name__,
+            sum(p.numel() for p in parameters) / 1e6,
+            sum(p.numel() for p in parameters if p.requires_grad) / 1e6,
+            cfg.MODEL.DEVICE,
+        )
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """See `segplugins.engine.optim.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        """See `segplugins.engine.optim.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """See `segplugins.engine.loaders.build_train_loader`."""
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        """See `segplugins.engine.loaders.build_test_loader`."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_dir: Optional[str] = None
+    ) -> DatasetEvaluator:
+        """See `segplugins.evaluation.build.build_evaluator`."""
+        return build_evaluator(cfg, dataset_name, output_dir)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Optional[Sequence[DatasetEvaluator]] = None,
+    ) -> Results:
+        """Evaluates on DATASETS.TEST.
+
+        Returns:
+            As in detectron2: {task: {metric: value}} of the one data set, or {data set: the same}
+            of several; empty but on the main process.
+        """
+        results = cls.test_each(cfg, model, evaluators)
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def test_each(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: Optional[Sequence[DatasetEvaluator]] = None,
+    ) -> Results:
+        """Like `test`, but always {data set: {task: {metric: value}}}."""
+        names = check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+        if evaluators is not None and len(evaluators) != len(names):
+            raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets {names}")
+        device = torch.device(cfg.MODEL.DEVICE)
+        precision = PRECISIONS[cfg.SOLVER.AMP.DTYPE] if cfg.TEST.AMP.ENABLED else None
+        results: Results = OrderedDict()
+        for i, name in enumerate(names):
+            logger.info("Evaluating on %s", name)
+            loader = cls.build_test_loader(cfg, name)
+            evaluator = evaluators[i] if evaluators else cls.build_evaluator(cfg, name)
+            with autocast(device, precision):
+                results[name] = inference_on_dataset(model, loader, evaluator)
+        return results
+
+
+def train_precision(cfg: CfgNode) -> Optional[torch.dtype]:
+    """Returns: what training runs in under autocast, or None.
+
+    Raises:
+        ValueError: an unknown type, or float16 without a GPU.
+    """
+    amp = cfg.SOLVER.AMP
+    if amp.DTYPE not in PRECISIONS:
+        raise ValueError(f"SOLVER.AMP.DTYPE: unknown '{amp.DTYPE}'; known are {sorted(PRECISIONS)}")
+    if amp.ENABLED and amp.DTYPE == "float16" and cfg.MODEL.DEVICE == "cpu":
+        raise ValueError("SOLVER.AMP.DTYPE float16 needs a GPU; on a CPU use bfloat16")
+    return PRECISIONS[amp.DTYPE] if amp.ENABLED else None
+
+
+def _build_clip(cfg: CfgNode) -> Optional[Callable[[Sequence[Tensor]], Optional[Tensor]]]:
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED:
+        return None
+    return partial(
+        clip_gradients, kind=clip.CLIP_TYPE, value=clip.CLIP_VALUE, norm_type=clip.NORM_TYPE
+    )
+
+
+def _distributed(model: nn.Module, *, find_unused: bool) -> nn.Module:
+    """DDP where there is more than one process; on CPUs it must not be told a device."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    return create_ddp_model(
+        model,
+        broadcast_buffers=False,
+        find_unused_parameters=find_unused,
+        device_ids=[comm.get_local_rank()] if on_gpu else None,
+    )

@@ -1,0 +1,32 @@
+"""Evaluates one checkpoint on many data sets, each under its own vocabulary or under yours.
+
+    python tools/eval.py --config-file configs/sed/tiny.yaml MODEL.WEIGHTS output/model_final.pth \\
+        DATASETS.TEST "('drawn_val_sem_seg', 'drawn_val_unseen_sem_seg')"
+    python tools/eval.py --config-file configs/sed/tiny.yaml --vocabulary "house, car, sky" \\
+        MODEL.WEIGHTS output/model_final.pth
+
+It ends with one table and leaves results and protocol in OUTPUT_DIR.
+"""
+
+import argparse
+
+from segplugins.engine import argument_parser, default_setup, evaluate, launch, setup_cfg
+from segplugins.projects import load_projects
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs in every process."""
+    cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
+    default_setup(cfg)
+    evaluate(cfg)
+
+
+if __name__ == "__main__":
+    parser = argument_parser(__doc__)
+    parser.add_argument(
+        "--vocabulary",
+        default="",
+        help='evaluate under these names instead of the data sets\' own: "a, b|synonym, c", a '
+        ".txt/.json/.yaml file, or a registered vocabulary",
+    )
+    launch(main, parser.parse_args())
