@@ -4,8 +4,9 @@ import importlib.util
 
 __version__ = "0.1.0"
 
+# Said here once, or the first of many imports would fail with "No module named 'detectron2'" alone.
 if importlib.util.find_spec("detectron2") is None:
     raise ImportError(
-        "segplugins needs detectron2, which no package index holds. "
-        "In a checkout run `python tools/setup_env.py`; elsewhere follow detectron2's INSTALL page."
+        "segplugins needs detectron2, which no package index holds. In a checkout run "
+        "`python tools/setup_env.py`; elsewhere see docs/installation.md of the repository."
     )
