@@ -1,4 +1,4 @@
-"""Referring segmentation: one phrase, one mask; and the generalised form with several or no targets.
+"""Referring segmentation: one phrase, one mask; generalised: several targets, or none.
 
 p the predicted mask, g the true one, I = |p & g|, U = |p | g| in pixels. Protocols of LAVT (single
 targets) and ReLA (generalised, gRefCOCO); oIoU is also called cIoU or overall IoU, mIoU gIoU.

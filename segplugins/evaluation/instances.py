@@ -1,0 +1,306 @@
+"""The evaluator of instances: average precision of boxes and masks, by COCO's or LVIS's rules."""
+
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode, Instances
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from segplugins.evaluation.average_precision import (
+    Curves,
+    ImageDetections,
+    coco_scores,
+    lvis_scores,
+    percent,
+    rank_detections,
+)
+from segplugins.evaluation.instance_truth import (
+    InstanceTruth,
+    TrueImage,
+    to_rle,
+    truth_from_file,
+    truth_from_records,
+)
+from segplugins.evaluation.samples import (
+    Samples,
+    check_finite,
+    check_size,
+    describe,
+    output_of,
+)
+from segplugins.structures import get_vocabulary
+
+_TASKS = ("bbox", "segm")
+_LVIS_LIMIT = 300  # detections per image, over all classes
+
+
+class Detections(NamedTuple):
+    """The predictions of one image, as kept and gathered."""
+
+    classes: np.ndarray  # (N,) int64, index of the true category
+    scores: np.ndarray  # (N,) float64
+    boxes: Optional[np.ndarray]  # (N, 4) float64: x, y, width, height in pixels
+    masks: Optional[List[dict]]  # N RLEs with bytes
+
+
+def encode_masks(masks: Tensor) -> List[dict]:
+    """Returns COCO RLEs of masks (N, H, W) bool."""
+    columns = masks.to(torch.uint8).permute(0, 2, 1).contiguous().cpu().numpy()
+    return coco_mask.encode(columns.transpose(2, 1, 0))  # (H, W, N) in Fortran order
+
+
+def class_mapping(dataset_name: str, truth: InstanceTruth) -> Dict[int, int]:
+    """Returns the true category of each class that a model may predict.
+
+    The classes are those of the metadata's "thing_dataset_id_to_contiguous_id" where it has one
+    (a panoptic vocabulary counts its stuff too); else class k is the k-th category by id.
+
+    Raises:
+        ValueError: the map names no category of the truth.
+    """
+    contiguous = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+    index = {identity: i for i, identity in enumerate(truth.category_ids)}
+    if not contiguous:
+        return {i: i for i in range(len(truth.names))}
+    unknown = sorted(set(index) - set(contiguous))
+    if unknown:
+        raise ValueError(
+            f"data set '{dataset_name}': categories {unknown[:5]} of its annotations are not in "
+            "thing_dataset_id_to_contiguous_id"
+        )
+    return {contiguous[identity]: i for identity, i in index.items()}
+
+
+class InstanceEvaluator(DatasetEvaluator):
+    """Average precision of "instances" by the rules of COCO, or of LVIS for an LVIS file.
+
+    Reads of an output: "instances", an Instances with `scores`, `pred_classes` and, by task,
+    `pred_boxes` and `pred_masks` (N, H, W) bool. Truth: the file in the metadata's "json_file",
+    else the "regions" or "annotations" of the catalog's records (see instance_truth.py). Records
+    need "image_id".
+
+    Args:
+        dataset_name: registered in DatasetCatalog.
+        tasks: of "bbox", "segm"; None = boxes, and masks where each true instance has one.
+        class_agnostic: adds "AP_agnostic", "AP50_agnostic" and "AR100_agnostic": all classes as
+            one. Not for LVIS, whose images do not tell of all classes.
+        max_per_image: detections that count: per class and image (COCO, default 100) or per image
+            (LVIS, default 300).
+        distributed: gather over all processes.
+
+    Raises:
+        ValueError: an unknown task, or class-agnostic LVIS; later, a prediction that cannot be
+            scored.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        tasks: Optional[Sequence[str]] = None,
+        class_agnostic: bool = False,
+        max_per_image: Optional[int] = None,
+        distributed: bool = True,
+    ):
+        if tasks is not None and (not tasks or set(tasks) - set(_TASKS)):
+            raise ValueError(f"tasks must be one or more of {_TASKS}, got {tuple(tasks)}")
+        self._samples = Samples(dataset_name, distributed=distributed)
+        self.truth = self._read_truth(dataset_name)
+        self._category_of = class_mapping(dataset_name, self.truth)
+        if class_agnostic and self.truth.frequency:
+            raise ValueError(
+                f"data set '{dataset_name}' is of LVIS's kind, whose images name only some of "
+                "their classes: a class-agnostic AP would call right detections wrong"
+            )
+        self._class_agnostic = class_agnostic
+        self._tasks = tuple(tasks or (_TASKS if self.truth.has_masks else _TASKS[:1]))
+        self._max_per_image = max_per_image
+
+    def _read_truth(self, dataset_name: str) -> InstanceTruth:
+        metadata = MetadataCatalog.get(dataset_name)
+        if metadata.get("json_file"):
+            return truth_from_file(metadata.json_file)
+        if metadata.get("vocabulary"):
+            names = get_vocabulary(metadata.vocabulary).classes
+        else:
+            names = tuple(metadata.get("thing_classes", ()))
+        return truth_from_records(self._samples.records, names)
+
+    def reset(self) -> None:
+        """Forgets all predictions."""
+        self._samples.reset()
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Checks and keeps the predictions, masks as RLE; see the class for what is read."""
+        for record, known, output in self._samples.pairs(inputs, outputs):
+            image = self.truth.images.get(known["image_id"])
+            if image is None:
+                raise ValueError(f"{describe(known)}: the annotations know no such image")
+            instances = output_of(known, output, "instances")
+            self._samples.add(record, self._detections(known, instances, image))
+
+    def _detections(self, known: dict, instances: Instances, image: TrueImage) -> Detections:
+        if len(instances) == 0:
+            return Detections(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)), [])
+        needed = ["scores", "pred_classes"]
+        needed += [f for t, f in zip(_TASKS, ("pred_boxes", "pred_masks")) if t in self._tasks]
+        absent = [name for name in needed if not instances.has(name)]
+        if absent:
+            raise ValueError(f"{describe(known)}: instances lack {absent}")
+        check_finite(known, "scores of instances", instances.scores)
+        boxes = masks = None
+        if "bbox" in self._tasks:
+            tensor = instances.pred_boxes.tensor
+            check_finite(known, "pred_boxes", tensor)
+            boxes = BoxMode.convert(tensor.cpu(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+            boxes = boxes.double().numpy()
+        if "segm" in self._tasks:
+            expected = (len(instances), image.height, image.width)
+            check_size(known, "pred_masks", instances.pred_masks.shape, expected)
+            masks = encode_masks(instances.pred_masks > 0)
+        classes = instances.pred_classes.tolist()
+        unknown = sorted(set(classes) - set(self._category_of))
+        if unknown:
+            raise ValueError(
+                f"{describe(known)}: instances of class {unknown[0]}, which is no class of things "
+                f"of data set '{self._samples.dataset_name}'"
+            )
+        classes = np.array([self._category_of[index] for index in classes], np.int64)
+        return Detections(classes, instances.scores.double().cpu().numpy(), boxes, masks)
+
+    def evaluate(self) -> Dict[str, Dict[str, float]]:
+        """Returns: {"bbox": scores, "segm": scores} in percent; {} on all processes but the first.
+
+        COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl; LVIS: see `lvis_scores`; both
+        with "AP-<name>" per class. NaN where nothing is there to be found.
+        """
+        rows = self._samples.gather()
+        if rows is None:
+            return {}
+        found = {r["image_id"]: row for r, row in zip(self._samples.records, rows)}
+        results = {}
+        for task in self._tasks:
+            images = images_of(self.truth, found, task, self._max_per_image)
+            results[task] = self._score(self._rank(images, len(self.truth.names)))
+            if self._class_agnostic:
+                images = images_of(self.truth, found, task, self._max_per_image)
+                scores = coco_scores(self._rank(map(as_one_class, images), 1))
+                for name in ("AP", "AP50", "AR100"):
+                    results[task][f"{name}_agnostic"] = scores[name]
+        return results
+
+    def _rank(self, images: Iterator[ImageDetections], num_classes: int) -> Curves:
+        if self.truth.frequency:
+            return rank_detections(
+                images, num_classes, max_per_class=self._max_per_image or _LVIS_LIMIT, recall_at=()
+            )
+        return rank_detections(images, num_classes, max_per_class=self._max_per_image or 100)
+
+    def _score(self, curves: Curves) -> Dict[str, float]:
+        frequency = self.truth.frequency
+        scores = lvis_scores(curves, frequency) if frequency else coco_scores(curves)
+        for name, precision in zip(self.truth.names, curves.precision):
+            scores[f"AP-{name}"] = percent(precision[0])
+        return scores
+
+
+def images_of(
+    truth: InstanceTruth, found: Mapping[object, Detections], task: str, limit: Optional[int] = None
+) -> Iterator[ImageDetections]:
+    """Puts truth and predictions of one task together, image by image, by ascending image id.
+
+    Args:
+        truth: of the data set; LVIS's rules apply where it knows frequencies.
+        found: image id -> predictions.
+        task: "bbox" or "segm".
+        limit: LVIS: detections per image over all classes; None = 300.
+    """
+    for identity in sorted(found):
+        image, detections = truth.images[identity], found[identity]
+        if truth.frequency:
+            detections = _federated(detections, image, task, limit or _LVIS_LIMIT)
+        yield _image_detections(image, detections, task)
+
+
+def _areas(detections: Detections, task: str) -> np.ndarray:
+    if task == "bbox":
+        return detections.boxes[:, 2] * detections.boxes[:, 3]
+    return coco_mask.area(detections.masks).astype(np.float64) if detections.masks else np.zeros(0)
+
+
+def _federated(detections: Detections, image: TrueImage, task: str, limit: int) -> Detections:
+    """LVIS: the best `limit` of the image, of classes that it is known to show or not to show."""
+    order = np.argsort(-detections.scores, kind="stable")[:limit]
+    known = {instance.category for instance in image.instances} | image.absent
+    keep = np.isin(detections.classes[order], list(known))
+    keep &= _areas(detections, task)[order] > 0  # lvis never sees an empty detection
+    order = np.sort(order[keep])
+    boxes, masks = detections.boxes, detections.masks
+    return Detections(
+        detections.classes[order],
+        detections.scores[order],
+        None if boxes is None else boxes[order],
+        None if masks is None else [masks[i] for i in order],
+    )
+
+
+def _image_detections(image: TrueImage, detections: Detections, task: str) -> ImageDetections:
+    true = image.instances
+    if task == "bbox":
+        shapes = detections.boxes
+        true_shapes = np.array([i.box for i in true], np.float64).reshape(-1, 4)
+    else:
+        shapes = detections.masks
+        true_shapes = [to_rle(i.mask, image.height, image.width) for i in true]
+    return ImageDetections(
+        classes=detections.classes,
+        scores=detections.scores,
+        areas=_areas(detections, task),
+        shapes=shapes,
+        true_classes=np.array([i.category for i in true], np.int64),
+        true_areas=np.array([i.area for i in true], np.float64),
+        true_shapes=true_shapes,
+        ignored=np.array([i.ignored for i in true], bool),
+        crowd=np.array([i.crowd for i in true], bool),
+        lenient=tuple(image.not_exhaustive),
+    )
+
+
+def as_one_class(image: ImageDetections) -> ImageDetections:
+    """Returns the image with all classes made one; of equal scores the lower class comes first."""
+    order = np.argsort(image.classes, kind="stable")
+    true = np.argsort(image.true_classes, kind="stable")
+
+    def chosen(shapes: Sequence, rows: np.ndarray) -> Sequence:
+        return shapes[rows] if isinstance(shapes, np.ndarray) else [shapes[i] for i in rows]
+
+    return image._replace(
+        classes=np.zeros_like(image.classes),
+        scores=image.scores[order],
+        areas=image.areas[order],
+        shapes=chosen(image.shapes, order),
+        true_classes=np.zeros_like(image.true_classes),
+        true_areas=image.true_areas[true],
+        true_shapes=chosen(image.true_shapes, true),
+        ignored=image.ignored[true],
+        crowd=image.crowd[true],
+    )
+
+
+def over_sets(scores: Mapping[str, float]) -> Dict[str, float]:
+    """Sums up one score over several data sets, as SeginW does over its 25.
+
+    Args:
+        scores: data set -> score, for instance its mask AP.
+
+    Returns:
+        "mean" and "median", unweighted; NaN where a set is NaN or there is none.
+    """
+    values = np.array(list(scores.values()), np.float64)
+    if not len(values):
+        return {"mean": float("nan"), "median": float("nan")}
+    return {"mean": float(values.mean()), "median": float(np.median(values))}
