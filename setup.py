@@ -38,6 +38,7 @@ setup(
         "hydra-core",
         "yacs",
         "pyyaml",
+        "safetensors",
         "open_clip_torch>=3.0",
         "timm>=1.0.17",
         "tqdm",
