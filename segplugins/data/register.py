@@ -32,28 +32,31 @@ def dataset_root() -> Path:
     return Path(os.environ.get(ROOT_VARIABLE) or "datasets")
 
 
-def existing_folder(folder: Union[str, Path], name: str, prepare: Optional[str] = None) -> Path:
+def existing_folder(
+    folder: Union[str, Sequence[str]], name: str, prepare: Optional[str] = None
+) -> Path:
     """Returns the folder below the root of all data sets.
 
     Args:
-        folder: relative to `dataset_root()`, or absolute.
+        folder: relative to `dataset_root()`, or absolute; of several the first that exists.
         name: of the data set, for the message.
         prepare: command that makes the folder, for the message.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    path = dataset_root() / folder
-    if not path.is_dir():
+    folders = [folder] if isinstance(folder, str) else list(folder)
+    found = [dataset_root() / each for each in folders if (dataset_root() / each).is_dir()]
+    if not found:
         step = f", or make it with `{prepare}`" if prepare else ""
         raise FileNotFoundError(
-            f"data set '{name}': no folder {path}; set {ROOT_VARIABLE} (now '{dataset_root()}') to "
-            f"the folder that holds '{folder}'{step}"
+            f"data set '{name}': no folder {dataset_root() / folders[0]}; set {ROOT_VARIABLE} (now "
+            f"'{dataset_root()}') to the folder that holds '{' or '.join(folders)}'{step}"
         )
-    return path
+    return found[0]
 
 
-def existing_file(file: Union[str, Path], name: str, prepare: Optional[str] = None) -> Path:
+def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
     """Like `existing_folder`, for a file."""
     path = dataset_root() / file
     if not path.is_file():
@@ -218,7 +221,7 @@ def as_vocabulary(vocabulary: Union[str, Vocabulary, Sequence[str]], name: str) 
 def register_semantic(
     name: str,
     *,
-    image_root: str,
+    image_root: Union[str, Sequence[str]],
     label_root: str,
     vocabulary: Union[str, Vocabulary, Sequence[str]],
     image_ext: str = "jpg",
@@ -236,7 +239,8 @@ def register_semantic(
 
     Args:
         name: of the data set.
-        image_root: folder of images, relative to $DETECTRON2_DATASETS.
+        image_root: folder of images, relative to $DETECTRON2_DATASETS; of several the first that
+            exists.
         label_root: folder of single-channel label maps of 8 or 16 bits.
         vocabulary: registered name, vocabulary, or class names; label k is its class k.
         image_ext: how image files end.
@@ -287,7 +291,7 @@ def register_semantic(
         seen=None if seen is None else tuple(seen),
         class_map=None if class_map is None else tuple(class_map),
         licence=licence,
-        image_root=image_root,
+        image_root=image_root if isinstance(image_root, str) else image_root[0],
         sem_seg_root=label_root,
         task=task,
     )

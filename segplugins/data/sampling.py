@@ -147,4 +147,9 @@ def sampler_maker(cfg: CfgNode, sizes: Sequence[int]) -> Callable[[int], MixingS
         world_size=world_size,
     )
     make(seed=0)  # so that wrong ratios are told now, not by a worker later
-    return lambda seed: make(seed=seed)
+    return partial(_seeded, make)
+
+
+def _seeded(make: Callable[..., MixingSampler], seed: int) -> MixingSampler:
+    """A lambda would do, but loader workers that are spawned must be able to pickle it."""
+    return make(seed=seed)

@@ -11,7 +11,7 @@ for _name, _split, _count in (
 ):
     register_semantic(
         _name,
-        image_root=f"coco/{_split}",
+        image_root=(f"coco/{_split}", f"coco-stuff/images/{_split}"),
         label_root=f"coco-stuff/annotations_detectron2/{_split}",
         vocabulary=shipped_vocabulary("coco_stuff_171"),
         licence=LICENCE,

@@ -1,0 +1,64 @@
+"""COCO-Stuff: "stuffthingmaps" PNGs to label maps of 171 classes.
+
+Reads coco-stuff/annotations/{train2017,val2017}/*.png, writes
+coco-stuff/annotations_detectron2/{train2017,val2017}/*.png.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from segplugins.data.datasets import shipped_vocabulary
+from segplugins.data.label_maps import IGNORE_8_BIT, remap_coco_stuff, source_ids
+from segplugins.data.prepare import (
+    check_order,
+    check_targets,
+    convert_all,
+    parse_arguments,
+    run,
+    save_labels,
+    sources,
+)
+
+EXPECTED = {"train2017": 118_287, "val2017": 5_000}
+
+
+def convert(source: Path, target: Path) -> None:
+    """Converts one file."""
+    save_labels(remap_coco_stuff(np.asarray(Image.open(source))), target)
+
+
+def names_of_source(path: Path) -> list:
+    """Reads "labels.txt" of the release: "<COCO id>: <name>" a line, 0 = unlabeled."""
+    named = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    # The PNG value is the id minus 1.
+    return [named.get(str(value + 1), "").strip() for value in source_ids("coco_stuff_171")]
+
+
+def main() -> None:
+    """Converts both splits."""
+    arguments = parse_arguments(__doc__, "coco-stuff")
+    listing = arguments.root / "labels.txt"
+    if listing.is_file():
+        check_order(shipped_vocabulary("coco_stuff_171").classes, names_of_source(listing), listing)
+    for split, expected in EXPECTED.items():
+        found = sources(
+            arguments.root / "annotations" / split,
+            ".png",
+            "PNGs of stuffthingmaps_trainval2017.zip",
+        )
+        made = arguments.root / "annotations_detectron2" / split
+        jobs = [(source, made / source.name) for source in found]
+        convert_all(jobs, convert, workers=arguments.workers, title=split)
+        check_targets(
+            jobs,
+            num_classes=171,
+            ignore=IGNORE_8_BIT,
+            expected=None if arguments.partial else [expected],
+            title=split,
+        )
+
+
+if __name__ == "__main__":
+    run(main)
