@@ -1,0 +1,70 @@
+"""Names of the official SED checkpoints and ours, in both directions.
+
+Nothing is transposed or merged: every official tensor is one of ours under another name.
+"""
+
+from typing import Dict, Iterator, List, Mapping, Tuple
+
+from torch import Tensor
+
+PREDICTOR = "sem_seg_head.predictor."
+# CLIP's temperature stands in the official checkpoint and in no equation of SED.
+UNUSED = (f"{PREDICTOR}clip_model.logit_scale",)
+
+_STAGE = {
+    "cnext.dwconv.": "spatial.depthwise.",
+    "cnext.norm.": "spatial.norm.",
+    "cnext.pwconv1.": "spatial.expand.",
+    "cnext.pwconv2.": "spatial.contract.",
+    "cnext.gamma": "spatial.gamma",
+    "attention.norm1.": "classes.attention_norm.",
+    "attention.attention.q.": "classes.query.",
+    "attention.attention.k.": "classes.key.",
+    "attention.attention.v.": "classes.value.",
+    "attention.norm2.": "classes.mlp_norm.",
+    "attention.MLP.": "classes.mlp.",
+    "up.": "fusion.up.",
+    "conv.double_conv.0.": "fusion.first.",
+    "conv.double_conv.1.": "fusion.first_norm.",
+    "conv.double_conv.3.": "fusion.second.",
+    "conv.double_conv.4.": "fusion.second_norm.",
+}
+
+
+def _prefixes() -> Iterator[Tuple[str, str]]:
+    """(official, ours), the longer ones of the same beginning first."""
+    yield f"{PREDICTOR}clip_model.visual.", "encoder."
+    yield f"{PREDICTOR}clip_model.", "classifier.text_encoder.text."
+    official, ours = f"{PREDICTOR}transformer.", "decoder."
+    yield f"{official}conv1.", f"{ours}embedding."
+    for i in range(3):
+        yield f"{official}decoder_guidance_projection.{i}.0.", f"{ours}skips.{i}."
+        yield f"{official}decoder_corr_guidance_projection.{i}.0.", f"{ours}stages.{i}.guidance."
+        for theirs, mine in _STAGE.items():
+            yield f"{official}decoder{i + 1}.{theirs}", f"{ours}stages.{i}.{mine}"
+        yield f"{official}head{i}.", f"{ours}rejection_heads.{i}."
+    yield f"{official}head.", f"{ours}head."
+
+
+_PREFIXES: List[Tuple[str, str]] = list(_prefixes())
+
+
+def our_name(official: str) -> str:
+    """Returns: the name of an official tensor in this model; one that is not known stays."""
+    for theirs, ours in _PREFIXES:
+        if official.startswith(theirs):
+            return ours + official.removeprefix(theirs)
+    return official
+
+
+def official_name(ours: str) -> str:
+    """Returns: the name of one of our tensors in the official code; unknown ones stay."""
+    for theirs, mine in _PREFIXES:
+        if ours.startswith(mine):
+            return theirs + ours.removeprefix(mine)
+    return ours
+
+
+def convert(official: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """Returns: an official state dict under our names, without what SED does not use."""
+    return {our_name(name): value for name, value in official.items() if name not in UNUSED}

@@ -1,0 +1,195 @@
+"""SED against recordings of the official code. Sizes, names and cases come from the files.
+
+Tolerance, as the recordings' README has it: 5e-5 of the largest value (at least of 1) for forward
+values and 2e-5 for gradients, in float32; sets of indices and label maps exact.
+"""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from timm.layers import Mlp
+from torch import nn
+
+from segplugins.projects.sed.aggregation import (
+    ClassLayer,
+    ClassTokens,
+    SpatialBlock,
+    class_sums,
+    linear_attention,
+    softmax_attention,
+)
+from segplugins.projects.sed.cost_map import cost_map
+from segplugins.projects.sed.decoder import GradualFusionDecoder, Rows
+from segplugins.projects.sed.encoder import DenseConvNeXt
+from segplugins.projects.sed.weights import PREDICTOR, our_name
+
+FORWARD, GRADIENT = 5e-5, 2e-5
+
+
+def read(folder, name):
+    """Arrays of a recording as tensors, by name; texts stay arrays."""
+    with np.load(folder / f"{name}.npz") as arrays:
+        return {
+            key: value if value.dtype.kind == "U" else torch.from_numpy(value)
+            for key, value in arrays.items()
+        }
+
+
+def read_state(folder, name):
+    """A state dict and the sizes that it was made with."""
+    path = folder / f"{name}.safetensors"
+    with safe_open(path, "pt") as file:
+        return load_file(path), json.loads(file.metadata()["config"])
+
+
+def assert_close(got, want, tolerance=FORWARD):
+    assert got.shape == want.shape
+    error = (got.double() - want.double()).abs().max().item()
+    assert error <= tolerance * max(1.0, want.double().abs().max().item())
+
+
+def assert_losses_close(got, want):
+    for key, value in want.items():
+        assert_close(got[key].detach(), value)
+
+
+def renamed(state, prefix="", ours=""):
+    """An official state dict under our names; `prefix` is what the recording stripped."""
+    return {our_name(f"{prefix}{key}").removeprefix(ours): value for key, value in state.items()}
+
+
+def build_decoder(sizes):
+    return GradualFusionDecoder(
+        templates=sizes["P"],
+        widths=[sizes["hidden"], *sizes["dd"]],
+        skip_channels=sizes["gd"],
+        skip_widths=sizes["gp"],
+        kernel_sizes=sizes["ks"],
+        heads=sizes["heads"],
+        attention="linear",
+        pooling=(2, 2),
+        test_pooling=(1, 1),
+    )
+
+
+def load_decoder(folder, name="decoder_state"):
+    state, sizes = read_state(folder, name)
+    decoder = build_decoder(sizes)
+    decoder.load_state_dict(renamed(state, f"{PREDICTOR}transformer.", "decoder."))
+    return decoder.eval()
+
+
+def build_visual(dims, depths, embed_dim, proj="linear"):
+    """The recordings' image tower: a timm trunk and open_clip's head."""
+    trunk = timm.create_model(
+        "convnext_base", dims=tuple(dims), depths=tuple(depths), num_classes=0
+    )
+    if proj == "linear":
+        head = nn.Sequential()
+        head.add_module("proj", nn.Linear(dims[-1], embed_dim, bias=False))
+    else:
+        head = nn.Sequential()
+        head.add_module("mlp", Mlp(dims[-1], 2 * embed_dim, embed_dim, bias=(True, False)))
+    return SimpleNamespace(trunk=trunk, head=head)
+
+
+@pytest.mark.parametrize("name", ["encoder_linear", "encoder_mlp"])
+def test_the_encoder_gives_the_stages_and_the_dense_embedding(parity, name):
+    state, sizes = read_state(parity, f"{name}_state")
+    recorded = read(parity, name)
+    encoder = DenseConvNeXt(build_visual(**sizes)).eval()
+    encoder.load_state_dict(renamed(state, f"{PREDICTOR}clip_model.", "encoder."))
+    with torch.no_grad():
+        dense, features = encoder(recorded["image"])
+        assert_close(encoder.trunk.stem(recorded["image"]), recorded["stem"])
+    for stage, feature in features.items():
+        assert_close(feature, recorded[stage])
+    assert_close(dense, recorded["clip_vis_dense"])
+
+
+def test_the_cost_map_is_the_cosine_with_every_prompt(parity):
+    recorded = read(parity, "cost_map")
+    decoder = load_decoder(parity)
+    guidance = []
+    with torch.no_grad():
+        for b, text in enumerate(recorded["text_feats"]):  # every image has its own text here
+            cost = cost_map(recorded["img_feats"][b : b + 1], text)
+            assert_close(cost[0].transpose(0, 1), recorded["cost"][b])
+            rows = decoder.start(cost)
+            assert_close(rows.features[0].transpose(0, 1), recorded["cost_embed"][b])
+            chain = [rows.guidance[0]]
+            for stage in decoder.stages:
+                chain.append(stage.guide(chain[-1]))
+            guidance.append(chain[1:])
+    for i in range(len(decoder.stages)):
+        assert_close(torch.cat([image[i] for image in guidance]), recorded[f"corr_guidance_{i}"])
+
+
+def test_linear_and_softmax_attention(parity):
+    recorded = read(parity, "attention_core")
+    q, k, v = (recorded[name].transpose(1, 2)[None] for name in "qkv")
+    linear = linear_attention(q, class_sums(k, v))[0].transpose(1, 2)
+    assert_close(linear, recorded["linear_out"])
+    full = softmax_attention(q, ClassTokens(k, v))[0].transpose(1, 2)
+    assert_close(full, recorded["full_out"])
+
+
+def test_the_class_layer_with_and_without_pooling(parity):
+    state, sizes = read_state(parity, "class_layer_state")
+    recorded = read(parity, "class_layer")
+    layer = ClassLayer(sizes["hidden_dim"], sizes["heads"], "linear")
+    prefix = f"{PREDICTOR}transformer.decoder1.attention."
+    layer.load_state_dict(renamed(state, prefix, "decoder.stages.0.classes."))
+    with torch.no_grad():
+        assert_close(layer.attend(recorded["tokens"][None])[0], recorded["tokens_attn"])
+        for grid, out in (("x", "out"), ("x_other_size", "out_other_size")):
+            x = recorded[grid].transpose(1, 2)
+            for pooling in (1, 2):
+                y = layer(x, (pooling, pooling))
+                assert_close(y.transpose(1, 2), recorded[f"{out}_pool{pooling}"])
+
+
+def test_the_spatial_block(parity):
+    recorded = read(parity, "spatial_block")
+    block = SpatialBlock(recorded["x"].shape[1], int(recorded["kernel_size"]))
+    state = {k.removeprefix("state."): v for k, v in recorded.items() if k.startswith("state.")}
+    prefix = f"{PREDICTOR}transformer.decoder1.cnext."
+    block.load_state_dict(renamed(state, prefix, "decoder.stages.0.spatial."))
+    with torch.no_grad():
+        assert_close(block(recorded["x"]), recorded["out"])
+
+
+def test_one_decoder_stage_step_by_step(parity):
+    recorded = read(parity, "decoder_stage")
+    stage = load_decoder(parity).stages[1]
+    batch = (len(recorded["guidance"]), -1)
+    x, guidance = (recorded[name].unflatten(0, batch) for name in ("x", "corr_guidance"))
+    with torch.no_grad():
+        terms = stage.fusion.image_terms(recorded["guidance"])
+        spatial = stage.aggregate_space(Rows(x, guidance))
+        assert_close(spatial.flatten(0, 1), recorded["after_spatial"])
+        classes = stage.classes(spatial, (1, 1))
+        assert_close(classes.flatten(0, 1), recorded["after_class"])
+        assert_close(stage.fusion.up(classes.flatten(0, 1)), recorded["after_up"])
+        for pooling in (1, 2):
+            fused = stage.fusion(stage.classes(spatial, (pooling, pooling)), guidance, terms)
+            assert_close(fused.flatten(0, 1), recorded[f"out_pool{pooling}"])
+
+
+@pytest.mark.parametrize("pooling", [1, 2])
+def test_the_whole_decoder(parity, pooling):
+    recorded = read(parity, "decoder_full")
+    decoder = load_decoder(parity).train(pooling == 2)
+    names = [f"pool{pooling}_{name}" for name in ("final", *(f"aux_head{i}" for i in range(3)))]
+    with torch.no_grad():
+        for b, text in enumerate(recorded["text_feats"]):
+            skips = [recorded[f"guide_res{i}"][b : b + 1] for i in (4, 3, 2)]
+            logits = decoder(cost_map(recorded["img_feats"][b : b + 1], text), skips)
+            for name, got in zip(names, logits):
+                assert_close(got[0], recorded[name][b])
