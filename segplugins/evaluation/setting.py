@@ -22,6 +22,7 @@ class Setting:
         metadata: of the data set.
         vocabulary: P names in force: the user's (TEST.VOCABULARY) or the data set's own. None for
             sets of free text.
+        is_own: whether they are the data set's own.
         classes: K evaluated names.
         class_map: (P,) evaluated class of each of the P, K for none; None = each itself.
         unanswerable: evaluated classes for which the vocabulary has no name.
@@ -33,15 +34,11 @@ class Setting:
     metadata: Dict[str, Any]
     vocabulary: Optional[Vocabulary]
     classes: Tuple[str, ...]
+    is_own: bool = True
     class_map: Optional[Tuple[int, ...]] = None
     unanswerable: Tuple[int, ...] = ()
     background: Optional[int] = None
     background_threshold: Optional[float] = None
-
-    @property
-    def is_own_vocabulary(self) -> bool:
-        """Whether the model answers with the data set's own names."""
-        return self.vocabulary is None or self.vocabulary.name == _own_name(self)
 
     @property
     def ignore_label(self) -> int:
@@ -89,9 +86,9 @@ def read_setting(cfg: CfgNode, dataset_name: str) -> Setting:
             )
         return Setting(vocabulary=None, **setting)
     vocabulary = parse_vocabulary(text) if text else own
-    if vocabulary.name != own.name:
+    if vocabulary != own:
         setting.update(_meet(vocabulary, own, dataset_name, setting))
-    return Setting(vocabulary=vocabulary, **setting)
+    return Setting(vocabulary=vocabulary, is_own=vocabulary == own, **setting)
 
 
 def _own_vocabulary(dataset_name: str, metadata: Dict[str, Any]) -> Optional[Vocabulary]:
@@ -101,10 +98,6 @@ def _own_vocabulary(dataset_name: str, metadata: Dict[str, Any]) -> Optional[Voc
     # Sets that detectron2 registers list their classes and nothing else.
     classes = metadata.get("thing_classes") or metadata.get("stuff_classes")
     return Vocabulary(name=dataset_name, classes=tuple(classes)) if classes else None
-
-
-def _own_name(setting: Setting) -> str:
-    return setting.metadata.get("vocabulary", setting.dataset_name)
 
 
 def _background(
