@@ -75,7 +75,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         print(f"make_drawn_world: {error}", file=sys.stderr)
         return 2
     print(
-        f"{total} images and all their truth stand in {out}; docs/drawn_world.md tells what is where"
+        f"{total} images and all their truth stand in {out}; docs/drawn_world.md tells what is what"
     )
     return 0
 

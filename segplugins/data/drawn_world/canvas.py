@@ -73,8 +73,9 @@ class Canvas:
 
     def backdrop(self, rows: np.ndarray, segment: int) -> None:
         """Covers everything with one colour a row: (rows, 3) uint8, `rows` = 3 H of them."""
-        self._rgb[:] = rows[:, None]
-        self._truth[:] = (segment, 0)
+        high, wide = self._rgb.shape[:2]
+        cv2.repeat(np.ascontiguousarray(rows[:, None]), 1, wide, self._rgb)
+        cv2.rectangle(self._truth, (0, 0), (wide, high), (segment, 0), cv2.FILLED)
 
     @property
     def rows(self) -> int:

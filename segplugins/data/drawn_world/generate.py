@@ -27,6 +27,7 @@ from .writers.coco import (
 from .writers.files import split_size, write_json, write_lines, write_png
 from .writers.labels import LABEL_FOLDERS, part_names, write_labels
 from .writers.pairs import write_shard
+from .writers.referring import referring_record, write_referring
 from .writers.regions import region_record
 
 WORLD_FILE = "drawn.json"
@@ -157,7 +158,7 @@ def _make_folders(root: Path) -> None:
         (root / "images" / split).mkdir(parents=True, exist_ok=True)
         for kind in LABEL_FOLDERS:
             (root / "annotations" / kind / split).mkdir(parents=True, exist_ok=True)
-    for folder in ("pairs", "regions", _PROGRESS):
+    for folder in ("pairs", "regions", "referring", _PROGRESS):
         (root / folder).mkdir(exist_ok=True)
 
 
@@ -204,6 +205,7 @@ def _write_image(root: Path, options: WorldOptions, split: str, index: int) -> D
     write_png(root / "images" / split / f"{drawing.stem}.png", drawing.picture.image)
     write_labels(root, drawing, classes)
     return {
+        "split": split,
         "image": image_entry(drawing),
         "instances": instance_entries(drawing, classes),
         "panoptic": panoptic_entry(drawing, classes),
@@ -212,26 +214,30 @@ def _write_image(root: Path, options: WorldOptions, split: str, index: int) -> D
             "image_id": drawing.image_id,
             **region_record(drawing, options, masks=True),
         },
+        "referring": referring_record(drawing, options),
     }
 
 
 def _assemble(root: Path, options: WorldOptions) -> None:
     """Puts the JSON files together from the chunks' parts, in the order of the images."""
     classes = options.class_list
-    done = list(chunks(options))
-    for split in MASK_SPLITS:
-        records: List[Dict[str, Any]] = []
-        for chunk in done:
-            if chunk.split == split:
-                text = (root / _PROGRESS / chunk.mark).read_text(encoding="utf-8")
-                records.extend(json.loads(text))
+    records = {split: _records(root, options, split) for split in MASK_SPLITS}
+    for split, of_split in records.items():
         folder = root / "annotations"
-        write_json(folder / f"instances_{split}.json", instance_file(records, classes))
-        write_json(folder / f"panoptic_{split}.json", panoptic_file(records, classes))
-        write_lines(root / "regions" / f"{split}.jsonl", (record["regions"] for record in records))
+        write_json(folder / f"instances_{split}.json", instance_file(of_split, classes))
+        write_json(folder / f"panoptic_{split}.json", panoptic_file(of_split, classes))
+        write_lines(root / "regions" / f"{split}.jsonl", (one["regions"] for one in of_split))
+    everything = [record for of_split in records.values() for record in of_split]
+    write_referring(root / "referring", everything, classes)
     write_json(root / "annotations" / "parts.json", _part_categories(part_names(classes)))
     write_json(root / WORLD_FILE, _description(options, complete=True))
     shutil.rmtree(root / _PROGRESS)
+
+
+def _records(root: Path, options: WorldOptions, split: str) -> List[Dict[str, Any]]:
+    marks = [root / _PROGRESS / chunk.mark for chunk in chunks(options) if chunk.split == split]
+    parts = [json.loads(mark.read_text(encoding="utf-8")) for mark in marks]
+    return [record for part in parts for record in part]
 
 
 def _part_categories(names: List[str]) -> Dict[str, Any]:

@@ -20,7 +20,7 @@ STREAMS: Dict[str, int] = {
     "clips_valid": 5,
 }
 MASK_SPLITS = ("train", "val", "val_unseen")
-WORDS_STREAM = 16  # + that of the split: choices of words do not disturb those of shapes
+WORDS_STREAM, PHRASES_STREAM = 16, 32  # + that of the split: words do not disturb shapes
 
 
 @dataclass(frozen=True)

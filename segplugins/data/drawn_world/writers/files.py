@@ -9,15 +9,17 @@ import cv2
 import numpy as np
 
 # PNG, because what it decodes to is the same everywhere; the fastest level, because the noise in
-# the textures leaves little to gain from a slower one.
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+# the textures leaves little to gain from a slower one. Label maps are runs of equal pixels.
+_PICTURE = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+_LABELS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
 def png_bytes(image: np.ndarray) -> bytes:
     """Returns a PNG file of a picture (H, W, 3) RGB or a label map (H, W), both uint8."""
     if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", image, _PNG)
+        done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _PICTURE)
+    else:
+        done, data = cv2.imencode(".png", image, _LABELS)
     assert done, f"cv2 could not write a PNG of shape {image.shape}"
     return data.tobytes()
 
