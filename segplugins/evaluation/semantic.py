@@ -4,7 +4,7 @@ K evaluated classes, P classes that the model answers with, H W pixels.
 """
 
 from collections import OrderedDict
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -102,6 +102,35 @@ def _ratio(part: np.ndarray, whole: np.ndarray, valid: np.ndarray) -> np.ndarray
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else float("nan")
+
+
+def confusion_matrix(pairs: Iterable[Tuple[np.ndarray, np.ndarray]], fold: ClassFold) -> np.ndarray:
+    """Counts label maps that are in memory; `SemanticEvaluator` counts those of a data set.
+
+    Args:
+        pairs: prediction and truth, (H, W) integers each.
+        fold: from their labels to K classes.
+
+    Returns:
+        (K + 1, K + 1) int64; see `semantic_metrics`.
+
+    Raises:
+        ValueError: two maps differ in size, or hold a label without a meaning.
+    """
+    matrix = np.zeros((fold.num_classes + 1,) * 2, np.int64)
+    for position, (prediction, truth) in enumerate(pairs):
+        record = {"file_name": f"pair {position}", "sem_seg_file_name": "the truth"}
+        check_size(record, "the prediction (height, width)", prediction.shape, truth.shape)
+        _add(matrix, *_runs(record, prediction, truth, fold))
+    return matrix
+
+
+def _runs(
+    record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray, fold: ClassFold
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns: evaluated class of prediction and of truth, and pixels of each run."""
+    predicted, true, pixels = paired_runs(prediction, truth)
+    return (*fold(record, predicted, true), pixels)
 
 
 class SemanticEvaluator(DatasetEvaluator):
@@ -225,8 +254,7 @@ class SemanticEvaluator(DatasetEvaluator):
         return labels.to(torch.int16 if classes < 2**15 else torch.int32).cpu().numpy()
 
     def _count(self, record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray) -> None:
-        predicted, true, pixels = paired_runs(prediction, truth)
-        rows, columns = self.fold(record, predicted, true)
+        rows, columns, pixels = _runs(record, prediction, truth, self.fold)
         counted = [_add(self._matrices[0], rows, columns, pixels)]
         if self._boundary:
             maps = self.fold(record, prediction, truth)

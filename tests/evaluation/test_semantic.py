@@ -10,7 +10,11 @@ from PIL import Image
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.label_maps import best_class, paired_runs, read_label_map
-from segplugins.evaluation.semantic import SemanticEvaluator, semantic_metrics
+from segplugins.evaluation.semantic import (
+    SemanticEvaluator,
+    confusion_matrix,
+    semantic_metrics,
+)
 
 
 @pytest.fixture
@@ -92,12 +96,8 @@ def test_200_random_sets_equal_the_definitions():
         ignore = int(generator.choice([255, classes, 0]))
         maps = list(random_maps(generator, classes, ignore))
         truths, guesses = zip(*maps)
-        confusion = np.zeros((classes + 1, classes + 1), np.int64)
         fold = ClassFold(classes, ignore_label=ignore)
-        for truth, guess in maps:
-            predicted, true, pixels = paired_runs(guess, truth)
-            rows, columns = fold({"file_name": "a", "sem_seg_file_name": "b"}, predicted, true)
-            np.add.at(confusion, (rows, columns), pixels)
+        confusion = confusion_matrix([(guess, truth) for truth, guess in maps], fold)
         result = semantic_metrics(confusion, names_of(classes))
         for key, value in plain_metrics(truths, guesses, classes, ignore).items():
             assert result[key] == pytest.approx(value, abs=1e-9, nan_ok=True), key
@@ -371,6 +371,12 @@ def test_boundaries_do_not_overflow_with_many_classes(dataset):
     assert result["BoundaryIoU-c200"] == 100.0
     assert result["BoundaryIoU-c0"] == 100.0
     assert np.isnan(result["BoundaryIoU-c199"])
+
+
+def test_label_maps_of_two_sizes_are_refused():
+    with pytest.raises(ValueError, match=r"pair 1: .*\(2, 3\), the truth \(3, 2\)"):
+        same = np.zeros((2, 3), int)
+        confusion_matrix([(same, same), (same, same.T)], ClassFold(1))
 
 
 def test_a_matrix_of_another_size_is_refused():
