@@ -278,7 +278,7 @@ def test_only_large_downloads_and_the_last_step_are_shown(line, shown):
     "output, cause",
     [
         (
-            "WARNING: Retrying after connection broken by 'NewConnectionError(...)'\n"
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\n"
             "ERROR: No matching distribution found for torch==2.11.0\n",
             "index cannot be reached",
         ),

@@ -19,7 +19,7 @@ _CAUSES = {
     "No space left on device": "the disk is full; the environment takes about 6 GB",
     "externally-managed-environment": "this Python belongs to the system; use an environment",
 }
-_NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ProxyError")
+_NO_NETWORK = ("connection broken by", "Max retries exceeded", "Read timed out")
 
 
 class SetupError(RuntimeError):
@@ -74,7 +74,8 @@ def progress(line: str) -> Optional[str]:
         size = float(match[2])
         return f"  {match[1]}, {size:.0f} MB" if size >= SHOW_FROM_MB else None
     if line.startswith("Installing collected packages:"):
-        return f"  unpacking {line.count(',') + 1} packages"
+        count = line.count(",") + 1
+        return f"  unpacking {count} packages{', about a minute' if count > 20 else ''}"
     return None
 
 

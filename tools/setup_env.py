@@ -169,8 +169,9 @@ def install_requirements(have: Dict[str, str], *, dev: bool, use_uv: bool) -> No
     else:
         say(f"torchvision: {broken}; installing {' and '.join(as_arguments(TORCH_PAIR))}")
         pins.update(TORCH_PAIR)
-    if unmet(pins, have):
-        doing = f"installing {len(pins)} pinned packages and what they need (3 GB in a new place)"
+    if missing := unmet(pins, have):
+        size = ", a download of 3 GB" if "torch" in missing else ""
+        doing = f"installing {len(missing)} packages and what they need{size}"
         run_pip([*installer(use_uv), *as_arguments(pins)], doing=doing)
     if broken is not None and (still := probe("import torchvision")) is not None:
         raise SetupError(f"torchvision was installed and does not import: {still}")
