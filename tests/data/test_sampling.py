@@ -1,0 +1,99 @@
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetFromList, MapDataset
+from detectron2.data.build import build_batch_data_loader
+
+from segplugins.data.sampling import MixingSampler, sampler_maker
+
+
+def draw(count, sizes, ratios=None, **keywords):
+    return list(islice(iter(MixingSampler(sizes, ratios, **{"seed": 5, **keywords})), count))
+
+
+def set_of(indices, sizes):
+    return np.searchsorted(np.cumsum(sizes), indices, side="right")
+
+
+@pytest.mark.parametrize("ratios", [[3, 1], [0.2, 7], [1, 0], [5, 3.3, 0.013], [1] * 7])
+def test_shares_are_within_one_percent_over_ten_thousand_samples(ratios):
+    sizes = [11 + 90 * n for n in range(len(ratios))]
+    counts = np.bincount(set_of(draw(10_000, sizes, ratios), sizes), minlength=len(sizes))
+    shares = np.array(ratios) / sum(ratios)
+    assert np.abs(counts / 10_000 - shares).max() < 0.001
+
+
+def test_without_ratios_every_image_comes_equally_often():
+    counts = np.bincount(draw(1_000, [2, 8]), minlength=10)
+    assert counts.min() >= 99 and counts.max() <= 101
+
+
+def test_every_image_of_a_set_comes_once_before_any_comes_again():
+    indices = [i for i in draw(2_000, [30, 70], [1, 1]) if i < 30]
+    for start in range(0, 900, 30):
+        assert sorted(indices[start : start + 30]) == list(range(30))
+
+
+def test_the_stream_follows_from_the_seed():
+    assert draw(500, [30, 70]) == draw(500, [30, 70])
+    assert draw(500, [30, 70]) != draw(500, [30, 70], seed=6)
+
+
+def test_micro_batches_are_of_one_set():
+    sizes = [5, 9, 50]
+    batches = set_of(draw(4_000, sizes, [1, 2, 3], group=8), sizes).reshape(-1, 8)
+    assert (batches == batches[:, :1]).all()
+    assert set(batches[:, 0]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("group", [1, 4])
+def test_processes_share_one_stream_without_overlap(group):
+    whole = np.array(draw(600, [40, 400], [1, 2], group=group)).reshape(-1, group)
+    for rank in range(3):
+        part = draw(200, [40, 400], [1, 2], group=group, rank=rank, world_size=3)
+        assert part == whole[rank::3].ravel().tolist()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_the_order_is_the_same_for_any_number_of_workers(workers):
+    sizes = [7, 20]
+    loader = build_batch_data_loader(
+        MapDataset(DatasetFromList(list(range(27))), _itself),
+        MixingSampler(sizes, [1, 1], seed=5, group=4),
+        total_batch_size=4,
+        num_workers=workers,
+    )
+    got = [index for batch in islice(loader, 6) for index in batch]
+    assert got == draw(24, sizes, [1, 1], group=4)
+
+
+def _itself(record):
+    return record
+
+
+@pytest.mark.parametrize(
+    "sizes, ratios, message",
+    [
+        ([], None, "no data set"),
+        ([3], [1, 2], "2 mixing ratios for 1 data sets"),
+        ([3, 3], [-1, 2], "must be >= 0"),
+        ([3, 3], [0, 0], "not all 0"),
+        ([3, 0], [1, 1], "set number 1 has no image"),
+    ],
+)
+def test_ratios_that_do_not_fit_are_refused(sizes, ratios, message):
+    with pytest.raises(ValueError, match=message):
+        MixingSampler(sizes, ratios, seed=0)
+
+
+def test_the_config_sets_ratios_and_the_size_of_a_micro_batch():
+    cfg = SimpleNamespace(
+        DATALOADER=SimpleNamespace(MIXING=[1, 3], ONE_SET_PER_BATCH=True),
+        SOLVER=SimpleNamespace(IMS_PER_BATCH=16, ACCUMULATE=4),
+    )
+    sampler = sampler_maker(cfg, [10, 10])(7)
+    assert (sampler.group, sampler.seed) == (4, 7)
+    assert list(islice(sampler, 40)) == draw(40, [10, 10], [1, 3], seed=7, group=4)
