@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 
+from .clips import FRAMES
 from .options import WorldOptions
 from .splits import MASK_SPLITS, draw
 from .writers.coco import (
@@ -29,6 +30,7 @@ from .writers.labels import LABEL_FOLDERS, part_names, write_labels
 from .writers.pairs import write_shard
 from .writers.referring import referring_record, write_referring
 from .writers.regions import region_record
+from .writers.video import FOLDERS, write_clip, write_video_files
 
 WORLD_FILE = "drawn.json"
 _PROGRESS = ".progress"
@@ -37,11 +39,16 @@ _CHUNK = 50  # images between two marks of progress
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images `start` to `stop` - 1 of a split: what one worker does at a time."""
+    """Images or clips `start` to `stop` - 1 of a split: what one worker does at a time."""
 
     split: str
     start: int
     stop: int
+
+    @property
+    def images(self) -> int:
+        """How many pictures that is: a clip has several."""
+        return (self.stop - self.start) * (FRAMES if self.split in FOLDERS else 1)
 
     @property
     def mark(self) -> str:
@@ -96,11 +103,13 @@ def chunks(options: WorldOptions) -> Iterator[Chunk]:
     for split in MASK_SPLITS:
         yield from _cut(split, counts[split], _CHUNK)
     yield from _cut("pairs", options.pairs, options.shard)
+    yield from _cut("clips_train", options.clips, 1)
+    yield from _cut("clips_valid", options.val_clips, 1)
 
 
 def total_images(options: WorldOptions) -> int:
     """Returns how many images there are to draw."""
-    return sum(chunk.stop - chunk.start for chunk in chunks(options))
+    return sum(chunk.images for chunk in chunks(options))
 
 
 def _cut(split: str, count: int, step: int) -> Iterator[Chunk]:
@@ -160,13 +169,16 @@ def _make_folders(root: Path) -> None:
             (root / "annotations" / kind / split).mkdir(parents=True, exist_ok=True)
     for folder in ("pairs", "regions", "referring", _PROGRESS):
         (root / folder).mkdir(exist_ok=True)
+    for folder in FOLDERS.values():
+        (root / "videos" / folder).mkdir(parents=True, exist_ok=True)
+        (root / "videos" / "meta_expressions" / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _run(root: Path, options: WorldOptions, workers: int, report: Callable[[int], Any]) -> None:
     todo = []
     for chunk in chunks(options):
         if (root / _PROGRESS / chunk.mark).is_file():
-            report(chunk.stop - chunk.start)
+            report(chunk.images)
         else:
             todo.append(chunk)
     work = partial(_write_chunk, root, options)
@@ -190,13 +202,18 @@ def _write_chunk(root: Path, options: WorldOptions, chunk: Chunk) -> int:
         number = chunk.start // options.shard
         write_shard(root / "pairs" / f"drawn-{number:05d}.tar", options, chunk.start, chunk.stop)
         records: List[Dict[str, Any]] = []
+    elif chunk.split in FOLDERS:
+        records = [
+            write_clip(root / "videos", options, chunk.split, index)
+            for index in range(chunk.start, chunk.stop)
+        ]
     else:
         records = [
             _write_image(root, options, chunk.split, index)
             for index in range(chunk.start, chunk.stop)
         ]
     write_json(root / _PROGRESS / chunk.mark, records)
-    return chunk.stop - chunk.start
+    return chunk.images
 
 
 def _write_image(root: Path, options: WorldOptions, split: str, index: int) -> Dict[str, Any]:
@@ -227,6 +244,8 @@ def _assemble(root: Path, options: WorldOptions) -> None:
         write_json(folder / f"instances_{split}.json", instance_file(of_split, classes))
         write_json(folder / f"panoptic_{split}.json", panoptic_file(of_split, classes))
         write_lines(root / "regions" / f"{split}.jsonl", (one["regions"] for one in of_split))
+    for split in FOLDERS:
+        write_video_files(root / "videos", split, _records(root, options, split))
     everything = [record for of_split in records.values() for record in of_split]
     write_referring(root / "referring", everything, classes)
     write_json(root / "annotations" / "parts.json", _part_categories(part_names(classes)))

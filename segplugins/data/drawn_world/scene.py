@@ -55,11 +55,15 @@ class Scene:
 
     def after(self, frames: int) -> "Scene":
         """Returns the scene some frames later: the same things, moved on."""
-        moved = tuple(
-            replace(thing, foot=(thing.foot[0] + thing.speed * frames, thing.foot[1]))
-            for thing in self.things
-        )
-        return replace(self, things=moved)
+        return replace(self, things=tuple(_after(thing, frames) for thing in self.things))
+
+
+def _after(thing: Thing, frames: int) -> Thing:
+    x, y = thing.foot
+    variant = thing.variant
+    if thing.name == "bird":  # its two figures are the wings up and down
+        variant = (variant + frames // 2) % 2
+    return replace(thing, foot=(x + thing.speed * frames, y), variant=variant)
 
 
 def compose(

@@ -24,6 +24,14 @@ def png_bytes(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def jpeg_bytes(image: np.ndarray) -> bytes:
+    """Returns a JPEG file of a picture (H, W, 3) uint8 RGB, for layouts that know no other."""
+    quality = (cv2.IMWRITE_JPEG_QUALITY, 95)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    assert done, f"cv2 could not write a JPEG of shape {image.shape}"
+    return data.tobytes()
+
+
 def write_png(path: Path, image: np.ndarray) -> None:
     """Writes a picture (H, W, 3) RGB or a label map (H, W), both uint8, as PNG."""
     path.write_bytes(png_bytes(image))
