@@ -133,7 +133,7 @@ def decode_mask(mask: Union[Mapping[str, Any], Sequence], height: int, width: in
         return _decode_rle(mask, height, width)
     check_polygons(mask, height, width)
     rles = coco_mask.frPyObjects([list(map(float, p)) for p in mask], height, width)
-    return coco_mask.decode(coco_mask.merge(rles)).astype(bool)
+    return _decode_rle(coco_mask.merge(rles), height, width)
 
 
 def _decode_rle(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
