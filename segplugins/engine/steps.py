@@ -5,6 +5,7 @@ import time
 from contextlib import nullcontext
 from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Tuple
 
+import numpy as np
 import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
@@ -34,7 +35,7 @@ class StepTrainer(SimpleTrainer):
             over images is that of the large batch.
         precision: of autocast, or None. With float16 the losses are scaled against underflow.
         clip: changes gradients in place before the step; what it returns is logged as grad_norm.
-        seed: of the draws inside the model. Each step has its own seed made of it, so that a
+        seed: of the draws inside the model. Each micro-batch has its own seed made of it, so that a
             resumed run draws what the uninterrupted one draws. None = leave the generators alone.
     """
 
@@ -65,8 +66,6 @@ class StepTrainer(SimpleTrainer):
             FloatingPointError: a loss or the gradient is not finite; the weights are those of
                 before the step.
         """
-        if self.seed is not None:
-            torch.manual_seed((self.seed * 1_000_003 + self.iter * 1009 + comm.get_rank()) % 2**63)
         self.optimizer.zero_grad()
         totals: Dict[str, Tensor] = {}
         data_time = 0.0
@@ -75,6 +74,7 @@ class StepTrainer(SimpleTrainer):
             records = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
             with self._gradients_stay_here(part < self.accumulate - 1):
+                self._seed_draws(part)
                 for name, loss in self._backward(records).items():
                     totals[name] = totals[name] + loss if name in totals else loss
         self.after_backward()
@@ -84,6 +84,12 @@ class StepTrainer(SimpleTrainer):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._write(losses, data_time, norm)
+
+    def _seed_draws(self, part: int) -> None:
+        """Just before the model: a loader may draw from the same generator when it starts."""
+        if self.seed is not None:
+            place = [self.seed, self.iter, part, comm.get_rank()]
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def _backward(self, records: List[dict]) -> Dict[str, Tensor]:
         """Adds the gradients of one micro-batch and returns its share of the losses."""

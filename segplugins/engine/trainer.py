@@ -9,10 +9,18 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
+from detectron2.engine import (
+    DefaultTrainer,
+    HookBase,
+    TrainerBase,
+    create_ddp_model,
+    default_writers,
+    hooks,
+)
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -97,14 +105,19 @@ class Trainer(DefaultTrainer):
         period = self.cfg.TEST.EVAL_PERIOD
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built[at] = hooks.EvalHook(period, self.evaluate) if self.cfg.DATASETS.TEST else None
-        if self.cfg.TEST.BEST_METRIC and comm.is_main_process():
-            best = KeepBest(period, self.checkpointer, self.cfg.TEST.BEST_METRIC)
-            built.insert(at + 1, best)
+        if comm.is_main_process():
+            built[-1] = LateWriter(self.cfg.OUTPUT_DIR, self.max_iter)
+            if self.cfg.TEST.BEST_METRIC:
+                built.append(KeepBest(period, self.checkpointer, self.cfg.TEST.BEST_METRIC))
         if self._average:
             # Before the checkpoint of the same step.
             average = self._average
             built.insert(0, hooks.CallbackHook(after_step=lambda trainer: average.update()))
         return built
+
+    def build_writers(self) -> List[EventWriter]:
+        """None here: `LateWriter` opens detectron2's."""
+        return []
 
     def evaluate(self) -> Results:
         """Evaluates the model as it is now, with the averaged weights if there are any."""
@@ -191,6 +204,27 @@ class Trainer(DefaultTrainer):
             with autocast(device, precision):
                 results[name] = inference_on_dataset(model, loader, evaluator)
         return results
+
+
+class LateWriter(HookBase):
+    """detectron2's PeriodicWriter, which opens its files when training starts and not before."""
+
+    def __init__(self, output_dir: str, max_iter: int):
+        self._open = partial(default_writers, output_dir, max_iter)
+        self._writer: Optional[hooks.PeriodicWriter] = None
+
+    def before_train(self) -> None:
+        """Opens metrics.json and the TensorBoard events in the output folder."""
+        self._writer = hooks.PeriodicWriter(self._open(), period=20)
+        self._writer.trainer = self.trainer
+
+    def after_step(self) -> None:
+        """Writes every 20 iterations and after the last one."""
+        self._writer.after_step()
+
+    def after_train(self) -> None:
+        """Writes what is left and closes the files."""
+        self._writer.after_train()
 
 
 def train_precision(cfg: CfgNode) -> Optional[torch.dtype]:

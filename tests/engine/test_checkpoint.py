@@ -1,0 +1,154 @@
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from segplugins.engine.checkpoint import SafeCheckpointer, load_weights
+
+
+class Runs:
+    """Whatever unpickles it runs a command."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (open, (str(self.mark), "w"))
+
+
+def model():
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+
+
+def filled(value):
+    return {name: torch.full_like(w, value) for name, w in model().state_dict().items()}
+
+
+def model_zoo_file(state):
+    arrays = {name: weight.numpy() for name, weight in state.items()}
+    return pickle.dumps({"model": arrays, "__author__": "test", "matching_heuristics": True})
+
+
+def assert_filled(loaded, value):
+    assert all((w == value).all() for w in loaded.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda state, path: torch.save({"model": state, "iteration": 3}, f"{path}.pth"),
+        lambda state, path: torch.save(state, f"{path}.pth"),
+        lambda state, path: torch.save({"state_dict": state}, f"{path}.pth"),
+        lambda state, path: torch.save(
+            {"model": {f"module.{name}": w for name, w in state.items()}}, f"{path}.pth"
+        ),
+        lambda state, path: save_file(state, f"{path}.safetensors"),
+        lambda state, path: Path(f"{path}.pkl").write_bytes(model_zoo_file(state)),
+    ],
+    ids=["ours", "bare", "state_dict", "of DDP", "safetensors", "model zoo"],
+)
+def test_all_usual_kinds_of_files_load(write, tmp_path):
+    write(filled(2.0), tmp_path / "weights")
+    (path,) = tmp_path.glob("weights.*")
+    loaded = model()
+    match = load_weights(loaded, str(path))
+    assert_filled(loaded, 2.0)
+    assert match == (4, [], [], [])
+
+
+def test_averaged_weights_are_preferred(tmp_path):
+    averaged = {"weights": {"0.weight": torch.full((3, 2), 5.0)}}
+    torch.save({"model": filled(2.0), "averaged": averaged}, tmp_path / "a.pth")
+    loaded = model()
+    load_weights(loaded, str(tmp_path / "a.pth"))
+    assert (loaded[0].weight == 5).all() and (loaded[0].bias == 2).all()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "bin", "pyth"])
+def test_a_file_cannot_run_code(suffix, tmp_path):
+    mark, path = tmp_path / "mark", tmp_path / f"evil.{suffix}"
+    content = {"model": filled(1.0), "__author__": "me", "extra": Runs(mark)}
+    if suffix == "pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=f"evil.{suffix}' cannot be read as plain tensors"):
+        load_weights(model(), str(path))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.pkl"])
+def test_a_damaged_file_is_told(name, tmp_path):
+    (tmp_path / name).write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=f"{name}' cannot be read as plain tensors: "):
+        load_weights(model(), str(tmp_path / name))
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'nowhere.pth'; MODEL.WEIGHTS"):
+        load_weights(model(), "nowhere.pth")
+
+
+def test_no_file_leaves_the_weights_alone():
+    loaded = model()
+    before = loaded[0].weight.clone()
+    load_weights(loaded, "")
+    assert torch.equal(loaded[0].weight, before)
+
+
+def test_a_checkpoint_of_less_than_half_of_the_model_is_refused(tmp_path):
+    torch.save({"0.weight": torch.zeros(3, 2), "other": torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="fits 1 of the model's 4 entries.*'0.bias'.*'other'"):
+        load_weights(model(), str(tmp_path / "a.pth"))
+
+
+def test_half_is_enough_and_every_misfit_is_named(tmp_path, caplog):
+    state = {"0.weight": torch.zeros(3, 2), "0.bias": torch.zeros(3)}
+    state.update({"1.weight": torch.zeros(1, 4), "new.part": torch.zeros(1)})
+    torch.save(state, tmp_path / "a.pth")
+    with caplog.at_level(logging.INFO):
+        match = load_weights(model(), str(tmp_path / "a.pth"))
+    assert match == (2, ["1.bias"], ["new.part"], ["1.weight"])
+    for text in ("2 of the model's 4", "1 missing, 1 of another shape, 1 of the file unused"):
+        assert text in caplog.text
+    assert "1.weight" in caplog.text and "(1, 4)" in caplog.text
+    assert "bias" in caplog.text and "new" in caplog.text
+
+
+def test_entries_that_are_no_tensors_are_named(tmp_path, caplog):
+    torch.save({**filled(1.0), "comment": "mine"}, tmp_path / "a.pth")
+    load_weights(model(), str(tmp_path / "a.pth"))
+    assert "no tensors: ['comment']" in caplog.text
+
+
+def test_a_save_that_dies_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    checkpointer = SafeCheckpointer(model(), str(tmp_path))
+    checkpointer.save("model_0000001")
+
+    def dies(data, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", dies)
+    for name in ("model_0000002", "model_0000001"):
+        with pytest.raises(OSError, match="disk full"):
+            checkpointer.save(name)
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+    assert "0.weight" in torch.load(tmp_path / "model_0000001.pth")["model"]
+
+
+def test_numpy_arrays_of_both_numpy_generations_load(tmp_path):
+    content = {"model": {k: v.numpy() for k, v in filled(3.0).items()}, "__author__": "test"}
+    data = pickle.dumps(content, protocol=2)
+    older = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    newer = data.replace(b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n")
+    for number, pickled in enumerate((older, newer)):
+        path = tmp_path / f"{number}.pkl"
+        path.write_bytes(pickled)
+        loaded = model()
+        load_weights(loaded, str(path))
+        assert_filled(loaded, 3.0)

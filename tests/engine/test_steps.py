@@ -1,0 +1,130 @@
+import math
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from segplugins.engine.optim import clip_gradients
+from segplugins.engine.steps import StepTrainer, autocast
+
+
+class Scaled(nn.Module):
+    """loss_a = mean over the batch of w * x; loss_b = noise that the generator draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, batch):
+        noise = torch.rand(())
+        return {"loss_a": (self.weight * torch.tensor(batch)).mean(), "loss_b": noise * 0 + noise}
+
+
+def stepped(batches, model=None, **options):
+    """The model and the logged values after a step on each of the batches."""
+    model = model or Scaled()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = StepTrainer(model, list(batches), optimizer, **options)
+    logged = []
+    for trainer.iter in range(len(batches) // options.get("accumulate", 1)):
+        with EventStorage(trainer.iter) as storage:
+            trainer.run_step()
+            logged.append({name: value for name, (value, _) in storage.latest().items()})
+    return model, logged
+
+
+def test_a_step_follows_the_mean_of_its_micro_batches():
+    model, logged = stepped([[1.0, 3.0], [4.0, 4.0]], accumulate=2)
+    # d/dw mean(w x): 2 and 4; their mean is 3, that of the batch of four as well.
+    assert model.weight.item() == 1.0 - 3.0
+    assert logged[0]["loss_a"] == 3.0 and "data_time" in logged[0]
+    assert logged[0]["total_loss"] == pytest.approx(logged[0]["loss_a"] + logged[0]["loss_b"])
+
+
+def test_the_gradient_norm_before_the_clip_is_logged():
+    def clip(parameters):
+        return clip_gradients(parameters, kind="full_model", value=0.5)
+
+    model, logged = stepped([[6.0]], clip=clip)
+    assert logged[0]["grad_norm"] == 6.0
+    assert model.weight.item() == pytest.approx(0.5)
+
+
+def test_draws_follow_from_the_seed_and_the_iteration():
+    noise = [log["loss_b"] for log in stepped([[0.0]] * 3, seed=5)[1]]
+    torch.rand(7)  # whatever was drawn in between
+    assert [log["loss_b"] for log in stepped([[0.0]] * 3, seed=5)[1]] == noise
+    assert [log["loss_b"] for log in stepped([[0.0]] * 3, seed=6)[1]] != noise
+    assert len(set(noise)) == 3
+
+
+@pytest.mark.parametrize("value, name", [(math.nan, "loss_a"), (math.inf, "loss_a")])
+def test_a_loss_that_is_not_finite_stops_before_the_step(value, name):
+    model = Scaled()
+    with pytest.raises(FloatingPointError, match=rf"not finite at iteration 1: \['{name}'\]"):
+        stepped([[0.5], [value]], model)
+    assert model.weight.item() == 0.5  # the first step, and no second
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step():
+    class Root(Scaled):
+        def forward(self, batch):  # a finite loss with an infinite slope at w = 1
+            return {"loss": (self.weight - 1).sqrt()}
+
+    def clip(parameters):
+        return clip_gradients(parameters, kind="full_model", value=1.0)
+
+    model = Root()
+    with pytest.raises(FloatingPointError, match="no loss of this process.*gradient norm inf"):
+        stepped([[0.0]], model, clip=clip)
+    assert model.weight.item() == 1.0
+
+
+def test_losses_of_different_tasks_are_logged_under_their_own_names():
+    class Tasks(Scaled):
+        def forward(self, batch):
+            return {f"loss_{name}": self.weight * 2 for name in batch}
+
+    _, logged = stepped([["a"], ["b"]], Tasks(), accumulate=2)
+    # Each is half of the step: what it adds to the gradient.
+    assert (logged[0]["loss_a"], logged[0]["loss_b"]) == (1.0, 1.0)
+    assert logged[0]["total_loss"] == 2.0
+
+
+def test_autocast_changes_products_only_where_a_precision_is_given():
+    first, second = torch.ones(2, 2), torch.ones(2, 2)
+    with autocast(torch.device("cpu"), torch.bfloat16):
+        assert (first @ second).dtype == torch.bfloat16
+    with autocast(torch.device("cpu"), None):
+        assert (first @ second).dtype == torch.float32
+
+
+def test_a_state_goes_on_with_optimizer_and_seed():
+    model = Scaled()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    trainer = StepTrainer(model, [[2.0]], optimizer, seed=11)
+    with EventStorage(0):
+        trainer.run_step()
+    state = trainer.state_dict()
+    other = StepTrainer(model, [], torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9))
+    other.load_state_dict(state)
+    assert other.seed == 11
+    assert other.optimizer.state[model.weight]["momentum_buffer"].item() == 2.0
+
+
+@pytest.mark.gpu
+def test_float16_on_a_gpu_skips_a_step_that_overflows():
+    class Overflows(Scaled):
+        def forward(self, batch):
+            return {"loss": self.weight * batch[0]}
+
+    model = Overflows().cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = StepTrainer(model, [[1e36], [1.0]], optimizer, precision=torch.float16)
+    for trainer.iter in range(2):
+        with EventStorage(trainer.iter):
+            trainer.run_step()
+    # 1e36 * 2^16 is no float32: the first step is left out and the scale halved.
+    assert model.weight.item() == pytest.approx(0.0)
+    assert trainer.scaler.get_scale() == 2.0**15
