@@ -43,9 +43,6 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
     # What the model learns from: "sem_seg" (label maps), "instances" (regions), or both.
     cfg.INPUT.TARGETS = ("instances",)
-    # What the mapper reads to learn from: "instances" (regions with masks or boxes), "sem_seg" (a
-    # label map), or both.
-    cfg.INPUT.TARGETS = ["instances"]
     # No class may cover more than this share of a crop; drawn again up to ten times. 1.0 = off.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Brightness, contrast, saturation and hue as in SSD.
@@ -61,8 +58,6 @@ def _add_input(cfg: CN) -> None:
     # Neither hold images back nor leave any out: see segplugins/engine/loaders.py.
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
-    # All images that a process reads for one step come from one set: one vocabulary, one task.
-    cfg.DATALOADER.ONE_SET_PER_BATCH = False
 
 
 def _add_solver(cfg: CN) -> None:
