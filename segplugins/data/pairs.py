@@ -9,7 +9,6 @@ import io
 import itertools
 import logging
 import math
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import (
@@ -38,6 +37,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from segplugins.structures.regions import Region, box_of_mask, check_box, encode_mask
 
+from .draws import draws_of
 from .register import ROOT_VARIABLE, dataset_root, register
 from .shards import Entry, FaultySample, Sample, index_shard, read_sample
 
@@ -141,7 +141,7 @@ class PairStream(IterableDataset):
         in_a_row = 0
         for position, entry in itertools.islice(entries, given, None):
             try:
-                with _draws_of(self.seed, 2, reader, position):
+                with draws_of(self.seed, 2, reader, position):
                     record = self._record(entry)
             except FaultySample as fault:
                 self._fault(str(fault))
@@ -328,17 +328,6 @@ def build_pairs_loader(cfg: CfgNode, batch_size: int) -> DataLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
     )
-
-
-@contextmanager
-def _draws_of(*seed: int) -> Iterator[None]:
-    """Within it numpy draws what follows from the seed; after it it goes on as before."""
-    state = np.random.get_state()
-    np.random.seed(np.random.SeedSequence(seed).generate_state(1)[0])
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
 
 
 def _shuffled(entries: Iterator[Entry], size: int, order: np.random.Generator) -> Iterator[Entry]:

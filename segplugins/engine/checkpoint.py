@@ -3,29 +3,19 @@
 import logging
 import os
 import pickle
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
-import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
+
+from segplugins.data.plain_pickle import read_pickle
 
 logger = logging.getLogger(__name__)
 
 # Key of the averaged weights (SOLVER.EMA) beside "model".
 AVERAGED = "averaged"
-
-# What the array pickles of detectron2's model zoo are made of.
-_PICKLED = {
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("_codecs", "encode"),
-}
 
 
 class Match(NamedTuple):
@@ -119,7 +109,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             if filename.endswith(".pyth"):  # detectron2 would leave weights_only to torch's default
                 return {"model": self._torch_load(filename)["model"], "matching_heuristics": True}
             loaded = super()._load_file(filename)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             raise ValueError(
                 f"checkpoint '{filename}' cannot be read as plain tensors: "
                 f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. "
@@ -188,20 +178,8 @@ def _load_safetensors(filename: str) -> Dict[str, Tensor]:
 
 def _load_arrays(filename: str) -> Dict[str, Any]:
     """A .pkl of detectron2's model zoo, or Caffe2's: the same three forms that detectron2 reads."""
-    with open(filename, "rb") as file:
-        data = _ArrayUnpickler(file, encoding="latin1").load()
+    data = read_pickle(Path(filename))
     if "model" in data and "__author__" in data:
         return data
     blobs = {k: v for k, v in data.get("blobs", data).items() if not k.endswith("_momentum")}
     return {"model": blobs, "__author__": "Caffe2", "matching_heuristics": True}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers and arrays; whatever else a pickle names could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
-        if module == "numpy.core.multiarray" and hasattr(np, "_core"):
-            module = "numpy._core.multiarray"  # its name since numpy 2
-        return super().find_class(module, name)

@@ -8,6 +8,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from segplugins.data.mapper import SegMapper
+from segplugins.data.pairs import build_pairs_loader, is_pairs
 from segplugins.data.register import dataset_metadata, load_dataset
 from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
@@ -23,7 +24,7 @@ _FIXED = {
 
 
 def build_train_loader(cfg: CfgNode) -> DataLoader:
-    """Builds the endless loader of DATASETS.TRAIN.
+    """Builds the endless loader of DATASETS.TRAIN: labelled images, or image-text pairs.
 
     Returns:
         Gives micro-batches of this process: lists of IMS_PER_BATCH / (ACCUMULATE * processes)
@@ -40,6 +41,8 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     batch_size = micro_batch_size(
         cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, comm.get_world_size()
     )
+    if is_pairs(names):
+        return build_pairs_loader(cfg, batch_size)
     records, sizes = training_records(names)
     stream = TrainingStream(
         DatasetFromList(records, copy=False),

@@ -1,13 +1,12 @@
 """The endless stream of training samples, the same for any number of processes and workers."""
 
 import random
-from contextlib import contextmanager
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
-import numpy as np
-import torch
 from detectron2.utils import comm
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from segplugins.data.draws import draws_of
 
 _TRIES = 100  # images that may be skipped in a row
 
@@ -75,20 +74,3 @@ class TrainingStream(IterableDataset):
             f"the mapper skipped {_TRIES} images in a row; is anything in these data sets usable? "
             "tools/check_dataset.py tells"
         )
-
-
-@contextmanager
-def draws_of(seed: int, sample: int) -> Iterator[None]:
-    """Within it torch, numpy and random draw what follows from (seed, sample); after it they go on
-    as if nothing had been drawn."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    own: Any = np.random.SeedSequence([seed, sample]).generate_state(1)[0]
-    torch.default_generator.manual_seed(int(own))  # not those of GPUs: the model draws there
-    np.random.seed(own)
-    random.seed(int(own))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
