@@ -128,6 +128,22 @@ class ClassList:
         """(class, part) of the parts that this world's label maps tell apart, in their order."""
         return tuple((name, part) for name, part in all_parts() if name in self.names)
 
+    @property
+    def looks(self) -> Tuple[Tuple[str, str], ...]:
+        """(class, colour) of all that can be told apart by colour too; colour "" = has none.
+
+        In the order of the classes, colours as in classes.json.
+        """
+        return tuple(
+            (name, colour)
+            for name in self.names
+            for colour in (all_things()[name].colours if self.is_thing(name) else ()) or ("",)
+        )
+
+    def is_seen(self, name: str, colour: str) -> bool:
+        """Returns whether training masks show the class in this colour."""
+        return name in self.seen and (colour, name) not in self.unseen_pairs
+
     def is_thing(self, name: str) -> bool:
         """Returns whether instances of the class are counted apart."""
         return name in all_things()

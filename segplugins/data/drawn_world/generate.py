@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 
+from .classes import ClassList, choose_classes
 from .clips import FRAMES
 from .options import WorldOptions
 from .splits import MASK_SPLITS, draw
@@ -26,7 +27,7 @@ from .writers.coco import (
     panoptic_file,
 )
 from .writers.files import split_size, write_json, write_lines, write_png
-from .writers.labels import LABEL_FOLDERS, part_names, write_labels
+from .writers.labels import LABEL_FOLDERS, attribute_names, part_names, write_labels
 from .writers.pairs import write_shard
 from .writers.referring import referring_record, write_referring
 from .writers.regions import region_record
@@ -107,6 +108,19 @@ def chunks(options: WorldOptions) -> Iterator[Chunk]:
     yield from _cut("clips_valid", options.val_clips, 1)
 
 
+def classes_of(root: Path) -> ClassList:
+    """Returns the classes of a world on disk.
+
+    Raises:
+        FileNotFoundError: the folder holds no world.
+    """
+    file = root / WORLD_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"no drawn world in {root}: it has no {WORLD_FILE}")
+    options = json.loads(file.read_text(encoding="utf-8"))["options"]
+    return choose_classes(options["classes"], options["unseen"], options["unseen_pairs"])
+
+
 def total_images(options: WorldOptions) -> int:
     """Returns how many images there are to draw."""
     return sum(chunk.images for chunk in chunks(options))
@@ -151,6 +165,7 @@ def _description(options: WorldOptions, *, complete: bool) -> Dict[str, Any]:
         "num_seen": chosen.num_seen,
         "is_thing": [chosen.is_thing(name) for name in chosen.names],
         "parts": part_names(chosen),
+        "attributes": attribute_names(chosen),
     }
 
 

@@ -72,7 +72,7 @@ def _finish(image: np.ndarray, segments: np.ndarray, scene: Scene) -> np.ndarray
     window = stacked(all_stuff(), height, width)[:, down : down + height, right : right + width]
     levels += np.take_along_axis(window, stuff[None].astype(np.intp), axis=0)[0][..., None]
     _cast_shadows(levels, stuff, scene)
-    _shine(levels, scene, height)
+    _shine(levels, stuff, scene)
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
@@ -114,11 +114,10 @@ def _shadow(levels: np.ndarray, stuff: np.ndarray, thing: Thing, short: int) -> 
     )
 
 
-def _shine(levels: np.ndarray, scene: Scene, height: int) -> None:
+def _shine(levels: np.ndarray, stuff: np.ndarray, scene: Scene) -> None:
     """Lets the sun, the moon and lit lamps brighten what is around them."""
     light = scene.land.light
-    short_units = UNITS
-    short = min(levels.shape[:2])
+    short = min(stuff.shape)
     for thing in scene.things:
         if thing.name in ("sun", "moon"):
             reach, middle = thing.height * 3 // 2, thing.height // 2
@@ -126,11 +125,13 @@ def _shine(levels: np.ndarray, scene: Scene, height: int) -> None:
             reach, middle = thing.height * 3 // 5, thing.height * 82 // 100
         else:
             continue
-        disc = falloff(max(2, reach * short // short_units))
+        disc = falloff(max(2, reach * short // UNITS))
         spot = ((thing.foot[1] - middle) * short // UNITS, thing.foot[0] * short // UNITS)
-        rows, columns, part = _overlap(disc.shape, spot, levels.shape[:2])
+        rows, columns, part = _overlap(disc.shape, spot, stuff.shape)
         if part is not None:
-            levels[rows, columns] += disc[part][..., None] * np.array(light.glow) >> 8
+            # Things keep most of their colour: a blue bird before the sun is still a blue bird.
+            share = np.where(stuff[rows, columns] > 0, disc[part], disc[part] >> 2)
+            levels[rows, columns] += share[..., None] * np.array(light.glow) >> 8
 
 
 def _overlap(

@@ -145,7 +145,7 @@ def _populate(
         and set(kind.supports) & set(land.stuff)
     ]
     hero = not placed and dice.chance(40)
-    for _ in range(dice.between(4, 10) if offered else 0):
+    for _ in range(dice.between(5, 11) if offered else 0):
         kind = dice.weighted(offered)
         if sum(thing.name == kind.name for thing in placed) < kind.most:
             thing = _place(dice, kind, "", banned, land, placed, hero=hero and kind.place != "sky")

@@ -29,7 +29,7 @@ def annotation_id(drawing: Drawing, seen: Seen) -> int:
 def instance_entries(drawing: Drawing, classes: ClassList) -> List[Dict[str, Any]]:
     """Returns the "annotations" entries: one per visible thing, masks as RLE of what is visible.
 
-    Beside COCO's keys an entry has "attributes": colour, support and speed.
+    Beside COCO's keys an entry has "attributes": colour and support.
     """
     return [
         {
@@ -40,7 +40,7 @@ def instance_entries(drawing: Drawing, classes: ClassList) -> List[Dict[str, Any
             "area": seen.area,
             "iscrowd": 0,
             "segmentation": seen.rle,
-            "attributes": {"colour": seen.colour, "support": seen.support, "speed": seen.speed},
+            "attributes": {"colour": seen.colour, "support": seen.support},
         }
         for seen in drawing.things
     ]

@@ -8,10 +8,11 @@ import numpy as np
 from ..classes import ClassList, all_parts
 from ..observe import Seen, outstanding
 from ..splits import Drawing
+from ..words import noun
 from .files import write_png
 
 IGNORE = 255
-LABEL_FOLDERS = ("semantic", "panoptic", "parts", "salient")
+LABEL_FOLDERS = ("semantic", "attributes", "panoptic", "parts", "salient")
 
 
 def write_labels(root: Path, drawing: Drawing, classes: ClassList) -> None:
@@ -22,6 +23,7 @@ def write_labels(root: Path, drawing: Drawing, classes: ClassList) -> None:
     name = f"{drawing.split}/{drawing.stem}.png"
     folder = root / "annotations"
     write_png(folder / "semantic" / name, semantic_map(drawing, classes))
+    write_png(folder / "attributes" / name, attribute_map(drawing, classes))
     write_png(folder / "panoptic" / name, panoptic_map(drawing, classes))
     write_png(folder / "parts" / name, part_map(drawing, classes))
     salient = outstanding(drawing.things)
@@ -35,6 +37,19 @@ def semantic_map(drawing: Drawing, classes: ClassList) -> np.ndarray:
     for seen in (*drawing.stuff, *drawing.things):
         table[seen.segment] = classes.names.index(seen.name)
     return table[drawing.picture.segments]
+
+
+def attribute_map(drawing: Drawing, classes: ClassList) -> np.ndarray:
+    """Returns (H, W) uint8: the index of class and colour together, 255 where there is none."""
+    table = np.full(256, IGNORE, np.uint8)
+    for seen in (*drawing.stuff, *drawing.things):
+        table[seen.segment] = classes.looks.index((seen.name, seen.colour))
+    return table[drawing.picture.segments]
+
+
+def attribute_names(classes: ClassList) -> List[str]:
+    """Returns the classes of the attribute maps: "sky", "red car", "person in blue", ..."""
+    return [noun(name, colour) if colour else name for name, colour in classes.looks]
 
 
 def panoptic_ids(drawing: Drawing, classes: ClassList) -> Dict[int, int]:
