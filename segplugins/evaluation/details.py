@@ -5,7 +5,7 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
@@ -35,6 +35,12 @@ def write_details(output_dir: str, parts: Sequence[DatasetEvaluator]) -> None:
                 details.update(_pictures(part.gallery, part.classes))
     os.makedirs(output_dir, exist_ok=True)
     Path(output_dir, FILE).write_text(json.dumps(details), encoding="utf-8")
+
+
+def read_details(folder: Union[str, Path]) -> Dict[str, Any]:
+    """Returns what `write_details` left in a folder; {} where there is nothing."""
+    path = Path(folder, FILE)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def confused_pairs(

@@ -4,8 +4,10 @@ from typing import Dict, Mapping, Sequence
 
 import numpy as np
 
+# What is measured for each class.
+PER_CLASS = ("IoU", "ACC", "BoundaryIoU", "min(IoU, B-Iou)", "AP", "PQ")
 # Mean over classes, by the value of one class it is the mean of.
-_MEANS = {"IoU": "mIoU", "ACC": "mACC", "AP": "AP", "PQ": "PQ"}
+_MEANS = {"IoU": "mIoU", "AP": "AP", "PQ": "PQ"}
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
@@ -13,28 +15,28 @@ def harmonic_mean(seen: float, unseen: float) -> float:
     return 2 * seen * unseen / (seen + unseen) if seen + unseen != 0 else 0.0
 
 
-def per_class(result: Mapping[str, float], classes: Sequence[str]) -> Dict[str, Dict[str, float]]:
+def per_class(result: Mapping[str, float]) -> Dict[str, Dict[str, float]]:
     """Sorts out the entries of a flat result that belong to one class.
 
     Args:
-        result: metric to value, those of a class named "<metric>-<class>".
-        classes: the class names.
+        result: metric to value; those of a class are named "<metric>-<class>", with a metric of
+            `PER_CLASS`.
 
     Returns:
-        metric to class to value, in the order of the classes.
+        metric to class to value.
     """
-    known = set(classes)
     table: Dict[str, Dict[str, float]] = {}
     for key, value in result.items():
-        cuts = (cut for cut, letter in enumerate(key) if letter == "-" and key[cut + 1 :] in known)
-        cut = next(cuts, None)
-        if cut is not None:
-            table.setdefault(key[:cut], {})[key[cut + 1 :]] = value
-    order = {name: position for position, name in enumerate(classes)}
-    return {
-        metric: dict(sorted(values.items(), key=lambda entry: order[entry[0]]))
-        for metric, values in table.items()
-    }
+        metric = next((name for name in PER_CLASS if key.startswith(f"{name}-")), None)
+        if metric is not None:
+            table.setdefault(metric, {})[key[len(metric) + 1 :]] = value
+    return table
+
+
+def overall(result: Mapping[str, float]) -> Dict[str, float]:
+    """Returns the entries of a flat result that do not belong to one class."""
+    own = tuple(f"{name}-" for name in PER_CLASS)
+    return {key: value for key, value in result.items() if not key.startswith(own)}
 
 
 def seen_unseen(
@@ -50,8 +52,8 @@ def seen_unseen(
         seen: indices of the seen ones.
 
     Returns:
-        For IoU: "mIoU_seen", "mIoU_unseen" and "hIoU", their harmonic mean; likewise for ACC, AP
-        and PQ where the result has them. NaN for a group without any class.
+        For IoU: "mIoU_seen", "mIoU_unseen" and "hIoU", their harmonic mean; likewise for AP and PQ
+        where the result has them. NaN for a group without any class.
 
     Raises:
         ValueError: an index outside the classes.
@@ -61,14 +63,16 @@ def seen_unseen(
         raise ValueError(f"seen class {wrong[0]} of {len(classes)} classes: expected 0 to K - 1")
     names = {classes[index] for index in seen}
     split: Dict[str, float] = {}
-    for metric, values in per_class(result, classes).items():
+    for metric, values in per_class(result).items():
         if metric in _MEANS:
             mean = _MEANS[metric]
-            groups = [[], []]
-            for name, value in values.items():
-                if not np.isnan(value):
-                    groups[name not in names].append(value)
-            known, novel = (float(np.mean(group)) if group else float("nan") for group in groups)
+            known = _mean([value for name, value in values.items() if name in names])
+            novel = _mean([value for name, value in values.items() if name not in names])
             split[f"{mean}_seen"], split[f"{mean}_unseen"] = known, novel
             split[f"h{metric}"] = harmonic_mean(known, novel)
     return split
+
+
+def _mean(values: Sequence[float]) -> float:
+    values = [value for value in values if not np.isnan(value)]
+    return float(np.mean(values)) if values else float("nan")

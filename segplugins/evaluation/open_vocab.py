@@ -96,9 +96,13 @@ class OpenVocabEvaluator(DatasetEvaluator):
                 results[task] = dict(result)
         if not comm.is_main_process():
             return {}
-        for result in results.values():
-            if self._seen is not None:
-                result.update(seen_unseen(result, self.classes, self._seen))
+        if self._seen is not None:
+            results = {task: self._split(result) for task, result in results.items()}
         if self._output_dir:
             write_details(self._output_dir, self.parts)
         return results
+
+    def _split(self, result: Dict[str, float]) -> Dict[str, float]:
+        """The means of seen and unseen classes stand right behind the mean over all."""
+        head = dict(list(result.items())[:1])
+        return {**head, **seen_unseen(result, self.classes, self._seen), **result}

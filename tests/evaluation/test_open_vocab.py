@@ -93,9 +93,8 @@ def test_seen_classes_outside_the_vocabulary_are_refused():
 
 
 def test_class_names_with_hyphens_are_told_from_metrics_with_hyphens():
-    table = per_class({"IoU-c-d": 1.0, "IoU-a": 2.0, "T-acc": 3.0, "mIoU": 4.0}, CLASSES)
-    assert table == {"IoU": {"a": 2.0, "c-d": 1.0}}
-    assert list(table["IoU"]) == ["a", "c-d"]  # in the order of the classes
+    table = per_class({"IoU-c-d": 1.0, "IoU-a": 2.0, "T-acc": 3.0, "mIoU": 4.0})
+    assert table == {"IoU": {"c-d": 1.0, "a": 2.0}}
 
 
 def test_two_hundred_random_splits_equal_the_definition():

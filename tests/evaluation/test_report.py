@@ -1,0 +1,148 @@
+"""The page of a run: complete, self-contained, and safe with any class name."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from PIL import Image
+
+from segplugins.evaluation.details import confused_pairs, read_details, write_details
+from segplugins.evaluation.gallery import Gallery
+from segplugins.evaluation.report import report_page
+from segplugins.evaluation.results import write_results
+from segplugins.evaluation.semantic import SemanticEvaluator
+
+VOID = {"meta", "img", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that what is opened is closed, and collects texts, images and addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.attributes = [], [], []
+        self.feed(text)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, *attr) for attr in attrs]
+        if tag not in VOID and not self.get_starttag_text().endswith("/>"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, *attr) for attr in attrs]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def page_of(results, protocol=None, details=None):
+    return Page(report_page(results, protocol or {name: {} for name in results}, details or {}))
+
+
+def test_the_page_shows_every_metric_and_class():
+    values = {"mIoU": 50.0, "IoU-cat": 75.25, "IoU-dog": 24.75, "IoU-emu": float("nan")}
+    texts = page_of({"some_set": {"sem_seg": values}}).texts
+    for text in ("some_set", "sem_seg", "mIoU", "50.00", "cat", "75.2", "dog", "24.8"):
+        assert text in texts, text
+    assert "2 classes, 1 do not occur" in texts
+    assert "emu" not in texts
+
+
+def test_several_data_sets_are_summed_up_first():
+    results = {name: {"sem_seg": {"mIoU": value}} for name, value in (("one", 1.0), ("two", 2.0))}
+    texts = page_of(results).texts
+    assert texts.index("Summary") < texts.index("one") < texts.index("two")
+    assert "Summary" not in page_of({"one": results["one"]}).texts
+
+
+def test_many_classes_are_a_strip_with_the_best_and_the_worst_named():
+    values = {f"IoU-name {i:03}": i / 10 for i in range(847)}
+    page = page_of({"set": {"sem_seg": values}})
+    shown = [text for text in page.texts if re.fullmatch(r"name \d+", text)]
+    assert shown == [f"name {i:03}" for i in [*range(846, 816, -1), *range(29, -1, -1)]]
+    strip = [text for text in page.texts if re.fullmatch(r"name \d+: [\d.]+", text)]
+    assert len(strip) == 847 + 60
+
+
+def test_a_class_name_is_text_not_markup():
+    evil = '<script>alert("x")</script>'
+    details = {
+        "set": {
+            "confused": [{"truth": evil, "prediction": "a&b", "pixels": 5, "share": 0.5}],
+            "worst": [
+                {
+                    "name": evil,
+                    "accuracy": 0.5,
+                    "image": "data:,",
+                    "truth": "data:,",
+                    "prediction": "data:,",
+                    "legend": [{"class": evil, "colour": "#123456"}],
+                }
+            ],
+        }
+    }
+    protocol = {"set": {"vocabulary": {"name": evil, "names": 1, "digest": evil}, "x": evil}}
+    page = page_of({"set": {"sem_seg": {"mIoU": 1.0, f"IoU-{evil}": 1.0}}}, protocol, details)
+    assert "script" not in [tag for tag, *_ in page.attributes]
+    assert page.texts.count(evil) >= 2
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """A run over three pictures, evaluated and written; returns its folder."""
+    records = []
+    for index in range(3):
+        image, labels = tmp_path / f"picture_{index}.jpg", tmp_path / f"{index}.png"
+        Image.fromarray(np.full((700, 40, 3), 60 * index, np.uint8)).save(image)
+        Image.fromarray(np.zeros((700, 40), np.uint8)).save(labels)
+        records.append({"file_name": str(image), "sem_seg_file_name": str(labels)})
+    DatasetCatalog.register("report_test", lambda: records)
+    evaluator = SemanticEvaluator("report_test", ("road", "sky"), gallery=Gallery(1))
+    for index, record in enumerate(records):
+        guess = torch.zeros(700, 40, dtype=torch.int64)
+        guess[: 100 * index] = 1
+        evaluator.process([record], [{"sem_seg": guess}])
+    results = {"report_test": evaluator.evaluate()}
+    write_details(str(tmp_path / "run" / "inference" / "report_test"), [evaluator])
+    write_results(tmp_path / "run", results, {"report_test": {"model": {"architecture": "Toy"}}})
+    yield tmp_path / "run"
+    DatasetCatalog.remove("report_test")
+
+
+def test_a_run_becomes_one_page_that_needs_no_other_file(evaluated):
+    text = (evaluated / "report.html").read_text()
+    page = Page(text)
+    assert "http" not in text and "url(" not in text
+    sources = [value for tag, name, value in page.attributes if name in ("src", "href")]
+    assert len(sources) == 6 and all(s.startswith("data:image/jpeg;base64,") for s in sources)
+    assert "Toy" in page.texts
+    captions = [text for text in page.texts if "of the pixels right" in text]
+    # Worst first: 200 of 700 rows were called sky.
+    assert captions[0].startswith("picture_2.jpg: 71.4 %")
+    assert captions[1].startswith("picture_0.jpg: 100.0 %")
+
+
+def test_kept_pictures_are_small(evaluated):
+    details = read_details(evaluated / "inference" / "report_test")
+    assert len(json.dumps(details)) < 60_000
+    assert [p["name"] for p in details["best"]] == ["picture_0.jpg"]
+    assert details["best"][0]["legend"][0]["class"] == "road"
+
+
+def test_confused_pairs_are_the_largest_cells_off_the_diagonal():
+    #            truth: a   b  c  ignored
+    confusion = np.array([[5, 2, 0, 9], [0, 5, 7, 9], [0, 0, 0, 9], [3, 0, 0, 9]])
+    assert confused_pairs(confusion, ("a", "b", "c")) == [
+        {"truth": "c", "prediction": "b", "pixels": 7, "share": 1.0},
+        {"truth": "a", "prediction": "(another name)", "pixels": 3, "share": 3 / 8},
+        {"truth": "b", "prediction": "a", "pixels": 2, "share": 2 / 7},
+    ]
+    assert len(confused_pairs(confusion, ("a", "b", "c"), most=1)) == 1
