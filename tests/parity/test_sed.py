@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from timm.layers import Mlp
 from torch import nn
 
+from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.projects.sed import SED
 from segplugins.projects.sed.aggregation import (
     ClassLayer,
     ClassTokens,
@@ -24,10 +26,16 @@ from segplugins.projects.sed.aggregation import (
     linear_attention,
     softmax_attention,
 )
+from segplugins.projects.sed.chunks import Decoding
 from segplugins.projects.sed.cost_map import cost_map
 from segplugins.projects.sed.decoder import GradualFusionDecoder, Rows
 from segplugins.projects.sed.encoder import DenseConvNeXt
+from segplugins.projects.sed.loss import DecoderLoss
+from segplugins.projects.sed.maps import score_map
+from segplugins.projects.sed.rejection import FirstScores
+from segplugins.projects.sed.sed import Inference
 from segplugins.projects.sed.weights import PREDICTOR, our_name
+from segplugins.structures import Vocabulary, register_vocabulary
 
 FORWARD, GRADIENT = 5e-5, 2e-5
 
@@ -193,3 +201,155 @@ def test_the_whole_decoder(parity, pooling):
             logits = decoder(cost_map(recorded["img_feats"][b : b + 1], text), skips)
             for name, got in zip(names, logits):
                 assert_close(got[0], recorded[name][b])
+
+
+def test_early_rejection_keeps_the_same_classes_and_scores_them_the_same(parity):
+    recorded = read(parity, "decoder_cer")
+    decoder = load_decoder(parity, "decoder_cer_state")
+    skips = [recorded[f"guide_res{i}"] for i in (4, 3, 2)]
+    image, text = recorded["img_feats"], recorded["text_feats"][0]
+    k, classes = int(recorded["topk"]), len(text)
+
+    with torch.no_grad():
+        full, *aux = decoder(cost_map(image, text), skips)
+        first = FirstScores(decoder)(cost_map(image, text)[0])
+    assert_close(full, recorded["full_logits"])
+    for i, scores in enumerate(aux):
+        assert_close(scores, recorded[f"full_aux_head{i}"])
+    assert_close(first, recorded["score0"][0])
+
+    for chunk in (0, 1, 4, classes):  # any chunk, before or after the classes fit in one
+        decoding = Decoding(decoder, image, skips, text, chunk=chunk, top_k=k)
+        assert decoding.rejections == [len(recorded[f"kept{i}"]) for i in range(3)]
+        assert decoding.classes.tolist() == recorded["kept2"].tolist()
+        grid = recorded["prob_out"].shape[-2:]
+        probabilities = score_map(decoding, torch.arange(classes), grid)
+        assert_close(probabilities, recorded["prob_out"][0])
+        rejected = sorted(set(range(classes)) - set(decoding.classes.tolist()))
+        assert probabilities[rejected].eq(0).all()  # exactly
+
+    one = Decoding(decoder, image, skips, text, chunk=0, top_k=1)
+    assert one.classes.tolist() == recorded["kept_k1"].tolist()
+    everything = Decoding(decoder, image, skips, text, chunk=0, top_k=classes)
+    assert everything.rejections == []
+    assert_close(everything.probabilities(slice(None)), recorded["full_logits"][0].sigmoid())
+
+
+def test_loss_and_gradients_of_the_decoder(parity):
+    recorded = read(parity, "loss")
+    decoder = load_decoder(parity).train()
+    image = recorded["img_feats"].requires_grad_()
+    skips = [recorded[f"guide_res{i}"] for i in (4, 3, 2)]
+    cost = torch.cat(
+        [cost_map(image[b : b + 1], text) for b, text in enumerate(recorded["text_feats"])]
+    )
+    logits = decoder(cost, skips)
+    for i, scores in enumerate(logits):
+        assert_close(scores.detach(), recorded[f"logits_{i}"])
+    losses = DecoderLoss([1.0] * 4, "negative")(logits, recorded["targets"])
+    assert_losses_close(losses, {k: v for k, v in recorded.items() if k.startswith("loss_sem")})
+    sum(losses.values()).backward()
+    assert_close(image.grad, recorded["grad_img_feats"], GRADIENT)
+    assert_gradients_close(decoder, recorded, f"{PREDICTOR}transformer.", "decoder.")
+
+
+def assert_gradients_close(model, recorded, prefix="", ours=""):
+    parameters = dict(model.named_parameters())
+    gradients = {k.removeprefix("grad."): v for k, v in recorded.items() if k.startswith("grad.")}
+    assert gradients
+    for name, want in gradients.items():
+        parameter = parameters[our_name(f"{prefix}{name}").removeprefix(ours)]
+        assert_close(parameter.grad, want, GRADIENT)
+
+
+class GivenText(nn.Module):
+    """Stands in for the classifier: the recorded text features of classes called by number."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
+
+    def embed(self, names, keep_templates):
+        assert keep_templates
+        return self.features[[int(name) for name in names.classes]]
+
+
+def build_model(folder, text_features, top_k=None):
+    state, sizes = read_state(folder, "e2e_state")
+    visual = build_visual(sizes["encoder_dims"], sizes["encoder_depths"], sizes["embed_dim"])
+    model = SED(
+        encoder=DenseConvNeXt(visual),
+        normalizer=ImageNormalizer(
+            mean=[122.7709383, 116.7460125, 104.09373615],
+            std=[68.5005327, 66.6321579, 70.3231630],
+            divisibility=32,
+        ),
+        classifier=GivenText(text_features),
+        decoder=GradualFusionDecoder(
+            templates=sizes["num_templates"],
+            widths=[sizes["c_hidden"], *sizes["decoder_dims"]],
+            skip_channels=sizes["guidance_dims"],
+            skip_widths=sizes["guidance_proj"],
+            kernel_sizes=sizes["kernel"],
+            heads=sizes["heads"],
+            attention="linear",
+            pooling=(2, 2),
+            test_pooling=(1, 1),
+        ),
+        criterion=DecoderLoss([1.0] * 4, "negative"),
+        resolution=sizes["clip_resolution"],
+        rejection_heads_only=False,
+        inference=Inference(top_k=top_k),
+    )
+    model.load_state_dict(renamed(state))
+    return model
+
+
+def number_vocabulary(count):
+    """Classes "0" to "count - 1"; as many templates as the recording has are the stub's affair."""
+    vocabulary = Vocabulary(f"sed-parity-{count}", tuple(map(str, range(count))))
+    register_vocabulary(vocabulary)
+    return vocabulary.name
+
+
+def test_an_image_from_its_pixels_to_its_map(parity):
+    recorded = read(parity, "e2e_eval")
+    model = build_model(parity, recorded["text_features"]).eval()
+    classes = len(recorded["text_features"])
+    height, width = recorded["out_hw"].tolist()
+    record = {
+        "image": recorded["image"],
+        "height": height,
+        "width": width,
+        "vocabulary": number_vocabulary(classes),
+    }
+    network_input = model.resized(model.normalizer.normalize(record["image"])[None])
+    assert_close(network_input, recorded["clip_images"])
+    scores = model([record])[0]["sem_seg"]
+    assert_close(scores, recorded["sem_seg"])
+    assert scores.argmax(dim=0).tolist() == recorded["argmax"].tolist()
+
+    model.inference = Inference(label_maps=True)
+    assert model([record])[0]["sem_seg"].tolist() == recorded["argmax"].tolist()
+
+    model.inference = Inference(top_k=int(recorded["topk"]))
+    fast = model([record])[0]["sem_seg"]
+    assert_close(fast, recorded["sem_seg_cer"])
+    assert fast.flatten(1).any(dim=1).tolist() == recorded["kept"].tolist()
+
+
+def test_a_training_step_from_pixels_to_gradients(parity):
+    recorded = read(parity, "e2e_train")
+    model = build_model(parity, recorded["text_features"]).train()
+    vocabulary = number_vocabulary(len(recorded["text_features"]))
+    losses = model(
+        [
+            {"image": image, "sem_seg": labels, "vocabulary": vocabulary}
+            for image, labels in zip(recorded["images"], recorded["targets"])
+        ]
+    )
+    assert_losses_close(losses, {k: v for k, v in recorded.items() if k.startswith("loss_sem")})
+    sum(losses.values()).backward()
+    assert_gradients_close(model, recorded)
+    norms = [p.grad.norm() for p in model.parameters() if p.requires_grad]
+    assert_close(torch.stack(norms).norm(), recorded["total_grad_norm"], GRADIENT)

@@ -1,0 +1,312 @@
+"""SED: an encoder and a decoder, from a picture and any class names to a map.
+
+Paper: Xie, Cao, Xie, Khan, Pang, "SED: A Simple Encoder-Decoder for Open-Vocabulary Semantic
+Segmentation", CVPR 2024. Reading order: the hierarchical encoder is encoder.py, the cost map
+(Eq. 1) cost_map.py, the gradual fusion decoder decoder.py with its two modules aggregation.py (FAM)
+and fusion.py (SFM); at test the early rejection is rejection.py, run by chunks.py.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from segplugins.clip import load_clip
+from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.text import TextEncoder, template_set
+
+from .chunks import Decoding
+from .cost_map import cost_map
+from .decoder import GradualFusionDecoder
+from .encoder import DenseConvNeXt
+from .loss import DecoderLoss
+from .maps import label_map, score_map
+from .sliding import WindowedDecoding, windows
+
+SKIPS = ("res4", "res3", "res2")
+NO_LABEL = -1  # of the pixels that padding adds
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How images are answered at test.
+
+    Args:
+        top_k: classes per pixel that early rejection keeps; None = no rejection.
+        class_chunk: most classes whose features exist at a time; 0 = no bound.
+        overlap: of sliding windows; None = one look at the whole image.
+        label_maps: answer with label maps instead of probabilities per class.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    top_k: Optional[int] = None
+    class_chunk: int = 0
+    overlap: Optional[float] = None
+    label_maps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(
+                f"MODEL.SED.REJECTION.TOP_K must be at least 1, got {self.top_k}; "
+                "MODEL.SED.REJECTION.ENABLED False switches rejection off"
+            )
+        if self.class_chunk < 0:
+            raise ValueError(f"MODEL.SED.CLASS_CHUNK must be at least 0, got {self.class_chunk}")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise ValueError(f"MODEL.SED.SLIDING.OVERLAP must lie in [0, 1), got {self.overlap}")
+
+
+@META_ARCH_REGISTRY.register()
+class SED(nn.Module):
+    """Open-vocabulary semantic segmentation by a decoded image-text cost map.
+
+    Args:
+        encoder: images to a dense embedding (B, D, h, w) and the maps "res2" to "res5".
+        normalizer: records to one padded batch.
+        classifier: embeds the prompts of a vocabulary with a frozen text encoder.
+        decoder: cost map and skip features to logits.
+        criterion: logits and labels to losses.
+        resolution: height and width that images are resized to, in pixels.
+        rejection_heads_only: train nothing but the rejection heads.
+        inference: how images are answered at test.
+
+    Raises:
+        ValueError: a resolution that does not fit the encoder's stride.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        encoder: DenseConvNeXt,
+        normalizer: ImageNormalizer,
+        classifier: VocabularyClassifier,
+        decoder: GradualFusionDecoder,
+        criterion: DecoderLoss,
+        resolution: Sequence[int],
+        rejection_heads_only: bool,
+        inference: Inference,
+    ):
+        super().__init__()
+        stride = encoder.size_divisibility
+        if len(resolution) != 2 or any(side < stride or side % stride for side in resolution):
+            raise ValueError(
+                f"MODEL.SED.RESOLUTION must be two multiples of the encoder's stride {stride}, "
+                f"got {list(resolution)}"
+            )
+        self.encoder = encoder
+        self.normalizer = normalizer
+        self.classifier = classifier
+        self.decoder = decoder
+        self.criterion = criterion
+        self.resolution = tuple(resolution)
+        self.inference = inference
+        if rejection_heads_only:
+            self.requires_grad_(False)
+            decoder.rejection_heads.requires_grad_(True)
+        self._resident: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict:
+        """Reads MODEL.SED, MODEL.CLIP and TEST.LABEL_MAPS."""
+        node, clip = cfg.MODEL.SED, cfg.MODEL.CLIP
+        towers = load_clip(clip.NAME, clip.WEIGHTS, drop=node.DROP, drop_path=node.DROP_PATH)
+        encoder = DenseConvNeXt(towers.visual)
+        templates = template_set(clip.TEMPLATES)
+        shapes = encoder.output_shape()
+        weights, heads_only = list(node.LOSS_WEIGHTS), node.REJECTION_HEADS_ONLY
+        return {
+            "encoder": encoder,
+            "normalizer": ImageNormalizer(
+                mean=[255 * value for value in towers.image_mean],
+                std=[255 * value for value in towers.image_std],
+                divisibility=encoder.size_divisibility,
+            ),
+            "classifier": VocabularyClassifier(
+                TextEncoder(towers, batch=clip.TEXT_BATCH),
+                temperature=1.0,  # Eq. 1 has none
+                templates=templates,
+                synonyms="mean",
+                cache_dir=clip.CACHE_DIR,
+            ),
+            "decoder": GradualFusionDecoder(
+                templates=len(templates),
+                widths=node.DECODER.WIDTHS,
+                skip_channels=[shapes[name].channels for name in SKIPS],
+                skip_widths=node.DECODER.SKIP_WIDTHS,
+                kernel_sizes=node.DECODER.KERNEL_SIZES,
+                heads=node.DECODER.HEADS,
+                attention=node.DECODER.ATTENTION,
+                pooling=node.DECODER.POOLING,
+                test_pooling=node.DECODER.TEST_POOLING,
+            ),
+            "criterion": DecoderLoss(
+                [0.0, *weights[1:]] if heads_only else weights, node.IGNORED_PIXELS
+            ),
+            "resolution": node.RESOLUTION,
+            "rejection_heads_only": heads_only,
+            "inference": Inference(
+                top_k=node.REJECTION.TOP_K if node.REJECTION.ENABLED else None,
+                class_chunk=node.CLASS_CHUNK,
+                overlap=node.SLIDING.OVERLAP if node.SLIDING.ENABLED else None,
+                label_maps=cfg.TEST.LABEL_MAPS,
+            ),
+        }
+
+    def forward(self, records: List[dict]) -> Union[Dict[str, Tensor], List[dict]]:
+        """Detectron2's contract: losses in training, results otherwise.
+
+        Args:
+            records: one per image, from SegMapper: "image" (3, H, W) RGB 0-255; "vocabulary", its
+                name, or None and the "texts" themselves; in training "sem_seg" (H, W) int64; at
+                test "height", "width" in pixels.
+
+        Returns:
+            Training: "loss_sem_seg_0" of the final logits, "loss_sem_seg_1" to "_3" of the
+            rejection heads, scalars. Test: one {"sem_seg": ...} per record, probabilities
+            (K, height, width) or, with label maps, (height, width) int64.
+        """
+        if not self.training:
+            return self.answer(records)
+        images = self.normalizer(records)
+        text, order = self.embed(one_vocabulary(records))
+        dense, features = self.encoder(self.resized(images.tensor))
+        logits = self.decoder(cost_map(dense, text), [features[name] for name in SKIPS])
+        return self.criterion(logits, batched_labels(records, images, order))
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Returns: (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""
+        return F.interpolate(images, self.resolution, mode="bilinear", align_corners=False)
+
+    def embed(self, vocabulary: Vocabulary) -> Tuple[Tensor, Tensor]:
+        """Embeds the prompts of a vocabulary, its classes in alphabetical order.
+
+        Sums over classes then round alike in whatever order the user wrote them: permuting a
+        vocabulary permutes the result to the last bit.
+
+        Returns:
+            (K, P, D) text embeddings, on this device or memory-mapped on the CPU, and (K,) int64:
+            row i is class order[i] of the vocabulary.
+        """
+        ordered, order = alphabetical(vocabulary)
+        bank = self.classifier.embed(ordered, keep_templates=True)
+        device, chunk = self.normalizer.device, self.inference.class_chunk
+        if bank.device != device and (self.training or not chunk or len(bank) <= chunk):
+            if self._resident[0] is not bank:
+                self._resident = (bank, bank.to(device))
+            bank = self._resident[1]
+        return bank, torch.tensor(order, device=device)
+
+    @torch.no_grad()
+    def answer(self, records: Sequence[dict]) -> List[dict]:
+        """Returns: {"sem_seg": ...} per record, see `forward`; each image as if it were alone."""
+        images = [self.normalizer.normalize(record["image"]) for record in records]
+        if self.inference.overlap is not None:
+            decodings = (self.slide(*pair) for pair in zip(images, records))
+        else:
+            whole = torch.cat([self.resized(image[None]) for image in images])
+            decodings = self.decode(whole, [vocabulary_of(record) for record in records])
+        results = []
+        for decoding, record in zip(decodings, records):
+            order = self.embed(vocabulary_of(record))[1]
+            finish = label_map if self.inference.label_maps else score_map
+            size = (record["height"], record["width"])
+            results.append({"sem_seg": finish(decoding, order, size)})
+        return results
+
+    def decode(self, images: Tensor, vocabularies: Sequence[Vocabulary]) -> Iterator[Decoding]:
+        """Encodes images together and decodes one after the other, each by its own vocabulary.
+
+        Args:
+            images: (B, 3, *resolution), normalised.
+            vocabularies: of each image.
+        """
+        dense, features = self.encoder(images)
+        for i, vocabulary in enumerate(vocabularies):
+            yield Decoding(
+                self.decoder,
+                dense[i : i + 1],
+                [features[name][i : i + 1] for name in SKIPS],
+                self.embed(vocabulary)[0],
+                chunk=self.inference.class_chunk,
+                top_k=self.inference.top_k,
+            )
+
+    def slide(self, image: Tensor, record: dict) -> WindowedDecoding:
+        """Decodes windows of the resolution's size over an image (3, H, W), normalised."""
+        size = image.shape[-2:]
+        places = windows(size, self.resolution, self.inference.overlap)
+        decodings = [
+            next(self.decode(self.resized(place.of(image)[None]), [vocabulary_of(record)]))
+            for place in places
+        ]
+        return WindowedDecoding(decodings, places, size)
+
+
+@lru_cache(maxsize=16)
+def alphabetical(vocabulary: Vocabulary) -> Tuple[Vocabulary, Tuple[int, ...]]:
+    """Returns: the vocabulary with its classes sorted by name, and where each stood before."""
+    order = sorted(range(len(vocabulary)), key=vocabulary.classes.__getitem__)
+    return vocabulary.select(order), tuple(order)
+
+
+def vocabulary_of(record: dict) -> Vocabulary:
+    """Returns: the vocabulary that a record names, or one made of its "texts" as they stand."""
+    if record.get("vocabulary") is not None:
+        return get_vocabulary(record["vocabulary"])
+    texts = tuple(record["texts"])
+    return Vocabulary("texts", texts, synonyms=tuple((text,) for text in texts))
+
+
+def one_vocabulary(records: Sequence[dict]) -> Vocabulary:
+    """Returns: the vocabulary of all records.
+
+    Raises:
+        ValueError: they have different ones.
+    """
+    vocabularies = {vocabulary_of(record) for record in records}
+    if len(vocabularies) > 1:
+        raise ValueError(
+            f"a training batch mixes the vocabularies {sorted(v.name for v in vocabularies)}, but "
+            "classes are decoded together: set DATALOADER.ONE_SET_PER_BATCH True"
+        )
+    return vocabularies.pop()
+
+
+def batched_labels(records: Sequence[dict], images: ImageList, order: Tensor) -> Tensor:
+    """Pads the records' labels like their images and counts classes in the decoder's order.
+
+    Args:
+        records: "sem_seg" (H, W) int64; values outside 0..K-1 are ignored pixels.
+        images: the batch, for its sizes.
+        order: (K,) int64, class i of the decoder is class order[i] of the vocabulary.
+
+    Returns:
+        (B, height, width) int64, NO_LABEL where there is none.
+
+    Raises:
+        ValueError: a label map is missing or has another size than its image.
+    """
+    height, width = images.tensor.shape[-2:]
+    labels = torch.full((len(records), height, width), NO_LABEL, device=order.device)
+    for row, record, size in zip(labels, records, images.image_sizes):
+        if "sem_seg" not in record or tuple(record["sem_seg"].shape) != tuple(size):
+            shape = tuple(record["sem_seg"].shape) if "sem_seg" in record else "none"
+            raise ValueError(
+                f"{record.get('file_name', 'a record')}: image of {tuple(size)} pixels with a "
+                f"label map of {shape}; SED learns from label maps (INPUT.TARGETS ['sem_seg'])"
+            )
+        row[: size[0], : size[1]] = record["sem_seg"].to(labels.device, non_blocking=True)
+    classes = len(order)
+    known = (labels >= 0) & (labels < classes)
+    return torch.where(known, order.argsort()[labels * known], NO_LABEL)
