@@ -24,6 +24,8 @@ from segplugins.engine.read_config import (
     read_settings,
 )
 from segplugins.engine.trainer import Results, Trainer
+from segplugins.evaluation.protocol import describe_protocol
+from segplugins.evaluation.results import write_results
 
 logger = logging.getLogger(__name__)
 
@@ -154,28 +156,41 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
 
     Returns:
         What the last evaluation gave, as `Trainer.test`; empty without DATASETS.TEST and but on the
-        main process.
+        main process. It is written to OUTPUT_DIR, see `segplugins.evaluation.results`.
     """
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
     if trainer.start_iter >= trainer.max_iter:
         logger.info("Iteration %d of %d is done already", trainer.start_iter, trainer.max_iter)
-        return trainer.evaluate() if cfg.DATASETS.TEST else {}
-    trainer.train()
-    return trainer.last_results
+        results = trainer.evaluate() if cfg.DATASETS.TEST else {}
+    else:
+        trainer.train()
+        results = trainer.last_results
+    if cfg.DATASETS.TEST:
+        _write(cfg, results, trainer.checkpointer.get_checkpoint_file())
+    return results
 
 
 def evaluate(cfg: CfgNode) -> Results:
     """Evaluates MODEL.WEIGHTS on every data set of DATASETS.TEST.
 
     Returns:
-        {data set: {task: {metric: value}}}; empty but on the main process. One table is logged and
-        the results are written to OUTPUT_DIR.
+        {data set: {task: {metric: value}}}; empty but on the main process. One table is logged, and
+        results and protocol are written to OUTPUT_DIR, see `segplugins.evaluation.results`.
+
+    Raises:
+        AssertionError: TEST.EXPECTED_RESULTS are not met, as in detectron2.
     """
     model = Trainer.build_model(cfg)
     load_weights(model, cfg.MODEL.WEIGHTS)
     results = Trainer.test_each(cfg, model)
-    if comm.is_main_process():
-        only = next(iter(results.values())) if len(results) == 1 else results
-        verify_results(cfg, only)
+    _write(cfg, results, cfg.MODEL.WEIGHTS)
+    if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:
+        verify_results(cfg, next(iter(results.values())) if len(results) == 1 else results)
     return results
+
+
+def _write(cfg: CfgNode, results: Results, weights: str) -> None:
+    if comm.is_main_process():
+        path = write_results(cfg.OUTPUT_DIR, results, describe_protocol(cfg, weights=weights))
+        logger.info("Results and protocol stand in %s", path)

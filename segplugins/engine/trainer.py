@@ -34,6 +34,7 @@ from segplugins.engine.loaders import build_test_loader, build_train_loader, che
 from segplugins.engine.optim import build_lr_scheduler, build_optimizer, clip_gradients
 from segplugins.engine.steps import PRECISIONS, StepTrainer, autocast
 from segplugins.evaluation.build import build_evaluator
+from segplugins.evaluation.results import results_table
 
 logger = logging.getLogger(__name__)
 
@@ -203,6 +204,8 @@ class Trainer(DefaultTrainer):
             evaluator = evaluators[i] if evaluators else cls.build_evaluator(cfg, name)
             with autocast(device, precision):
                 results[name] = inference_on_dataset(model, loader, evaluator)
+        if comm.is_main_process():
+            logger.info("Results\n%s", results_table(results))
         return results
 
 
