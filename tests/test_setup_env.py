@@ -243,9 +243,18 @@ def test_the_check_names_each_fault(monkeypatch):
     assert "note: numpy 2.5.2, tried with 2.3.4" in shown
     assert "fault: missing: lvis" in shown
     assert "fault: torchvision: ModuleNotFoundError: gone" in shown
-    assert "fault: detectron2.modeling: ModuleNotFoundError: gone" in shown
+    assert "fault: detectron2: ModuleNotFoundError: gone" in shown
     assert any("opencv-python-headless and opencv-python share one folder" in x for x in shown)
     assert "fault: segplugins is not installed from this checkout" in shown
+
+
+def test_a_folder_that_an_uninstall_left_is_not_taken_for_the_package(monkeypatch, tmp_path):
+    (tmp_path / "left_over" / "__pycache__").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not setup_env.importable("left_over")
+    (tmp_path / "left_over" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert setup_env.importable("left_over")
 
 
 def test_a_probe_gives_the_last_line_of_the_error():
@@ -284,6 +293,8 @@ def test_only_large_downloads_and_the_last_step_are_shown(line, shown):
         ),
         ("ERROR: Could not install: [Errno 28] No space left on device\n", "the disk is full"),
         ("Collecting a\nERROR: No matching distribution found for a==9\n", "No matching .* a==9"),
+        ("error: Failed to fetch: a page\n  cause: client error\n", "index cannot be reached"),
+        ("error: no such option\nhint: another\n", "no such option"),
         ("Segmentation fault\n", "Segmentation fault"),
         ("", "no message"),
     ],

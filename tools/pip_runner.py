@@ -19,7 +19,7 @@ _CAUSES = {
     "No space left on device": "the disk is full; the environment takes about 6 GB",
     "externally-managed-environment": "this Python belongs to the system; use an environment",
 }
-_NO_NETWORK = ("connection broken by", "Max retries exceeded", "Read timed out")
+_NO_NETWORK = ("connection broken by", "Max retries exceeded", "error: Failed to fetch")
 
 
 class SetupError(RuntimeError):
@@ -85,7 +85,7 @@ def explain(output: str) -> str:
         if sign in output:
             return cause
     if any(sign in output for sign in _NO_NETWORK):
-        return "the package index cannot be reached; check the network and pip's settings"
-    errors = [line[7:] for line in output.splitlines() if line.startswith("ERROR: ")]
+        return "the package index cannot be reached; check the network and pip's or uv's settings"
+    errors = [line[7:] for line in output.splitlines() if line.lower().startswith("error: ")]
     last = output.strip().splitlines()[-1:]
     return (errors or last or ["no message"])[0]

@@ -38,6 +38,11 @@ TORCH_PAIR = {"torch": "2.11.0", "torchvision": "0.26.0"}
 # Without dependencies: it asks for opencv-python, which would be a second OpenCV in one folder.
 LVIS = {"lvis": "0.5.3"}
 LABGYM = "labgym==3.1.2"
+# Of detectron2 its layers, because a build against another torch shows only there.
+PROBES = {
+    "torchvision": "import torchvision",
+    "detectron2": "from detectron2.modeling import build_model",
+}
 WHEEL_VARIABLE = "SEGPLUGINS_DETECTRON2_WHEEL"
 OPENCV = "opencv-python-headless"
 OTHER_OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -117,7 +122,14 @@ def probe(statement: str) -> Optional[str]:
 
 def importable(module: str) -> bool:
     """Returns whether a module can be found; it is not loaded."""
-    return importlib.util.find_spec(module) is not None
+    spec = importlib.util.find_spec(module)
+    # A folder that an uninstall left behind, for a cache file in it, has no origin.
+    return spec is not None and spec.origin is not None
+
+
+def why_not(module: str) -> Optional[str]:
+    """Returns why a module of PROBES does not work, or None if it does."""
+    return probe(PROBES[module]) if importable(module) else "not installed"
 
 
 def everything_stands(have: Dict[str, str], *, dev: bool) -> bool:
@@ -163,7 +175,7 @@ def as_arguments(pins: Dict[str, str]) -> List[str]:
 def install_requirements(have: Dict[str, str], *, dev: bool, use_uv: bool) -> None:
     """Installs the pins, and the torch pair unless one that imports is there."""
     pins = wanted_pins(have, dev=dev)
-    broken = probe("import torchvision") if importable("torchvision") else "not installed"
+    broken = why_not("torchvision")
     if broken is None:
         say(f"torch {have.get('torch')} with torchvision {have.get('torchvision')} works, kept")
     else:
@@ -173,7 +185,7 @@ def install_requirements(have: Dict[str, str], *, dev: bool, use_uv: bool) -> No
         size = ", a download of 3 GB" if "torch" in missing else ""
         doing = f"installing {len(missing)} packages and what they need{size}"
         run_pip([*installer(use_uv), *as_arguments(pins)], doing=doing)
-    if broken is not None and (still := probe("import torchvision")) is not None:
+    if broken is not None and (still := why_not("torchvision")) is not None:
         raise SetupError(f"torchvision was installed and does not import: {still}")
 
 
@@ -217,8 +229,7 @@ def install_without_dependencies(have: Dict[str, str], wheel: Optional[Path]) ->
 
 def check_detectron2() -> None:
     """Raises SetupError where there is a detectron2 that does not import: it is the user's."""
-    # Its layers, because a build against another torch shows only there.
-    if (broken := probe("import detectron2.modeling")) is not None:
+    if (broken := why_not("detectron2")) is not None:
         raise SetupError(
             f"detectron2 is installed and does not import: {broken}. Repair it, or "
             "`pip uninstall detectron2` and run this again for a copy that needs no compiler"
@@ -246,8 +257,8 @@ def findings(have: Dict[str, str], *, dev: bool) -> Iterable[str]:
     missing = [name for name in pins if name not in have]
     if missing:
         yield f"missing: {', '.join(missing)}"
-    for module in ("torchvision", "detectron2.modeling"):
-        if (broken := probe(f"import {module}")) is not None:
+    for module in PROBES:
+        if (broken := why_not(module)) is not None:
             yield f"{module}: {broken}"
     opencv = [name for name in (OPENCV, *OTHER_OPENCV) if name in have]
     if len(opencv) > 1:
