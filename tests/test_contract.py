@@ -1,0 +1,251 @@
+"""What every paper must do. The folders under projects/ are found, not listed."""
+
+import importlib
+import importlib.util
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from segplugins.config import add_shared_config
+from segplugins.data.drawn_world import write_drawn_world
+from segplugins.engine import Trainer, setup_cfg
+from segplugins.engine.read_config import known_keys
+from segplugins.structures import Vocabulary, get_vocabulary, register_vocabulary
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPERS = sorted(path.parent.name for path in ROOT.glob("projects/*/__init__.py"))
+
+_spec = importlib.util.spec_from_file_location(
+    "config_keys", ROOT / "tests" / "support" / "config_keys.py"
+)
+config_keys = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(config_keys)
+
+for_every_paper = pytest.mark.parametrize("paper", PAPERS)
+
+
+@pytest.fixture(scope="module")
+def drawn_world(tmp_path_factory):
+    """A drawn world of a few small pictures in $DETECTRON2_DATASETS."""
+    root = tmp_path_factory.mktemp("datasets")
+    write_drawn_world(root / "drawn", train=8, val=2, clips=1, val_clips=1, size=64, seed=0)
+    before = os.environ.get("DETECTRON2_DATASETS")
+    os.environ["DETECTRON2_DATASETS"] = str(root)
+    yield root
+    if before is None:
+        del os.environ["DETECTRON2_DATASETS"]
+    else:
+        os.environ["DETECTRON2_DATASETS"] = before
+
+
+@pytest.fixture
+def tiny(drawn_world, tmp_path):
+    """Builds the config of configs/<paper>/tiny.yaml."""
+
+    def build(paper, *opts):
+        package = importlib.import_module(f"segplugins.projects.{paper}")
+        file = ROOT / "configs" / paper / "tiny.yaml"
+        opts = ["OUTPUT_DIR", str(tmp_path), "SEED", "0", "MODEL.DEVICE", "cpu", *opts]
+        return setup_cfg(Namespace(config_file=str(file), opts=opts), [package.add_config])
+
+    return build
+
+
+def training_batch(cfg, size):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, cfg.DATALOADER.NUM_WORKERS = size, 1, 0
+    return next(iter(Trainer.build_train_loader(cfg)))
+
+
+def test_record(cfg, **changes):
+    return {**next(iter(Trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))[0], **changes}
+
+
+test_record.__test__ = False
+
+
+def add_up(losses):
+    assert losses and all(loss.dim() == 0 for loss in losses.values()), losses
+    assert all(loss.isfinite() for loss in losses.values()), losses
+    return sum(losses.values())
+
+
+def without_labels(record):
+    """The same picture as one in which nobody labelled anything."""
+    record = dict(record)
+    if "sem_seg" in record:
+        record["sem_seg"] = torch.full_like(record["sem_seg"], 255)
+    if "instances" in record:
+        record["instances"] = record["instances"][:0]
+    return record
+
+
+def cropped(record, side):
+    """The upper left part of a training record."""
+    record = {**record, "image": record["image"][:, :side, :side]}
+    if "sem_seg" in record:
+        record["sem_seg"] = record["sem_seg"][:side, :side]
+    if "instances" in record:
+        cut = type(record["instances"])((side, side))
+        for name, value in record["instances"].get_fields().items():
+            if name == "gt_boxes":
+                value = value.clone()
+                value.clip((side, side))
+            elif name == "gt_masks":
+                value = type(value)(value.tensor[:, :side, :side])
+            cut.set(name, value)
+        record["instances"] = cut
+    return record
+
+
+@for_every_paper
+def test_it_trains_two_steps(paper, tiny):
+    cfg = tiny(paper, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", "2")
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(False)
+    before = {name: p.clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.train()  # a loss that is not finite would stop it
+    after = dict(trainer.model.named_parameters())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@for_every_paper
+def test_the_loss_falls_on_one_repeated_batch(paper, tiny):
+    cfg = tiny(paper)
+    model = build_model(cfg).train()
+    batch = training_batch(cfg, 2)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    losses = []
+    for _ in range(8):
+        torch.manual_seed(0)  # where a loss draws points, the same ones
+        loss = add_up(model(batch))
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.95 * losses[0], losses
+
+
+@for_every_paper
+def test_a_picture_without_any_label_has_a_finite_loss_and_gradient(paper, tiny):
+    cfg = tiny(paper)
+    model = build_model(cfg).train()
+    add_up(model([without_labels(record) for record in training_batch(cfg, 2)])).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+
+
+@for_every_paper
+def test_a_batch_may_hold_two_sizes(paper, tiny):
+    cfg = tiny(paper)
+    first, second = training_batch(cfg, 2)
+    model = build_model(cfg)
+    add_up(model.train()([first, cropped(second, 48)]))
+    record = test_record(cfg)
+    smaller = {**record, "image": record["image"][:, :48, :32], "height": 48, "width": 32}
+    with torch.no_grad():
+        results = model.eval()([record, smaller])
+    sizes = [result["sem_seg"].shape[-2:] for result in results if "sem_seg" in result]
+    assert not sizes or sizes == [(record["height"], record["width"]), (48, 32)]
+
+
+@for_every_paper
+def test_it_answers_with_a_vocabulary_it_has_never_seen(paper, tiny):
+    cfg = tiny(paper)
+    own = test_record(cfg)["vocabulary"]
+    names = ("zebra crossing", "grass", "a thing without a name", "sky", "bus")
+    register_vocabulary(Vocabulary("contract_new", names))
+    register_vocabulary(get_vocabulary("contract_new").select([3, 0, 4, 2, 1], "contract_permuted"))
+    model = build_model(cfg).eval()
+    with torch.no_grad():
+        answers = [
+            model([test_record(cfg, vocabulary=name)])[0]["sem_seg"]
+            for name in ("contract_new", own, "contract_new", "contract_permuted")
+        ]
+        torch.manual_seed(1)
+        fresh = build_model(cfg).eval()
+        fresh.load_state_dict(model.state_dict())
+        alone = fresh([test_record(cfg, vocabulary="contract_new")])[0]["sem_seg"]
+    new, _, again, permuted = answers
+    assert new.shape[0] == 5 and answers[1].shape[0] == len(get_vocabulary(own))
+    assert torch.equal(new, again) and torch.equal(new, alone)
+    assert torch.equal(permuted, new[[3, 0, 4, 2, 1]])
+
+
+@for_every_paper
+def test_evaluation_gives_detectron2s_keys_and_numbers(paper, tiny):
+    cfg = tiny(paper)
+    results = Trainer.test_each(cfg, build_model(cfg))
+    assert list(results) == list(cfg.DATASETS.TEST)
+    for tasks in results.values():
+        assert tasks
+        for metrics in tasks.values():
+            assert metrics and all(isinstance(value, float) for value in metrics.values())
+
+
+@for_every_paper
+def test_weights_survive_a_round_trip(paper, tiny):
+    cfg = tiny(paper)
+    first = build_model(cfg).eval()
+    torch.manual_seed(1)
+    second = build_model(cfg).eval()
+    second.load_state_dict(first.state_dict(), strict=True)
+    record = test_record(cfg)
+    with torch.no_grad():
+        assert torch.equal(first([record])[0]["sem_seg"], second([record])[0]["sem_seg"])
+
+
+@for_every_paper
+def test_it_adds_no_config_node_but_its_own(paper):
+    package = importlib.import_module(f"segplugins.projects.{paper}")
+    before, after = shared_config(), shared_config()
+    package.add_config(after)
+    added = {key.rpartition(".")[0].split(".")[1] for key in new_keys(before, after)}
+    assert len(added) == 1, f"one node below MODEL, got {added}"
+    assert {key: value(after, key) for key in known_keys(before)} == {
+        key: value(before, key) for key in known_keys(before)
+    }
+
+
+@for_every_paper
+def test_every_key_that_it_defines_is_read(paper):
+    package = importlib.import_module(f"segplugins.projects.{paper}")
+    before, after = shared_config(), shared_config()
+    package.add_config(after)
+    folder = ROOT / "projects" / paper
+    read = config_keys.keys_read(path for path in folder.rglob("*.py") if path.name != "config.py")
+    assert new_keys(before, after) - read == set()
+    # And it reads none that nobody defines.
+    sections = {key.rpartition(".")[0] for key in known_keys(after)}
+    known = set(known_keys(after)) | {
+        section[:end] for section in sections for end in range(len(section) + 1)
+    }
+    assert {key for key in read if key.isupper()} - known == set()
+
+
+def test_every_shared_key_is_read():
+    defined = new_keys(get_cfg(), shared_config())
+    files = [*ROOT.glob("segplugins/**/*.py"), *ROOT.glob("projects/**/*.py")]
+    assert defined - config_keys.keys_read(f for f in files if f.name != "config.py") == set()
+
+
+def shared_config():
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    return cfg
+
+
+def new_keys(before, after):
+    return set(known_keys(after)) - set(known_keys(before))
+
+
+def value(cfg, key):
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
