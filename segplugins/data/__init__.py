@@ -1,9 +1,16 @@
 """Data: from files on disk to the records that a model reads."""
 
 from . import datasets
+from .catalog import dataset_metadata, dataset_root, load_dataset
 from .mapper import SegMapper
 from .read_regions import read_regions
-from .register import dataset_metadata, dataset_root, load_dataset, register_semantic
+from .register import register_instances, register_panoptic, register_semantic
+from .register_phrases import (
+    register_referring,
+    register_regions,
+    register_salient,
+    register_videos,
+)
 
 __all__ = [
     "SegMapper",
@@ -12,5 +19,11 @@ __all__ = [
     "datasets",
     "load_dataset",
     "read_regions",
+    "register_instances",
+    "register_panoptic",
+    "register_referring",
+    "register_regions",
+    "register_salient",
     "register_semantic",
+    "register_videos",
 ]

@@ -15,18 +15,19 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import HFlipTransform
 
 from segplugins.data.augmentations import build_augmentations
+from segplugins.data.catalog import dataset_metadata
 from segplugins.data.instances import instances_of_map, instances_of_regions
 from segplugins.data.read_images import check_same_size, read_image, record_name
 from segplugins.data.read_regions import (
     IGNORED,
     LabelMap,
     has_label_map,
+    phrases_of,
     read_label_map,
     read_regions,
     task_of,
 )
-from segplugins.data.register import dataset_metadata
-from segplugins.structures.regions import Region, Task
+from segplugins.structures.regions import Region
 from segplugins.structures.vocabulary import get_vocabulary
 
 TARGETS = ("sem_seg", "instances")
@@ -137,7 +138,7 @@ class SegMapper:
         result["image"] = _image_tensor(augmented.image)
         if "regions" in record:
             result["regions"] = record["regions"]  # the truth, for evaluators
-        if result["vocabulary"] is None:
+        if result["vocabulary"] is None and "texts" not in record:
             texts = [region.text for region in read_regions(record, metadata)]
             result["texts"] = list(dict.fromkeys(texts))
 
@@ -163,6 +164,8 @@ class SegMapper:
             ignore_label = getattr(metadata, "ignore_label", 255)
             result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
         if self.with_instances and from_map:
+            if "mask_file_name" in record:
+                result["texts"] = [_drawn_text(phrases_of(record), flipped)]
             result["instances"] = instances_of_map(ids, label_map.segments)
         elif self.with_instances:
             regions = _crowds_removed(read_regions(record, metadata))
@@ -179,7 +182,7 @@ class SegMapper:
         flipped: bool,
     ) -> None:
         if result["vocabulary"] is None:
-            texts = _sampled_texts(regions, flipped=flipped and result["task"] in _SPOKEN)
+            texts = _sampled_texts(regions, flipped)
             result["texts"] = list(dict.fromkeys(texts))
             position = {text: index for index, text in enumerate(result["texts"])}
             classes = [position[text] for text in texts]
@@ -207,10 +210,6 @@ class SegMapper:
                 f"'{vocabulary}'"
             )
         return index
-
-
-# Tasks whose texts are sentences about places in the picture.
-_SPOKEN = (Task.REFERRING, Task.SALIENT)
 
 
 def _classes_of(name: str, metadata: Any) -> Optional[Tuple[str, ...]]:
@@ -249,14 +248,20 @@ def _crowds_removed(regions: Sequence[Region]) -> List[Region]:
     return [region for region in regions if not region.extra.get("iscrowd")]
 
 
-def _sampled_texts(regions: Sequence[Region], *, flipped: bool) -> List[str]:
-    """Returns per region its text: one of its sentences at random, sides swapped in a mirror."""
+def _sampled_texts(regions: Sequence[Region], flipped: bool) -> List[str]:
+    """Returns per region its text; regions of one text keep one text."""
     chosen: Dict[str, str] = {}
     for region in regions:
         if region.text not in chosen:
-            text = random.choice(region.extra.get("sentences") or [region.text])
-            chosen[region.text] = mirrored(text) if flipped else text
+            sentences = region.extra.get("sentences") or [region.text]
+            chosen[region.text] = _drawn_text(sentences, flipped)
     return [chosen[region.text] for region in regions]
+
+
+def _drawn_text(sentences: Sequence[str], flipped: bool) -> str:
+    """Returns one of the sentences at random, as it is true of the augmented image."""
+    text = random.choice(sentences)
+    return mirrored(text) if flipped else text
 
 
 def mirrored(sentence: str) -> str:

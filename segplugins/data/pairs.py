@@ -37,8 +37,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from segplugins.structures.regions import Region, box_of_mask, check_box, encode_mask
 
+from .catalog import ROOT_VARIABLE, dataset_root, register
 from .draws import draws_of
-from .register import ROOT_VARIABLE, dataset_root, register
 from .shards import Entry, FaultySample, Sample, index_shard, read_sample
 
 logger = logging.getLogger(__name__)

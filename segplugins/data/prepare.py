@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segplugins.data.register import dataset_root
+from segplugins.data.catalog import dataset_root
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Any catalog record to regions or a label map: the only module that knows how the forms differ.
 
-A record describes its targets in one of four forms: "regions" (the one record, see
-structures/regions.py), "pan_seg_file_name" with "segments_info" (a map of segments), "annotations"
+A record describes its targets in one of five forms: "regions" (the one record, see
+structures/regions.py), "mask_file_name" (a grey mask of one phrase, or with "object_id" the pixels
+of that number in it), "pan_seg_file_name" with "segments_info" (a map of segments), "annotations"
 (COCO instances) or "sem_seg_file_name" (a map of classes). Where it has several, its task decides.
 H, W are the image size in pixels.
 """
@@ -16,8 +17,11 @@ from segplugins.data.read_images import check_label_range, read_file, read_label
 from segplugins.structures.regions import Region, Task, encode_mask
 
 IGNORED = -1  # pixels of a LabelMap that carry nothing
+# A grey value above it belongs to the object: 128 itself is background, as salient-object
+# evaluations have it.
+FOREGROUND_ABOVE = 128
 
-_FORMS = ("regions", "pan_seg_file_name", "annotations", "sem_seg_file_name")
+_FORMS = ("mask_file_name", "regions", "pan_seg_file_name", "annotations", "sem_seg_file_name")
 _FORM_OF_TASK = {
     Task.SEMANTIC: "sem_seg_file_name",
     Task.PART: "sem_seg_file_name",
@@ -49,7 +53,7 @@ class LabelMap:
 
 
 def target_form(record: Mapping[str, Any]) -> Optional[str]:
-    """Returns which of the four forms describes the targets of a record; None if none does."""
+    """Returns which of the five forms describes the targets of a record; None if none does."""
     preferred = _FORM_OF_TASK.get(record.get("task"))
     if "regions" not in record and preferred in record:
         return preferred
@@ -58,7 +62,7 @@ def target_form(record: Mapping[str, Any]) -> Optional[str]:
 
 def has_label_map(record: Mapping[str, Any]) -> bool:
     """Whether the targets of a record stand in a map: then it is moved whole, not mask by mask."""
-    return target_form(record) in ("sem_seg_file_name", "pan_seg_file_name")
+    return target_form(record) in ("sem_seg_file_name", "pan_seg_file_name", "mask_file_name")
 
 
 def task_of(record: Mapping[str, Any], metadata: Any) -> Task:
@@ -67,11 +71,11 @@ def task_of(record: Mapping[str, Any], metadata: Any) -> Task:
     form = target_form(record)
     if task is not None:
         return Task(task)
-    return _TASK_OF_FORM.get(form, Task.REFERRING if form == "regions" else Task.SEMANTIC)
+    return _TASK_OF_FORM.get(form, Task.REFERRING)
 
 
 def read_regions(record: Mapping[str, Any], metadata: Any) -> List[Region]:
-    """Reads the targets of one image, in any of the four forms.
+    """Reads the targets of one image, in any of the five forms.
 
     Args:
         record: a catalog record.
@@ -80,7 +84,8 @@ def read_regions(record: Mapping[str, Any], metadata: Any) -> List[Region]:
 
     Returns:
         N regions in the order of the source. Maps give one region per class or segment, with RLE
-        masks. Crowds are kept, with extra["iscrowd"] = 1. Class indices are the data set's.
+        masks. Crowds are kept, with extra["iscrowd"] = 1. Class indices are the data set's. A mask
+        file gives one region, without mask where it shows nothing.
 
     Raises:
         ValueError: the record has none of the forms, or its content does not fit the classes.
@@ -97,7 +102,34 @@ def read_regions(record: Mapping[str, Any], metadata: Any) -> List[Region]:
     if form == "annotations":
         names = metadata.thing_classes
         return [_region_of_annotation(a, names, record) for a in record["annotations"]]
+    if form == "mask_file_name":
+        mask = _read_mask(record).ids == 0
+        texts = phrases_of(record)
+        return [Region(texts[0], None, encode_mask(mask) if mask.any() else None)]
     return _regions_of_map(record, metadata)
+
+
+def phrases_of(record: Mapping[str, Any]) -> List[str]:
+    """Returns the phrases of a mask file: any of them means its object.
+
+    Raises:
+        ValueError: there is none.
+    """
+    texts = list(record.get("sentences") or record.get("texts") or ())
+    if not texts:
+        raise ValueError(f"{record_name(record)}: a mask file, but neither texts nor sentences")
+    return texts
+
+
+def _read_mask(record: Mapping[str, Any]) -> LabelMap:
+    path = record["mask_file_name"]
+    if "object_id" in record:
+        shown = read_labels(path, record) == record["object_id"]
+    else:
+        grey = read_file(path, record, format="L", what="mask")
+        shown = np.asarray(grey).squeeze(-1) > FOREGROUND_ABOVE
+    ids = np.where(shown, 0, IGNORED).astype(np.int32)
+    return LabelMap(ids=ids, segments=[{"category_id": 0, "isthing": True}], path=path)
 
 
 def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
@@ -111,6 +143,8 @@ def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
     form = target_form(record)
     if form == "pan_seg_file_name":
         return _read_segments(record, metadata)
+    if form == "mask_file_name":
+        return _read_mask(record)
     if "sem_seg_file_name" not in record:
         raise ValueError(
             f"{record_name(record)} has no label map, only {form}; a model that learns from label "

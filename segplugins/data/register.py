@@ -1,229 +1,43 @@
-"""Registration: one call makes a folder of images and labels known to training and evaluation.
+"""Registration of sets with classes: one call makes one known to training and evaluation.
 
-Folders are relative to $DETECTRON2_DATASETS ("datasets" where it is unset) and are looked at when
-a set is loaded, not when it is registered: importing costs nothing and needs no data on disk.
+One function per kind of source; the readers stand in read_*.py, sets of phrases in
+register_phrases.py. Folders and files are relative to $DETECTRON2_DATASETS and are looked at when
+a set is loaded.
 """
 
-import difflib
-import logging
-import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.catalog import Metadata
-
-from segplugins.structures.regions import Task
-from segplugins.structures.vocabulary import (
-    Vocabulary,
-    get_vocabulary,
-    register_vocabulary,
-    vocabulary_from_data,
+from segplugins.data.catalog import (
+    as_vocabulary,
+    check_count,
+    existing_file,
+    existing_folder,
+    register,
+    update_metadata,
 )
+from segplugins.data.read_coco import (
+    class_indices,
+    instance_records,
+    panoptic_records,
+    read_json,
+    vocabulary_of_categories,
+)
+from segplugins.data.read_folders import pair_by_stem
+from segplugins.structures.regions import Task
+from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
-logger = logging.getLogger(__name__)
-
-ROOT_VARIABLE = "DETECTRON2_DATASETS"
-PARTIAL_VARIABLE = "SEGPLUGINS_PARTIAL_DATASETS"
-
-
-def dataset_root() -> Path:
-    """Returns the folder that all data sets stand in: $DETECTRON2_DATASETS or "datasets"."""
-    return Path(os.environ.get(ROOT_VARIABLE) or "datasets")
-
-
-def existing_folder(
-    folder: Union[str, Sequence[str]], name: str, prepare: Optional[str] = None
-) -> Path:
-    """Returns the folder below the root of all data sets.
-
-    Args:
-        folder: relative to `dataset_root()`, or absolute; of several the first that exists.
-        name: of the data set, for the message.
-        prepare: command that makes the folder, for the message.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-    """
-    folders = [folder] if isinstance(folder, str) else list(folder)
-    found = [dataset_root() / each for each in folders if (dataset_root() / each).is_dir()]
-    if not found:
-        step = f", or make it with `{prepare}`" if prepare else ""
-        raise FileNotFoundError(
-            f"data set '{name}': no folder {dataset_root() / folders[0]}; set {ROOT_VARIABLE} (now "
-            f"'{dataset_root()}') to the folder that holds '{' or '.join(folders)}'{step}"
-        )
-    return found[0]
-
-
-def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
-    """Like `existing_folder`, for a file."""
-    path = dataset_root() / file
-    if not path.is_file():
-        step = f", or make it with `{prepare}`" if prepare else ""
-        raise FileNotFoundError(
-            f"data set '{name}': no file {path}; set {ROOT_VARIABLE} (now '{dataset_root()}') to "
-            f"the folder that holds '{file}'{step}"
-        )
-    return path
-
-
-def check_count(
-    name: str, found: int, expected: Union[int, Sequence[int], None], prepare: Optional[str] = None
-) -> None:
-    """Compares the number of records with what the data set is known to hold.
-
-    A part of a data set gives a number that nobody can compare, so it is an error; with the
-    environment variable SEGPLUGINS_PARTIAL_DATASETS set to 1 it is a warning.
-
-    Raises:
-        ValueError: another number.
-    """
-    allowed = (expected,) if isinstance(expected, int) else tuple(expected or ())
-    if not allowed or found in allowed:
-        return
-    message = (
-        f"data set '{name}' has {found} records, expected {' or '.join(map(str, allowed))}: a file "
-        f"is missing or too much; check with `{prepare or 'ls'}`"
-    )
-    if os.environ.get(PARTIAL_VARIABLE) == "1":
-        logger.warning("%s; %s=1 lets it pass", message, PARTIAL_VARIABLE)
-        return
-    raise ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it")
-
-
-def pair_by_stem(
-    image_root: Path, label_root: Path, image_ext: str, label_ext: str
-) -> List[Tuple[str, str]]:
-    """Pairs images and label files of the same stem.
-
-    Images without a label file are left out and counted in the log: many sources keep the images
-    of several sets in one folder. (detectron2's load_sem_seg does so too, but pairs by position
-    where both folders hold the same number of files.)
-
-    Returns:
-        (image file, label file), sorted by stem.
-
-    Raises:
-        FileNotFoundError: there is no label file, or one has no image.
-    """
-    images, labels = _files(image_root, image_ext), _files(label_root, label_ext)
-    if not labels:
-        raise FileNotFoundError(f"no *.{label_ext} label file in {label_root}")
-    orphans = sorted(set(labels) - set(images))
-    if orphans:
-        raise FileNotFoundError(
-            f"{len(orphans)} label files in {label_root} have no image '<stem>.{image_ext}' in "
-            f"{image_root}; the first is {labels[orphans[0]]}"
-        )
-    if len(images) > len(labels):
-        logger.info("%d images of %s have no label", len(images) - len(labels), image_root)
-    return [(images[stem], labels[stem]) for stem in sorted(labels)]
-
-
-def _files(root: Path, ext: str) -> Dict[str, str]:
-    """Returns stem (with its path below root) to file."""
-    suffix = "." + ext.lstrip(".").lower()
-    found = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            if name.lower().endswith(suffix) and not name.startswith("."):
-                path = os.path.join(folder, name)
-                found[os.path.relpath(path, root)[: -len(suffix)]] = path
-    return found
-
-
-def register(name: str, load: Callable[[], List[dict]], **metadata: object) -> None:
-    """Makes a data set known to detectron2 under `name`; the same name again does nothing.
-
-    Args:
-        name: in DatasetCatalog and MetadataCatalog.
-        load: returns the catalog records; called when the set is used.
-        metadata: what the set is known by: "evaluator_type", "vocabulary", "licence", ...
-    """
-    if name in DatasetCatalog:
-        return
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**metadata)
-
-
-def dataset_metadata(name: str) -> Metadata:
-    """Returns the metadata of a registered data set, with what detectron2's own sets leave out.
-
-    Args:
-        name: of the data set, ours or one that detectron2 registers.
-
-    Returns:
-        Metadata with at least "vocabulary" (a registered name, or None for free text) and
-        "ignore_label".
-
-    Raises:
-        KeyError: no data set has that name; the message gives those that are most alike.
-    """
-    if name not in DatasetCatalog:
-        alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
-        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
-    metadata = MetadataCatalog.get(name)
-    known = metadata.as_dict()
-    if "vocabulary" not in known:
-        metadata.vocabulary = _vocabulary_of_classes(name, known)
-    if "ignore_label" not in known:
-        metadata.ignore_label = 255
-    return metadata
-
-
-def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
-    """Registers the classes that detectron2's metadata lists; None where it lists none."""
-    things = list(known.get("thing_classes", ()))
-    classes = things or list(known.get("stuff_classes", ()))
-    if not classes:
-        return None
-    thing_ids = known.get("thing_dataset_id_to_contiguous_id")
-    indices = set(thing_ids.values()) if thing_ids else set(range(len(things)))
-    is_thing = tuple(index in indices for index in range(len(classes)))
-    register_vocabulary(Vocabulary(name=name, classes=tuple(classes), is_thing=is_thing))
-    return name
-
-
-def load_dataset(name: str) -> List[dict]:
-    """Returns the catalog records of a registered data set, each with its "dataset" and its task.
-
-    Raises:
-        KeyError: no data set has that name.
-        FileNotFoundError: its files are not there.
-    """
-    metadata = dataset_metadata(name)
-    records = DatasetCatalog.get(name)
-    for record in records:
-        record.setdefault("dataset", name)
-        record.setdefault("vocabulary", metadata.vocabulary)
-    return records
-
-
-def as_vocabulary(vocabulary: Union[str, Vocabulary, Sequence[str]], name: str) -> Vocabulary:
-    """Returns a registered vocabulary.
-
-    Args:
-        vocabulary: the name of a registered one, one to register, or class names that become the
-            vocabulary called `name`.
-        name: of the data set.
-    """
-    if isinstance(vocabulary, str):
-        return get_vocabulary(vocabulary)
-    if not isinstance(vocabulary, Vocabulary):
-        vocabulary = vocabulary_from_data(
-            list(vocabulary), name=name, source=f"classes of data set '{name}'"
-        )
-    register_vocabulary(vocabulary)
-    return vocabulary
+Words = Union[str, Vocabulary, Sequence[str]]
+Folder = Union[str, Sequence[str]]  # of several the first that exists
+Count = Union[int, Sequence[int], None]
 
 
 def register_semantic(
     name: str,
     *,
-    image_root: Union[str, Sequence[str]],
+    image_root: Folder,
     label_root: str,
-    vocabulary: Union[str, Vocabulary, Sequence[str]],
+    vocabulary: Words,
     image_ext: str = "jpg",
     label_ext: str = "png",
     ignore_label: int = 255,
@@ -231,7 +45,7 @@ def register_semantic(
     class_map: Optional[Sequence[int]] = None,
     eval_classes: Optional[Sequence[str]] = None,
     licence: Optional[str] = None,
-    expected: Union[int, Sequence[int], None] = None,
+    expected: Count = None,
     prepare: Optional[str] = None,
     task: Task = Task.SEMANTIC,
 ) -> None:
@@ -319,3 +133,148 @@ def _check_classes(
             raise ValueError(
                 f"data set '{name}': {what} holds {wrong[0]}, expected 0 to {len(evaluated) - 1}"
             )
+
+
+def register_instances(
+    name: str,
+    *,
+    json_file: str,
+    image_root: Folder,
+    vocabulary: Optional[Words] = None,
+    task: Task = Task.INSTANCE,
+    evaluator_type: str = "coco",
+    seen: Optional[Sequence[int]] = None,
+    licence: Optional[str] = None,
+    expected: Count = None,
+    prepare: Optional[str] = None,
+) -> None:
+    """Registers a COCO instance file: COCO, LVIS, Objects365, SeginW or a user's own.
+
+    Args:
+        name: of the data set.
+        json_file: annotations, relative to $DETECTRON2_DATASETS.
+        image_root: folder of images; of several the first that exists.
+        vocabulary: registered name, vocabulary, or class names; categories of the file are found
+            in it by name. None: the categories of the file, once it is read.
+        task: INSTANCE, or DETECTION for boxes without masks.
+        evaluator_type: "coco" or "lvis".
+        seen: indices of the classes that a model may have been trained on.
+        licence: under which the source gives it out.
+        expected: number of images.
+        prepare: command that makes the file.
+
+    Raises:
+        FileNotFoundError: on loading: file or folder is missing.
+        ValueError: on loading: the file does not fit the vocabulary or itself.
+    """
+    words = None if vocabulary is None else as_vocabulary(vocabulary, name)
+
+    def load() -> List[dict]:
+        path = existing_file(json_file, name, prepare)
+        images = existing_folder(image_root, name, prepare)
+        content = read_json(path, "images", "annotations", "categories")
+        found, indices = _classes_of_file(content, words, name, path)
+        update_metadata(
+            name,
+            json_file=str(path),
+            image_root=str(images),
+            vocabulary=found.name,
+            thing_classes=list(found.classes),
+            thing_dataset_id_to_contiguous_id=indices,
+        )
+        records = instance_records(
+            content, indices, images, path=path, boxes_only=task is Task.DETECTION
+        )
+        check_count(name, len(records), expected, prepare)
+        return [{**record, "task": task, "vocabulary": found.name} for record in records]
+
+    register(
+        name,
+        load,
+        evaluator_type=evaluator_type,
+        seen=None if seen is None else tuple(seen),
+        licence=licence,
+        task=task,
+        **known_classes(words, "thing_classes"),
+    )
+
+
+def register_panoptic(
+    name: str,
+    *,
+    json_file: str,
+    map_root: str,
+    image_root: Folder,
+    vocabulary: Optional[Words] = None,
+    seen: Optional[Sequence[int]] = None,
+    licence: Optional[str] = None,
+    expected: Count = None,
+    prepare: Optional[str] = None,
+) -> None:
+    """Registers a COCO panoptic file with its folder of segment maps.
+
+    Args:
+        name: of the data set.
+        json_file: annotations, relative to $DETECTRON2_DATASETS.
+        map_root: folder of PNG maps.
+        image_root: folder of images.
+        vocabulary: as for `register_instances`; things and stuff in one.
+        seen: indices of the classes that a model may have been trained on.
+        licence: under which the source gives it out.
+        expected: number of images.
+        prepare: command that makes the file.
+
+    Raises:
+        FileNotFoundError: on loading: file or folder is missing.
+        ValueError: on loading: the file does not fit the vocabulary or itself.
+    """
+    words = None if vocabulary is None else as_vocabulary(vocabulary, name)
+
+    def load() -> List[dict]:
+        path = existing_file(json_file, name, prepare)
+        images = existing_folder(image_root, name, prepare)
+        maps = existing_folder(map_root, name, prepare)
+        content = read_json(path, "images", "annotations", "categories")
+        found, indices = _classes_of_file(content, words, name, path)
+        update_metadata(
+            name,
+            panoptic_json=str(path),
+            panoptic_root=str(maps),
+            vocabulary=found.name,
+            stuff_classes=list(found.classes),
+        )
+        records = panoptic_records(content, indices, images, maps, path=path)
+        check_count(name, len(records), expected, prepare)
+        return [{**record, "task": Task.PANOPTIC, "vocabulary": found.name} for record in records]
+
+    register(
+        name,
+        load,
+        evaluator_type="panoptic",
+        ignore_label=255,
+        seen=None if seen is None else tuple(seen),
+        licence=licence,
+        task=Task.PANOPTIC,
+        **known_classes(words, "stuff_classes"),
+    )
+
+
+def _classes_of_file(
+    content: Dict, words: Optional[Vocabulary], name: str, path: Path
+) -> Tuple[Vocabulary, Dict[int, int]]:
+    """Returns the vocabulary and, per category id of the file, its class."""
+    categories = content["categories"]
+    if words is None:
+        words = vocabulary_of_categories(categories, name)
+        register_vocabulary(words)
+    return words, class_indices(categories, words, path)
+
+
+def known_classes(words: Optional[Vocabulary], key: str) -> Dict[str, object]:
+    """Returns what metadata can say before the file is read.
+
+    Args:
+        words: the vocabulary, or None where the file decides.
+        key: "thing_classes" or "stuff_classes".
+    """
+    return {} if words is None else {"vocabulary": words.name, key: list(words.classes)}

@@ -17,7 +17,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
-from segplugins.data.register import load_dataset
+from segplugins.data.catalog import load_dataset
 
 # Draws are planned in blocks: within one, every set has its share to the nearest draw, and what
 # rounding leaves over is carried to the next. So shares are right long before chance evens out.

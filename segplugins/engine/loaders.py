@@ -7,9 +7,9 @@ from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from segplugins.data.catalog import dataset_metadata, load_dataset
 from segplugins.data.mapper import SegMapper
 from segplugins.data.pairs import build_pairs_loader, is_pairs
-from segplugins.data.register import dataset_metadata, load_dataset
 from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
 from segplugins.structures import parse_vocabulary, register_vocabulary

@@ -5,7 +5,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segplugins.data import dataset_metadata, load_dataset, register_semantic
-from segplugins.data.register import PARTIAL_VARIABLE
+from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, get_vocabulary
 

@@ -7,13 +7,14 @@ from typing import Any, Callable, Dict, List, Optional
 from detectron2.data import DatasetCatalog
 from detectron2.data.datasets.coco import load_coco_json
 
+from segplugins.data.catalog import dataset_root, register
 from segplugins.data.drawn_world import load
 from segplugins.data.drawn_world.classes import ClassList, choose_classes
 from segplugins.data.drawn_world.generate import classes_of
 from segplugins.data.drawn_world.writers.coco import LICENCE
 from segplugins.data.drawn_world.writers.labels import attribute_names, part_names
 from segplugins.data.pairs import register_pairs
-from segplugins.data.register import dataset_root, register, register_semantic
+from segplugins.data.register import register_semantic
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 

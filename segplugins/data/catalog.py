@@ -1,0 +1,200 @@
+"""The catalog: where data sets stand, what is known of them, and how their records are loaded.
+
+Folders are relative to $DETECTRON2_DATASETS ("datasets" where it is unset) and are looked at when
+a set is loaded, not when it is registered: importing costs nothing and needs no data on disk.
+"""
+
+import difflib
+import logging
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
+
+from segplugins.structures.vocabulary import (
+    Vocabulary,
+    get_vocabulary,
+    register_vocabulary,
+    vocabulary_from_data,
+)
+
+logger = logging.getLogger(__name__)
+
+ROOT_VARIABLE = "DETECTRON2_DATASETS"
+PARTIAL_VARIABLE = "SEGPLUGINS_PARTIAL_DATASETS"
+
+
+def dataset_root() -> Path:
+    """Returns the folder that all data sets stand in: $DETECTRON2_DATASETS or "datasets"."""
+    return Path(os.environ.get(ROOT_VARIABLE) or "datasets")
+
+
+def existing_folder(
+    folder: Union[str, Sequence[str]], name: str, prepare: Optional[str] = None
+) -> Path:
+    """Returns the folder below the root of all data sets.
+
+    Args:
+        folder: relative to `dataset_root()`, or absolute; of several the first that exists.
+        name: of the data set, for the message.
+        prepare: command that makes the folder, for the message.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folders = [folder] if isinstance(folder, str) else list(folder)
+    found = [dataset_root() / each for each in folders if (dataset_root() / each).is_dir()]
+    if not found:
+        step = f", or make it with `{prepare}`" if prepare else ""
+        raise FileNotFoundError(
+            f"data set '{name}': no folder {dataset_root() / folders[0]}; set {ROOT_VARIABLE} (now "
+            f"'{dataset_root()}') to the folder that holds '{' or '.join(folders)}'{step}"
+        )
+    return found[0]
+
+
+def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
+    """Like `existing_folder`, for a file."""
+    path = dataset_root() / file
+    if not path.is_file():
+        step = f", or make it with `{prepare}`" if prepare else ""
+        raise FileNotFoundError(
+            f"data set '{name}': no file {path}; set {ROOT_VARIABLE} (now '{dataset_root()}') to "
+            f"the folder that holds '{file}'{step}"
+        )
+    return path
+
+
+def check_count(
+    name: str, found: int, expected: Union[int, Sequence[int], None], prepare: Optional[str] = None
+) -> None:
+    """Compares the number of records with what the data set is known to hold.
+
+    A part of a data set gives a number that nobody can compare, so it is an error; with the
+    environment variable SEGPLUGINS_PARTIAL_DATASETS set to 1 it is a warning.
+
+    Raises:
+        ValueError: another number.
+    """
+    allowed = (expected,) if isinstance(expected, int) else tuple(expected or ())
+    if not allowed or found in allowed:
+        return
+    message = (
+        f"data set '{name}' has {found} records, expected {' or '.join(map(str, allowed))}: a file "
+        f"is missing or too much; check with `{prepare or 'ls'}`"
+    )
+    if os.environ.get(PARTIAL_VARIABLE) == "1":
+        logger.warning("%s; %s=1 lets it pass", message, PARTIAL_VARIABLE)
+        return
+    raise ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it")
+
+
+def register(name: str, load: Callable[[], List[dict]], **metadata: object) -> None:
+    """Makes a data set known to detectron2 under `name`; the same name again does nothing.
+
+    Args:
+        name: in DatasetCatalog and MetadataCatalog.
+        load: returns the catalog records; called when the set is used. What only the files know
+            (their paths, the classes that they list) it tells through `update_metadata`.
+        metadata: what the set is known by: "evaluator_type", "vocabulary", "licence", ... Without
+            "vocabulary" the set is loaded where somebody asks for it.
+    """
+    if name in DatasetCatalog:
+        return
+
+    def load_all() -> List[dict]:
+        records = load()
+        for record in records:
+            record.setdefault("dataset", name)
+        return records
+
+    DatasetCatalog.register(name, load_all)
+    MetadataCatalog.get(name).set(**metadata)
+    if "vocabulary" not in metadata:
+        _VOCABULARY_IN_FILES.add(name)
+
+
+_VOCABULARY_IN_FILES = set()
+
+
+def update_metadata(name: str, **found: object) -> None:
+    """Sets metadata anew; detectron2 lets a value be set once, but folders may move."""
+    metadata = MetadataCatalog.get(name)
+    for key, value in found.items():
+        metadata.__dict__[key] = value
+
+
+def dataset_metadata(name: str) -> Metadata:
+    """Returns the metadata of a registered data set, with what detectron2's own sets leave out.
+
+    Args:
+        name: of the data set, ours or one that detectron2 registers.
+
+    Returns:
+        Metadata with at least "vocabulary" (a registered name, or None for free text) and
+        "ignore_label".
+
+    Raises:
+        KeyError: no data set has that name; the message gives those that are most alike.
+        FileNotFoundError: its classes stand in a file that is not there.
+    """
+    if name not in DatasetCatalog:
+        alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
+        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
+    metadata = MetadataCatalog.get(name)
+    if name in _VOCABULARY_IN_FILES and "vocabulary" not in metadata.as_dict():
+        DatasetCatalog.get(name)
+    known = metadata.as_dict()
+    if "vocabulary" not in known:
+        metadata.vocabulary = _vocabulary_of_classes(name, known)
+    if "ignore_label" not in known:
+        metadata.ignore_label = 255
+    return metadata
+
+
+def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
+    """Registers the classes that detectron2's metadata lists; None where it lists none."""
+    things = list(known.get("thing_classes", ()))
+    classes = things or list(known.get("stuff_classes", ()))
+    if not classes:
+        return None
+    thing_ids = known.get("thing_dataset_id_to_contiguous_id")
+    indices = set(thing_ids.values()) if thing_ids else set(range(len(things)))
+    is_thing = tuple(index in indices for index in range(len(classes)))
+    register_vocabulary(Vocabulary(name=name, classes=tuple(classes), is_thing=is_thing))
+    return name
+
+
+def load_dataset(name: str) -> List[dict]:
+    """Returns the catalog records of a registered data set, each with its "dataset" and its task.
+
+    Raises:
+        KeyError: no data set has that name.
+        FileNotFoundError: its files are not there.
+    """
+    metadata = dataset_metadata(name)
+    records = DatasetCatalog.get(name)
+    for record in records:
+        record.setdefault("dataset", name)
+        record.setdefault("vocabulary", metadata.vocabulary)
+    return records
+
+
+def as_vocabulary(vocabulary: Union[str, Vocabulary, Sequence[str]], name: str) -> Vocabulary:
+    """Returns a registered vocabulary.
+
+    Args:
+        vocabulary: the name of a registered one, one to register, or class names that become the
+            vocabulary called `name`.
+        name: of the data set.
+    """
+    if isinstance(vocabulary, str):
+        return get_vocabulary(vocabulary)
+    if not isinstance(vocabulary, Vocabulary):
+        vocabulary = vocabulary_from_data(
+            list(vocabulary), name=name, source=f"classes of data set '{name}'"
+        )
+    register_vocabulary(vocabulary)
+    return vocabulary
