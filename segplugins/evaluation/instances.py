@@ -144,7 +144,7 @@ class InstanceEvaluator(DatasetEvaluator):
             self._samples.add(record, self._detections(known, instances, image))
 
     def _detections(self, known: dict, instances: Instances, image: TrueImage) -> Detections:
-        if len(instances) == 0:
+        if not instances.get_fields() or len(instances) == 0:
             return Detections(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)), [])
         needed = ["scores", "pred_classes"]
         needed += [f for t, f in zip(_TASKS, ("pred_boxes", "pred_masks")) if t in self._tasks]
