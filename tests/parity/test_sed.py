@@ -5,19 +5,39 @@ values and 2e-5 for gradients, in float32; sets of indices and label maps exact.
 """
 
 import json
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import timm
 import torch
+from detectron2.config import get_cfg
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.layers import Mlp
 from torch import nn
 
+from segplugins.config import add_shared_config
+from segplugins.data import SegMapper, dataset_metadata
+from segplugins.data.augmentations import build_augmentations
+from segplugins.data.label_maps import (
+    ade_class_ids,
+    remap_ade150,
+    remap_ade847,
+    remap_coco_stuff,
+    remap_pc59,
+    remap_voc,
+)
+from segplugins.engine.optim import build_optimizer
+from segplugins.engine.read_config import apply_settings, read_settings
+from segplugins.evaluation.folding import ClassFold
+from segplugins.evaluation.semantic import confusion_matrix, semantic_metrics
+from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.normalizer import ImageNormalizer
-from segplugins.projects.sed import SED
+from segplugins.projects.sed import SED, add_config
 from segplugins.projects.sed.aggregation import (
     ClassLayer,
     ClassTokens,
@@ -34,9 +54,10 @@ from segplugins.projects.sed.loss import DecoderLoss
 from segplugins.projects.sed.maps import score_map
 from segplugins.projects.sed.rejection import FirstScores
 from segplugins.projects.sed.sed import Inference
-from segplugins.projects.sed.weights import PREDICTOR, our_name
+from segplugins.projects.sed.weights import PREDICTOR, official_name, our_name
 from segplugins.structures import Vocabulary, register_vocabulary
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "sed"
 FORWARD, GRADIENT = 5e-5, 2e-5
 
 
@@ -353,3 +374,129 @@ def test_a_training_step_from_pixels_to_gradients(parity):
     assert_gradients_close(model, recorded)
     norms = [p.grad.norm() for p in model.parameters() if p.requires_grad]
     assert_close(torch.stack(norms).norm(), recorded["total_grad_norm"], GRADIENT)
+
+
+class GivenPrompts(nn.Module):
+    """Stands in for the text encoder: the recorded embedding of each prompt."""
+
+    def __init__(self, prompts, embeddings):
+        super().__init__()
+        self.rows = dict(zip(prompts, embeddings))
+        self.embed_dim = embeddings.shape[1]
+        self.device = embeddings.device
+
+    def fingerprint(self):
+        return "recorded"
+
+    def pooled(self, texts):
+        return torch.stack([self.rows[text] for text in texts])
+
+
+def test_synonyms_are_averaged_within_each_template(parity):
+    recorded = read(parity, "text_ensemble")
+    names, templates, prompts = (
+        json.loads(str(recorded[key])) for key in ("class_names", "templates", "prompts")
+    )
+    flat = [prompt for of_class in prompts for prompt in of_class]
+    assert [len(of_class) for of_class in prompts] == recorded["rows_per_class"].tolist()
+    classifier = VocabularyClassifier(
+        GivenPrompts(flat, recorded["raw_embeddings"]),
+        temperature=1.0,
+        templates=templates,
+        synonyms="mean",
+    )
+    text = classifier.embed(Vocabulary("recorded", tuple(names)), keep_templates=True)
+    assert_close(text, recorded["text_features_T_P_C"])
+    assert_close(text.transpose(0, 1), recorded["embeddings_P_T_C"])
+
+
+def test_the_released_config_groups_parameters_like_the_official_optimizer(parity):
+    recorded = json.loads((parity / "optimizer_groups.json").read_text())
+    cfg = released_config()
+    model = build_model(parity, torch.zeros(1, 3, 16))
+    optimizer = build_optimizer(cfg, model)
+    assert type(optimizer).__name__ == recorded["optimizer"]
+    for key, value in recorded["defaults"].items():
+        assert np.allclose(optimizer.defaults[key], value)
+    assert cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE == "full_model"
+    assert recorded["grad_clip_norm"] == cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE
+
+    settings = {
+        parameter: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    ours = {official_name(name): settings[p] for name, p in model.named_parameters()}
+    theirs = {name: (lr, decay) for name, lr, decay in recorded["groups"]}
+    assert ours.keys() == theirs.keys()
+    for name, want in theirs.items():
+        assert ours[name] == pytest.approx(want, rel=1e-12), name
+
+
+def released_config():
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    apply_settings(cfg, read_settings(CONFIGS / "convnext_b.yaml"))
+    return cfg
+
+
+def test_the_training_mapper_resizes_and_pads(parity, tmp_path):
+    recorded = read(parity, "mapper")
+    image, labels = tmp_path / "image.png", tmp_path / "labels.png"
+    Image.fromarray(recorded["in_image"].numpy()).save(image)
+    Image.fromarray(recorded["in_label"].numpy()).save(labels)
+    cfg = released_config()
+    cfg.INPUT.MIN_SIZE_TRAIN = [int(recorded["short_edge"])]
+    cfg.INPUT.MAX_SIZE_TRAIN = int(recorded["max_size"])
+    cfg.INPUT.PAD_TO = int(recorded["size_divisibility"])
+    cfg.INPUT.CROP.ENABLED = cfg.INPUT.COLOR_AUG_SSD = False
+    cfg.INPUT.RANDOM_FLIP = "none"
+    resize, *_ = augmentations = build_augmentations(cfg, True)
+    mapper = SegMapper(
+        True,
+        augmentations=augmentations,
+        targets=cfg.INPUT.TARGETS,
+        metadata={"recorded": SimpleNamespace(ignore_label=255)},
+    )
+    record = mapper({"file_name": str(image), "sem_seg_file_name": str(labels), "vocabulary": None})
+    assert torch.equal(record["image"], recorded["image"])
+    assert torch.equal(record["sem_seg"], recorded["sem_seg"].long())
+    # "ori_size" is that of the image between resizing and padding.
+    before_padding = resize.get_transform(recorded["in_image"].numpy())
+    assert [before_padding.new_h, before_padding.new_w] == recorded["ori_size"].tolist()
+    classes, areas = record["sem_seg"].unique(return_counts=True)
+    assert classes[classes != 255].tolist() == recorded["gt_classes"].tolist()
+    assert areas[classes != 255].tolist() == recorded["mask_areas"].tolist()
+
+
+def test_labels_of_the_sources_become_classes(parity):
+    recorded = {key: value.numpy() for key, value in read(parity, "label_remap").items()}
+    for raw, out, remap in (
+        ("pc59_raw", "pc59_out", remap_pc59),
+        ("voc_raw", "voc20_out", partial(remap_voc, background=False)),
+        ("voc_raw", "voc20b_out", partial(remap_voc, background=True)),
+        ("ade847_seg_rgb", "ade847_class_mask", ade_class_ids),
+        ("ade847_class_mask", "ade847_out", remap_ade847),
+        ("coco_raw", "coco_out", remap_coco_stuff),
+        ("ade150_raw", "ade150_out", remap_ade150),
+    ):
+        got = remap(recorded[raw])
+        assert got.dtype == recorded[out].dtype, out
+        assert np.array_equal(got, recorded[out]), out
+
+
+def test_voc_with_background_is_folded_and_measured_by_both_rules(parity):
+    recorded = {key: value.numpy() for key, value in read(parity, "voc20b_eval").items()}
+    metadata = dataset_metadata("voc_2012_test_background_sem_seg")
+    classes = len(recorded["iou"])
+    fold = ClassFold(classes, class_map=metadata.class_map, ignore_label=metadata.ignore_label)
+    count = sum(key.startswith("pred") for key in recorded)
+    pairs = [(recorded[f"pred{i}"], recorded[f"gt{i}"]) for i in range(count)]
+    confusion = confusion_matrix(pairs, fold)
+    assert np.array_equal(confusion, recorded["conf_matrix"])
+    names = [str(i) for i in range(classes)]
+    metrics = semantic_metrics(confusion, names)
+    assert metrics["mIoU"] == pytest.approx(float(recorded["miou_gt_present"]), rel=1e-12)
+    assert metrics["mIoU_union"] == pytest.approx(float(recorded["miou_union_present"]), rel=1e-12)
+    assert len(metadata.stuff_classes) == classes
