@@ -1,7 +1,8 @@
 """build_evaluator: from what a data set says about itself to what is measured on it."""
 
 import os
-from typing import Callable, Dict, List, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Type
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
@@ -11,41 +12,61 @@ from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.evaluation.open_vocab import OpenVocabEvaluator
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
+from segplugins.evaluation.salient import SalientEvaluator
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.setting import Setting, read_setting
+from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
+from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
+
+Build = Callable[..., DatasetEvaluator]  # (setting, folder of what it writes, **options)
 
 
-def _semantic(setting: Setting) -> DatasetEvaluator:
-    none_class = None if setting.vocabulary is None else setting.vocabulary.none_index
+def _semantic(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator:
     return SemanticEvaluator(
         setting.dataset_name,
         setting.classes,
         fold=setting.fold(),
         background_threshold=setting.background_threshold,
-        none_class=none_class,
+        none_class=None if setting.vocabulary is None else setting.vocabulary.none_index,
+        background=setting.background,
         gallery=Gallery(),
+        **options,
     )
 
 
-def _under_own_names(
-    build: Callable[[str], DatasetEvaluator],
-) -> Callable[[Setting], DatasetEvaluator]:
+def _plain(evaluator: Type[DatasetEvaluator]) -> Build:
+    """For evaluators that need the data set's name and nothing else."""
+    return lambda setting, folder, **options: evaluator(setting.dataset_name, **options)
+
+
+def _writing(evaluator: Type[DatasetEvaluator]) -> Build:
+    """For evaluators that also write their predictions, as a server expects them."""
+
+    def build(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator:
+        options = {"output_dir": os.path.join(folder, "submission"), **options}
+        return evaluator(setting.dataset_name, **options)
+
+    return build
+
+
+def _under_own_names(evaluator: Type[DatasetEvaluator]) -> Build:
     """For evaluators that compare class by class and cannot fold one vocabulary into another."""
 
-    def checked(setting: Setting) -> DatasetEvaluator:
+    def build(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator:
         if not setting.is_own:
             raise ValueError(
                 f"'{setting.dataset_name}' can only be measured under its own names; leave "
                 f"TEST.VOCABULARY ('{setting.vocabulary.name}') away, or see the answers to other "
                 "names with tools/demo.py"
             )
-        return build(setting.dataset_name)
+        return evaluator(setting.dataset_name, **options)
 
-    return checked
+    return build
 
 
-# metadata.evaluator_type to what is measured. A set with several gives a list of them.
-EVALUATORS: Dict[str, Callable[[Setting], DatasetEvaluator]] = {
+# metadata.evaluator_type to what is measured. A set with several gives a list of them, and options
+# for their constructors as evaluator_options: {type: {argument: value}}.
+EVALUATORS: Dict[str, Build] = {
     "sem_seg": _semantic,
     "coco": _under_own_names(InstanceEvaluator),
     "lvis": _under_own_names(InstanceEvaluator),
@@ -53,10 +74,13 @@ EVALUATORS: Dict[str, Callable[[Setting], DatasetEvaluator]] = {
     # As detectron2 calls its own sets.
     "coco_panoptic_seg": _under_own_names(PanopticEvaluator),
     "ade20k_panoptic_seg": _under_own_names(PanopticEvaluator),
-    "referring": lambda setting: ReferringEvaluator(setting.dataset_name),
-    "generalised_referring": lambda setting: ReferringEvaluator(
-        setting.dataset_name, generalised=True
-    ),
+    "referring": _plain(ReferringEvaluator),
+    "generalised_referring": _plain(partial(ReferringEvaluator, generalised=True)),
+    "salient": _plain(SalientEvaluator),
+    "video": _writing(VideoEvaluator),
+    "ref_davis": _writing(RefDavisEvaluator),
+    "classification": _under_own_names(ClassificationEvaluator),
+    "retrieval": _plain(RetrievalEvaluator),
 }
 
 
@@ -68,7 +92,8 @@ def build_evaluator(
     Args:
         cfg: reads TEST.VOCABULARY, TEST.BACKGROUND_THRESHOLD and OUTPUT_DIR.
         dataset_name: registered; its metadata names the "evaluator_type".
-        output_dir: where details for the report go. None: OUTPUT_DIR/inference/<data set>.
+        output_dir: where details for the report and submissions go. None:
+            OUTPUT_DIR/inference/<data set>.
 
     Returns:
         An evaluator whose results are {task: {metric: percent}}.
@@ -78,13 +103,16 @@ def build_evaluator(
         ValueError: its evaluator_type is not one of `EVALUATORS`, or see `read_setting`.
     """
     setting = read_setting(cfg, dataset_name)
+    folder = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+    options = setting.metadata.get("evaluator_options", {})
+    kinds = _kinds(setting)
     return OpenVocabEvaluator(
         dataset_name,
-        [EVALUATORS[kind](setting) for kind in _kinds(setting)],
+        [EVALUATORS[kind](setting, folder, **options.get(kind, {})) for kind in kinds],
         setting.metadata.get("seen"),
         classes=setting.classes,
         vocabulary=setting.vocabulary,
-        output_dir=output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
+        output_dir=folder,
     )
 
 

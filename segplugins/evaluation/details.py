@@ -5,18 +5,20 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageOps
 
-from segplugins.evaluation.gallery import Gallery, Picture
+from segplugins.evaluation.gallery import LONG_SIDE, Picture
+from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.pictures import class_colours, overlay
 
 FILE = "details.json"
 _PAIRS = 12
+_SAMPLES = 6
 _JPEG_QUALITY = 80
 
 
@@ -32,7 +34,12 @@ def write_details(output_dir: str, parts: Sequence[DatasetEvaluator]) -> None:
         if isinstance(part, SemanticEvaluator):
             details["confused"] += confused_pairs(part.confusion, part.classes)
             if part.gallery is not None:
-                details.update(_pictures(part.gallery, part.classes))
+                details["best"] += [_picture(p, part.classes) for p in part.gallery.best()]
+                details["worst"] += [_picture(p, part.classes) for p in part.gallery.worst()]
+        elif getattr(part, "sample_scores", None):
+            samples = list(zip(part.sample_scores, part._samples.records))
+            details["best"] += _samples(samples, sign=-1)
+            details["worst"] += _samples(samples, sign=1)
     os.makedirs(output_dir, exist_ok=True)
     Path(output_dir, FILE).write_text(json.dumps(details), encoding="utf-8")
 
@@ -72,27 +79,49 @@ def confused_pairs(
     return pairs
 
 
-def _pictures(gallery: Gallery, classes: Sequence[str]) -> Dict[str, List[Dict[str, Any]]]:
-    return {
-        "best": [_picture(picture, classes) for picture in gallery.best()],
-        "worst": [_picture(picture, classes) for picture in gallery.worst()],
-    }
+def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[str, Any]]:
+    """The samples of the lowest (sign 1) or highest (-1) scores, half of them at most."""
+    known = [sample for sample in samples if not np.isnan(sample[0])]
+    known.sort(key=lambda sample: (sign * sample[0], describe(sample[1])))
+    return [
+        {
+            "caption": f"{_words(record)}: {score:.1f}",
+            "images": [_data_uri(_read_image(record["file_name"]))],
+            "legend": [],
+        }
+        for score, record in known[: min(_SAMPLES, (len(known) + (sign < 0)) // 2)]
+    ]
+
+
+def _words(record: Mapping[str, Any]) -> str:
+    """A sample's file and phrases."""
+    texts = record.get("texts") or dict.fromkeys(
+        region.text for region in record.get("regions", ())
+    )
+    name = os.path.basename(record["file_name"])
+    return f"{name}, “{'”, “'.join(texts)}”" if texts else name
+
+
+def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    """(h, w, 3) uint8 RGB, of that width and height or of at most 320 pixels a side."""
+    with Image.open(path) as file:
+        upright = ImageOps.exif_transpose(file).convert("RGB")
+    if size is None:
+        upright.thumbnail((LONG_SIDE, LONG_SIDE))
+        return np.asarray(upright)
+    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
 
 
 def _picture(picture: Picture, classes: Sequence[str]) -> Dict[str, Any]:
-    height, width = picture.truth.shape
-    with Image.open(picture.file_name) as file:
-        upright = ImageOps.exif_transpose(file).convert("RGB")
-        image = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+    image = _read_image(picture.file_name, picture.truth.shape[::-1])
     colours = class_colours(len(classes))
     shown = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
     counts = np.bincount(shown, minlength=len(classes) + 1)[:-1]
+    maps = (overlay(image, m, len(classes)) for m in (picture.truth, picture.prediction))
     return {
-        "name": os.path.basename(picture.file_name),
-        "accuracy": picture.accuracy,
-        "image": _data_uri(image),
-        "truth": _data_uri(overlay(image, picture.truth, len(classes))),
-        "prediction": _data_uri(overlay(image, picture.prediction, len(classes))),
+        "caption": f"{os.path.basename(picture.file_name)}: {100 * picture.accuracy:.1f} % of the "
+        "pixels right. Image, truth, prediction.",
+        "images": [_data_uri(shown) for shown in (image, *maps)],
         "legend": [
             {"class": classes[i], "colour": "#" + bytes(colours[i].tolist()).hex()}
             for i in np.argsort(-counts, kind="stable")[:8].tolist()

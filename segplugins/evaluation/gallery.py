@@ -6,7 +6,7 @@ from typing import Callable, List, Sequence, Tuple
 import numpy as np
 
 # Pixels on the long side of a kept label map. The page shows it at about this size.
-_LONG_SIDE = 320
+LONG_SIDE = 320
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Gallery:
         full = len(self.pictures) >= 2 * self._keep
         if full and self.worst()[-1].accuracy <= accuracy <= self.best()[-1].accuracy:
             return
-        prediction, truth = thinned(-(-max(size) // _LONG_SIDE))
+        prediction, truth = thinned(-(-max(size) // LONG_SIDE))
         kept = (labels.astype(np.uint16) for labels in (truth, prediction))
         self.join([self.pictures, [Picture(file_name, accuracy, *kept)]])
 

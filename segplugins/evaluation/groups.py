@@ -5,7 +5,7 @@ from typing import Dict, Mapping, Sequence
 import numpy as np
 
 # What is measured for each class.
-PER_CLASS = ("IoU", "ACC", "BoundaryIoU", "min(IoU, B-Iou)", "AP", "PQ")
+PER_CLASS = ("IoU", "ACC", "BoundaryIoU", "min(IoU, B-Iou)", "AP", "PQ", "top1")
 # Mean over classes, by the value of one class it is the mean of.
 _MEANS = {"IoU": "mIoU", "AP": "AP", "PQ": "PQ"}
 

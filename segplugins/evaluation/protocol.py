@@ -49,6 +49,7 @@ def _data(setting: Setting) -> Dict[str, Any]:
             "class": setting.classes[setting.background],
             "where scores are below": setting.background_threshold,
         },
+        "options": _plain(setting.metadata.get("evaluator_options", {})),
         "licence": setting.metadata.get("licence"),
     }
     if vocabulary is not None:

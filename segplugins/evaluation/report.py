@@ -31,6 +31,7 @@ td.name { text-align: left }
 .pictures { display: grid; gap: 18px }
 figure { margin: 0 } figcaption { color: var(--soft); font-size: 13px; overflow-wrap: anywhere }
 .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 6px }
+.single { grid-template-columns: repeat(3, minmax(0, 1fr)) } .single .row { display: block }
 .row img { width: 100%; border-radius: 4px; display: block; min-height: 40px; object-fit: cover }
 details { margin-top: 22px } summary { cursor: pointer; color: var(--soft) }
 pre { background: var(--page); padding: 14px; border-radius: 6px; overflow: auto;
@@ -103,7 +104,7 @@ def _section(
     for task, result in tasks.items():
         parts.append(f"<h3>{escape(task)}</h3>{_metrics({name: overall(result)})}")
         for metric, values in per_class(result).items():
-            if metric in ("IoU", "AP", "PQ"):
+            if metric in ("IoU", "AP", "PQ", "top1"):
                 parts.append(_classes(metric, values, protocol.get("seen")))
     parts.append(_confusions(details.get("confused", ())))
     for which in ("worst", "best"):
@@ -201,19 +202,20 @@ def _confusions(pairs: Sequence[Mapping[str, Any]]) -> str:
 def _gallery(which: str, pictures: Sequence[Mapping[str, Any]]) -> str:
     if not pictures:
         return ""
-    return f'<h3>{which.capitalize()} pictures</h3><div class="pictures">' + (
-        "".join(_figure(picture) for picture in pictures) + "</div>"
+    # One image a sample leaves room for three of them in a row.
+    single = all(len(picture["images"]) == 1 for picture in pictures)
+    figures = "".join(_figure(picture) for picture in pictures)
+    return (
+        f"<h3>{which.capitalize()} pictures</h3>"
+        f'<div class="pictures{" single" * single}">{figures}</div>'
     )
 
 
 def _figure(picture: Mapping[str, Any]) -> str:
-    images = "".join(
-        f'<img src="{picture[which]}" alt="{which}">' for which in ("image", "truth", "prediction")
-    )
+    images = "".join(f'<img src="{source}" alt="">' for source in picture["images"])
     legend = "".join(_swatch(entry["colour"], entry["class"]) for entry in picture["legend"])
     return (
-        f'<figure><div class="row">{images}</div><figcaption>{escape(picture["name"])}: '
-        f"{100 * picture['accuracy']:.1f} % of the pixels right. Image, truth, prediction."
+        f'<figure><div class="row">{images}</div><figcaption>{escape(picture["caption"])}'
         f'<div class="key">{legend}</div></figcaption></figure>'
     )
 

@@ -3,8 +3,7 @@
 K evaluated classes, P classes that the model answers with, H W pixels.
 """
 
-from collections import OrderedDict
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from segplugins.evaluation.counts import SharedCounts, add_cells
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.label_maps import (
@@ -22,15 +22,12 @@ from segplugins.evaluation.label_maps import (
 )
 from segplugins.evaluation.samples import Samples, check_size, describe, output_of
 
-# A process keeps what it counted for its last images, to take those back that a padding sampler
-# gave to another process too. Such a sampler repeats fewer images than there are processes.
-_RETRACTABLE = 64
-
 
 def semantic_metrics(
     confusion: np.ndarray,
     classes: Sequence[str],
     boundary_confusion: Optional[np.ndarray] = None,
+    background: Optional[int] = None,
 ) -> Dict[str, float]:
     """Computes the metrics of detectron2's `SemSegEvaluator`, and the mean of mmsegmentation.
 
@@ -50,12 +47,14 @@ def semantic_metrics(
             column holds ignored pixels, the last row predictions outside the evaluated classes.
         classes: the K names.
         boundary_confusion: the same for the labels of `boundary_labels`.
+        background: a class that "mIoU_foreground" leaves out of the mean; its pixels still count
+            against the others.
 
     Returns:
-        Percent: "mIoU", "fwIoU", "mACC", "pACC", "mIoU_union", and per class "IoU-<name>" and
-        "ACC-<name>", with boundaries "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>"; NaN for a
-        class that never occurs in the truth. Without any labelled pixel all is NaN but fwIoU, an
-        empty sum, 0.
+        Percent: "mIoU", "fwIoU", "mACC", "pACC", "mIoU_union", with a background
+        "mIoU_foreground", and per class "IoU-<name>" and "ACC-<name>", with boundaries
+        "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>"; NaN for a class that never occurs in the
+        truth. Without any labelled pixel all is NaN but fwIoU, an empty sum, 0.
 
     Raises:
         ValueError: a matrix does not fit the classes.
@@ -78,6 +77,8 @@ def semantic_metrics(
         "pACC": float(tp.sum() / gt.sum()) if true.any() else float("nan"),
         "mIoU_union": _mean(tp[present] / union[present]),
     }
+    if background is not None:
+        result["mIoU_foreground"] = _mean(np.delete(iou, background)[np.delete(true, background)])
     columns = {"IoU": iou, "ACC": accuracy}
     if boundary_confusion is not None:
         tp, gt, pred = _counts(boundary_confusion)
@@ -121,7 +122,7 @@ def confusion_matrix(pairs: Iterable[Tuple[np.ndarray, np.ndarray]], fold: Class
     for position, (prediction, truth) in enumerate(pairs):
         record = {"file_name": f"pair {position}", "sem_seg_file_name": "the truth"}
         check_size(record, "the prediction (height, width)", prediction.shape, truth.shape)
-        _add(matrix, *_runs(record, prediction, truth, fold))
+        add_cells(matrix, *_runs(record, prediction, truth, fold))
     return matrix
 
 
@@ -146,13 +147,15 @@ class SemanticEvaluator(DatasetEvaluator):
         fold: from labels to these classes. None: the model answers with them, 255 is ignored.
         background_threshold: pixels where no score reaches it hold `fold.below_threshold`.
         none_class: one of the P that is not in the running where there is a threshold.
+        background: evaluated class that "mIoU_foreground" leaves out. None: no such metric.
         boundary: compare boundaries too; three times slower.
         gallery: keeps the best and worst pictures.
         read_truth: label file to (H, W) integers.
         distributed: join what all processes counted.
 
     Raises:
-        ValueError: the fold is of another number of classes, or has no background for a threshold.
+        ValueError: a record names no label file; the fold is of another number of classes, or has
+            no background for a threshold.
     """
 
     def __init__(
@@ -163,6 +166,7 @@ class SemanticEvaluator(DatasetEvaluator):
         fold: Optional[ClassFold] = None,
         background_threshold: Optional[float] = None,
         none_class: Optional[int] = None,
+        background: Optional[int] = None,
         boundary: bool = False,
         gallery: Optional[Gallery] = None,
         read_truth: Callable[[str], np.ndarray] = read_label_map,
@@ -173,10 +177,17 @@ class SemanticEvaluator(DatasetEvaluator):
         self.gallery = gallery
         self._threshold = background_threshold
         self._none_class = none_class if background_threshold is not None else None
+        self._background = background
         self._boundary = boundary
         self._read_truth = read_truth
         self._distributed = distributed
         self._samples = Samples(dataset_name, distributed=distributed)
+        for record in self._samples.records:
+            if "sem_seg_file_name" not in record:
+                raise ValueError(
+                    f"'{dataset_name}': {describe(record)} names no label file; semantic "
+                    "evaluation needs 'sem_seg_file_name' in every record"
+                )
         if self.fold.num_classes != len(self.classes):
             raise ValueError(
                 f"'{dataset_name}': {len(self.classes)} classes, but a fold to "
@@ -193,9 +204,8 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forgets everything that was counted."""
-        shape = (1 + self._boundary, len(self.classes) + 1, len(self.classes) + 1)
-        self._matrices = np.zeros(shape, np.int64)
-        self._last: OrderedDict[str, List[Tuple[np.ndarray, np.ndarray]]] = OrderedDict()
+        layers = 1 + self._boundary
+        self._counts = SharedCounts(layers, len(self.classes) + 1, self._distributed)
         self._samples.reset()
         if self.gallery is not None:
             self.gallery.reset()
@@ -203,7 +213,7 @@ class SemanticEvaluator(DatasetEvaluator):
     @property
     def confusion(self) -> np.ndarray:
         """(K + 1, K + 1) int64, row = prediction, column = truth; see `semantic_metrics`."""
-        return self._matrices[0]
+        return self._counts.matrices[0]
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Counts the predictions of a batch.
@@ -255,15 +265,11 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def _count(self, record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray) -> None:
         rows, columns, pixels = _runs(record, prediction, truth, self.fold)
-        counted = [_add(self._matrices[0], rows, columns, pixels)]
+        layers = [(rows, columns, pixels)]
         if self._boundary:
             maps = self.fold(record, prediction, truth)
-            runs = paired_runs(*(boundary_labels(labels) for labels in maps))
-            counted.append(_add(self._matrices[1], *runs))
-        if self._distributed and comm.get_world_size() > 1:
-            self._last[record["file_name"]] = counted
-            if len(self._last) > _RETRACTABLE:
-                self._last.popitem(last=False)
+            layers.append(paired_runs(*(boundary_labels(labels) for labels in maps)))
+        self._counts.add(describe(record), layers)
         if self.gallery is not None:
             labelled = columns < len(self.classes)
             right = pixels[labelled & (rows == columns)].sum()
@@ -284,31 +290,12 @@ class SemanticEvaluator(DatasetEvaluator):
         Raises:
             ValueError: images of the data set were not predicted.
         """
-        for record in self._samples.repeated():
-            self._retract(record)
-        if self._distributed:
-            self._matrices = sum(comm.all_gather(self._matrices))
-            if self.gallery is not None:
-                self.gallery.join(comm.all_gather(self.gallery.pictures))
+        self._counts.join([describe(record) for record in self._samples.repeated()])
+        if self._distributed and self.gallery is not None:
+            self.gallery.join(comm.all_gather(self.gallery.pictures))
         if self._samples.gather() is None:
             return None
-        return {"sem_seg": semantic_metrics(self._matrices[0], self.classes, *self._matrices[1:])}
-
-    def _retract(self, record: Mapping[str, Any]) -> None:
-        """Takes back an image that a process of lower rank has counted too."""
-        if record["file_name"] not in self._last:
-            raise ValueError(
-                f"{describe(record)} was predicted by two processes; use a sampler that gives "
-                "each image out once, like detectron2's InferenceSampler"
-            )
-        for matrix, (cells, pixels) in zip(self._matrices, self._last.pop(record["file_name"])):
-            np.subtract.at(matrix.reshape(-1), cells, pixels)
-
-
-def _add(
-    matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, pixels: np.ndarray
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Adds to a matrix; returns which cells got how many pixels."""
-    cells = rows * len(matrix) + columns
-    np.add.at(matrix.reshape(-1), cells, pixels)
-    return cells, pixels
+        boundary = self._counts.matrices[1] if self._boundary else None
+        return {
+            "sem_seg": semantic_metrics(self.confusion, self.classes, boundary, self._background)
+        }

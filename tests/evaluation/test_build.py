@@ -162,6 +162,9 @@ def test_the_threshold_of_the_config_wins_where_there_is_a_background(cfg, datas
     result = evaluator.evaluate()["sem_seg"]
     assert result["IoU-background"] == pytest.approx(50.0)
     assert result["IoU-sofa"] == pytest.approx(100 * 2 / 6)
+    # Wall and plant are never found. With background four classes, without it three.
+    assert result["mIoU"] == pytest.approx((50 + 100 / 3 + 0 + 0) / 4)
+    assert result["mIoU_foreground"] == pytest.approx(100 / 3 / 3)
 
 
 def test_a_threshold_does_nothing_where_there_is_no_background(cfg, dataset):
@@ -200,6 +203,13 @@ def test_what_compares_class_by_class_refuses_other_names(cfg, dataset, kind):
     cfg.TEST.VOCABULARY = "cat, wall"
     with pytest.raises(ValueError, match="only be measured under its own names"):
         build_evaluator(cfg, SET)
+
+
+def test_options_of_a_set_reach_its_evaluator(cfg, dataset):
+    record = dataset(evaluator_options={"sem_seg": {"boundary": True}})
+    labels = np.where(TRUTH == 255, 0, TRUTH).tolist()
+    result = run(build_evaluator(cfg, SET), record, labels)["sem_seg"]
+    assert "BoundaryIoU-cat" in result
 
 
 def test_every_kind_says_what_it_is_called():

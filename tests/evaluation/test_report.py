@@ -79,11 +79,8 @@ def test_a_class_name_is_text_not_markup():
             "confused": [{"truth": evil, "prediction": "a&b", "pixels": 5, "share": 0.5}],
             "worst": [
                 {
-                    "name": evil,
-                    "accuracy": 0.5,
-                    "image": "data:,",
-                    "truth": "data:,",
-                    "prediction": "data:,",
+                    "caption": evil,
+                    "images": ["data:,"],
                     "legend": [{"class": evil, "colour": "#123456"}],
                 }
             ],
@@ -133,7 +130,7 @@ def test_a_run_becomes_one_page_that_needs_no_other_file(evaluated):
 def test_kept_pictures_are_small(evaluated):
     details = read_details(evaluated / "inference" / "report_test")
     assert len(json.dumps(details)) < 60_000
-    assert [p["name"] for p in details["best"]] == ["picture_0.jpg"]
+    assert [p["caption"].split(":")[0] for p in details["best"]] == ["picture_0.jpg"]
     assert details["best"][0]["legend"][0]["class"] == "road"
 
 
@@ -146,3 +143,28 @@ def test_confused_pairs_are_the_largest_cells_off_the_diagonal():
         {"truth": "b", "prediction": "a", "pixels": 2, "share": 2 / 7},
     ]
     assert len(confused_pairs(confusion, ("a", "b", "c"), most=1)) == 1
+
+
+class Scored:
+    """An evaluator that keeps a score for each record."""
+
+    def __init__(self, scores, records):
+        self.sample_scores = scores
+        self._samples = type("Samples", (), {"records": records})
+
+
+def test_other_tasks_show_the_images_of_the_best_and_worst_samples(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (900, 300)).save(path)
+    texts = ("red car", "tree", "sky", "sea")
+    records = [
+        {"file_name": str(path), "image_id": i, "texts": [text]} for i, text in enumerate(texts)
+    ]
+    part = Scored([40.0, 90.0, float("nan"), 5.0], records)
+    write_details(str(tmp_path), [part])
+    details = read_details(tmp_path)
+    assert [p["caption"] for p in details["worst"]] == ["picture.png, “sea”: 5.0"]
+    captions = [p["caption"] for p in details["best"]]
+    assert captions == ["picture.png, “tree”: 90.0", "picture.png, “red car”: 40.0"]
+    page = page_of({"set": {"referring": {"oIoU": 45.0}}}, details={"set": details})
+    assert "picture.png, “sea”: 5.0" in page.texts

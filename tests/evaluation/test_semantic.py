@@ -373,6 +373,13 @@ def test_boundaries_do_not_overflow_with_many_classes(dataset):
     assert np.isnan(result["BoundaryIoU-c199"])
 
 
+def test_a_record_without_a_label_file_is_named(dataset):
+    name, records = dataset([np.zeros((1, 1), int)] * 2)
+    del records[1]["sem_seg_file_name"]
+    with pytest.raises(ValueError, match="image_1.jpg names no label file"):
+        SemanticEvaluator(name, names_of(1))
+
+
 def test_label_maps_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"pair 1: .*\(2, 3\), the truth \(3, 2\)"):
         same = np.zeros((2, 3), int)

@@ -1,0 +1,68 @@
+"""Counts that several processes add up, each image once.
+
+A confusion matrix is the sum over images of what is counted in them. It is small and does not grow
+with the data set, but what one image gave can no longer be seen in it; so what the last images gave
+is kept beside it, to take back those that a padding sampler hands to two processes.
+"""
+
+from collections import OrderedDict
+from typing import List, Sequence, Tuple
+
+import numpy as np
+from detectron2.utils import comm
+
+# Samplers that hand every process equally many images repeat fewer than there are processes, at
+# the end of what a process gets.
+_RETRACTABLE = 64
+
+Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns, counts
+
+
+def add_cells(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: np.ndarray) -> None:
+    """Adds n[i] to matrix[rows[i], columns[i]] for all i, also where cells repeat."""
+    np.add.at(matrix.reshape(-1), rows * matrix.shape[1] + columns, n)
+
+
+class SharedCounts:
+    """Layers of square matrices.
+
+    Args:
+        layers: number of matrices.
+        size: rows and columns of each.
+        distributed: other processes count too.
+    """
+
+    def __init__(self, layers: int, size: int, distributed: bool):
+        self.matrices = np.zeros((layers, size, size), np.int64)
+        self._keep = _RETRACTABLE if distributed and comm.get_world_size() > 1 else 0
+        self._distributed = distributed
+        self._last: OrderedDict[str, List[Cells]] = OrderedDict()
+
+    def add(self, image: str, layers: Sequence[Cells]) -> None:
+        """Adds what was counted in an image, per layer."""
+        for matrix, cells in zip(self.matrices, layers):
+            add_cells(matrix, *cells)
+        if self._keep:
+            self._last[image] = list(layers)
+            if len(self._last) > self._keep:
+                self._last.popitem(last=False)
+
+    def join(self, counted_elsewhere: Sequence[str]) -> None:
+        """Makes `matrices` those of all processes, on every process.
+
+        Args:
+            counted_elsewhere: images of this process that one of lower rank counts too.
+
+        Raises:
+            ValueError: one of them was counted too long ago to be taken back.
+        """
+        for image in counted_elsewhere:
+            if image not in self._last:
+                raise ValueError(
+                    f"{image} was predicted by two processes; use a sampler that gives each image "
+                    "out once, like detectron2's InferenceSampler"
+                )
+            for matrix, (rows, columns, n) in zip(self.matrices, self._last.pop(image)):
+                add_cells(matrix, rows, columns, -n)
+        if self._distributed:
+            self.matrices = sum(comm.all_gather(self.matrices))
