@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
+from segplugins import projects
 from segplugins.config import add_shared_config
 from segplugins.data.drawn_world import write_drawn_world
 from segplugins.engine import Trainer, setup_cfg
@@ -19,6 +21,8 @@ from segplugins.structures import Vocabulary, get_vocabulary, register_vocabular
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = sorted(path.parent.name for path in ROOT.glob("projects/*/__init__.py"))
+# An invented one that no file of the checkout knows: what holds for it holds for the next paper.
+SIXTH = ROOT / "tests" / "support" / "sixth_paper"
 
 _spec = importlib.util.spec_from_file_location(
     "config_keys", ROOT / "tests" / "support" / "config_keys.py"
@@ -26,7 +30,24 @@ _spec = importlib.util.spec_from_file_location(
 config_keys = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(config_keys)
 
-for_every_paper = pytest.mark.parametrize("paper", PAPERS)
+for_every_paper = pytest.mark.parametrize("paper", [*PAPERS, "patchvote"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory):
+    """A folder outside the checkout that holds the sixth paper and the shared configs."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    shutil.copytree(SIXTH, scratch, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "configs" / "base", scratch / "configs" / "base")
+    projects.__path__.append(str(scratch / "projects"))
+    yield scratch
+    projects.__path__.remove(str(scratch / "projects"))
+
+
+@pytest.fixture
+def home(scratch):
+    """Says in which folder projects/<paper> and configs/<paper> stand."""
+    return lambda paper: ROOT if paper in PAPERS else scratch
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +65,12 @@ def drawn_world(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny(drawn_world, tmp_path):
+def tiny(drawn_world, home, tmp_path):
     """Builds the config of configs/<paper>/tiny.yaml."""
 
     def build(paper, *opts):
         package = importlib.import_module(f"segplugins.projects.{paper}")
-        file = ROOT / "configs" / paper / "tiny.yaml"
+        file = home(paper) / "configs" / paper / "tiny.yaml"
         opts = ["OUTPUT_DIR", str(tmp_path), "SEED", "0", "MODEL.DEVICE", "cpu", *opts]
         return setup_cfg(Namespace(config_file=str(file), opts=opts), [package.add_config])
 
@@ -214,11 +235,11 @@ def test_it_adds_no_config_node_but_its_own(paper):
 
 
 @for_every_paper
-def test_every_key_that_it_defines_is_read(paper):
+def test_every_key_that_it_defines_is_read(paper, home):
     package = importlib.import_module(f"segplugins.projects.{paper}")
     before, after = shared_config(), shared_config()
     package.add_config(after)
-    folder = ROOT / "projects" / paper
+    folder = home(paper) / "projects" / paper
     read = config_keys.keys_read(path for path in folder.rglob("*.py") if path.name != "config.py")
     assert new_keys(before, after) - read == set()
     # And it reads none that nobody defines.
@@ -227,6 +248,12 @@ def test_every_key_that_it_defines_is_read(paper):
         section[:end] for section in sections for end in range(len(section) + 1)
     }
     assert {key for key in read if key.isupper()} - known == set()
+
+
+def test_a_sixth_paper_is_found_without_a_word_about_it_anywhere(scratch):
+    found = projects.load_projects()
+    assert sorted(found) == sorted([*PAPERS, "patchvote"])
+    assert Path(found["patchvote"].__file__).is_relative_to(scratch)
 
 
 def test_every_shared_key_is_read():

@@ -107,6 +107,10 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
                 f"--num-gpus {args.num_gpus}, but {visible} CUDA devices are visible; on CPUs use "
                 "--num-gpus 0 --num-processes N"
             )
+        if args.num_machines > 1 and args.dist_url == "auto":
+            raise ConfigError(
+                "--num-machines above 1 needs --dist-url tcp://<address of machine 0>:<free port>"
+            )
         if args.num_gpus == 0:
             # detectron2 takes NCCL as soon as a process sees a GPU.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -179,7 +183,7 @@ def evaluate(cfg: CfgNode) -> Results:
         results and protocol are written to OUTPUT_DIR, see `segplugins.evaluation.results`.
 
     Raises:
-        AssertionError: TEST.EXPECTED_RESULTS are not met, as in detectron2.
+        SystemExit: TEST.EXPECTED_RESULTS are not met, as in detectron2.
     """
     model = Trainer.build_model(cfg)
     load_weights(model, cfg.MODEL.WEIGHTS)

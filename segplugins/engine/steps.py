@@ -160,8 +160,18 @@ class StepTrainer(SimpleTrainer):
         return {**super().state_dict(), "grad_scaler": self.scaler.state_dict(), "seed": self.seed}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Goes on from a state."""
-        super().load_state_dict(state_dict)
+        """Goes on from a state.
+
+        Raises:
+            ValueError: the optimizer's groups are not those of the state.
+        """
+        try:
+            super().load_state_dict(state_dict)
+        except ValueError as error:
+            raise ValueError(
+                f"the optimizer of the checkpoint is another one ({error}). Resume with the config "
+                "of that run, or start a new run from its weights with MODEL.WEIGHTS"
+            ) from error
         if self.scaler.is_enabled() and state_dict["grad_scaler"]:
             self.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = state_dict["seed"]

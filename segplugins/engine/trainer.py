@@ -227,7 +227,8 @@ class LateWriter(HookBase):
 
     def after_train(self) -> None:
         """Writes what is left and closes the files."""
-        self._writer.after_train()
+        if self._writer:  # none if training ended before it began
+            self._writer.after_train()
 
 
 def train_precision(cfg: CfgNode) -> Optional[torch.dtype]:

@@ -113,6 +113,15 @@ def test_a_state_goes_on_with_optimizer_and_seed():
     assert other.optimizer.state[model.weight]["momentum_buffer"].item() == 2.0
 
 
+def test_a_state_of_other_parameters_is_refused():
+    model = Scaled()
+    one, two = (
+        torch.optim.SGD(g, lr=1.0) for g in (model.parameters(), nn.Linear(1, 1).parameters())
+    )
+    with pytest.raises(ValueError, match="another one .*start a new run .* MODEL.WEIGHTS"):
+        StepTrainer(model, [], two).load_state_dict(StepTrainer(model, [], one).state_dict())
+
+
 @pytest.mark.gpu
 def test_float16_on_a_gpu_skips_a_step_that_overflows():
     class Overflows(Scaled):

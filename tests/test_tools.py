@@ -1,0 +1,102 @@
+"""The commands, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from segplugins.data.drawn_world import write_drawn_world
+from segplugins.engine import Trainer, setup_cfg
+from segplugins.engine.checkpoint import load_weights
+from segplugins.projects import load_projects
+from segplugins.structures import get_vocabulary
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = "configs/sed/tiny.yaml"
+# Three vocabularies: classes, classes with their colours, parts.
+SETS = ("drawn_val_sem_seg", "drawn_val_attributes", "drawn_val_parts")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a drawn world in datasets/."""
+    work = tmp_path_factory.mktemp("work")
+    write_drawn_world(
+        work / "datasets" / "drawn", train=4, val=3, clips=1, val_clips=1, size=64, seed=0
+    )
+    return work
+
+
+def run(work, *command):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(work / "datasets")}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(work):
+    """Output folder of train_net.py after three steps."""
+    out = work / "trained"
+    done = run(
+        work, "tools/train_net.py", "--config-file", TINY, "--num-gpus", "0",
+        "SOLVER.MAX_ITER", "3", "MODEL.SED.RESOLUTION", "[64,64]", "OUTPUT_DIR", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out, done.stdout
+
+
+def test_training_leaves_weights_results_and_a_readable_log(trained):
+    out, log = trained
+    assert torch.load(out / "model_final.pth")["iteration"] == 2
+    for name in ("config.yaml", "metrics.json", "results.json", "log.txt"):
+        assert (out / name).is_file(), name
+    assert "total_loss" in log and "mIoU" in log
+
+
+def test_one_checkpoint_on_three_vocabularies_gives_one_table_from_any_number_of_processes(
+    work, trained, monkeypatch
+):
+    out, _ = trained
+    options = ["MODEL.SED.RESOLUTION", "[64,64]", "MODEL.WEIGHTS", str(out / "model_final.pth")]
+    options += ["DATASETS.TEST", str(SETS), "OUTPUT_DIR", str(work / "evaluated")]
+    done = run(
+        work, "tools/eval.py", "--config-file", TINY, "--num-gpus", "0", "--num-processes", "2",
+        *options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    table = done.stdout.rpartition("Results\n")[2]
+    assert [name for name in SETS if name in table] == list(SETS)
+    two = json.loads((work / "evaluated" / "results.json").read_text())["results"]
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(work / "datasets"))
+    args = Namespace(config_file=str(ROOT / TINY), opts=options, num_gpus=0)
+    cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
+    model = Trainer.build_model(cfg)
+    load_weights(model, cfg.MODEL.WEIGHTS)
+    one = Trainer.test_each(cfg, model)
+    names = [get_vocabulary(name) for name in ("drawn", "drawn_attributes", "drawn_parts")]
+    assert len({len(vocabulary) for vocabulary in names}) == 3
+    for name in SETS:
+        for metric, value in one[name]["sem_seg"].items():
+            expected = None if value != value else pytest.approx(value, abs=1e-9)
+            assert two[name]["sem_seg"][metric] == expected, (name, metric)
+
+
+def test_an_unknown_key_ends_in_one_line(work):
+    done = run(work, "tools/eval.py", "--config-file", TINY, "MODEL.SED.RESOLUTON", "[64,64]")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: command line: unknown config key 'MODEL.SED.RESOLUTON'; "
+        "the nearest known key is 'MODEL.SED.RESOLUTION'"
+    )
