@@ -56,6 +56,7 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
         batch_size=batch_size,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),  # then copies to the GPU need not wait
     )
 
 
