@@ -3,8 +3,6 @@
 N regions, K texts, H and W the size of the augmented image in pixels.
 """
 
-import random
-import re
 from types import SimpleNamespace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -22,19 +20,17 @@ from segplugins.data.read_regions import (
     IGNORED,
     LabelMap,
     has_label_map,
-    phrases_of,
     read_label_map,
     read_regions,
     task_of,
 )
+from segplugins.data.texts import class_texts, drawn_text, other_names, phrase_texts
 from segplugins.structures.regions import Region
 from segplugins.structures.vocabulary import get_vocabulary
 
 TARGETS = ("sem_seg", "instances")
 # What a catalog record holds only for the mapper.
 _CONSUMED = ("annotations", "segments_info", "regions")
-_SIDES = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
-_SIDE = re.compile(r"\b(left|right|leftmost|rightmost)\b", re.IGNORECASE)
 
 
 class SegMapper:
@@ -44,13 +40,16 @@ class SegMapper:
     (that of the file); "task"; "vocabulary", a registered name or None; "texts" (K) where it is
     None. In training also, as `targets` asks, "sem_seg" (H, W) int64 with the data set's
     ignore label, and "instances": "gt_classes" (N,) int64 into the vocabulary, else into the
-    texts, "gt_boxes", and "gt_masks" unless the data has boxes only. Images without a target are
-    kept, with empty instances. What else the catalog record holds is handed through.
+    texts, "gt_boxes", and "gt_masks" unless the data has boxes only; "ignore_negative" (K,) bool
+    where a set does not know of all its classes whether they are absent. Images without a target
+    are kept, with empty instances. What else the catalog record holds is handed through.
 
     Args:
         is_train: whether to read targets.
         augmentations: applied in order; see augmentations.py for how label maps look to them.
         targets: of "sem_seg" and "instances" those that the model learns from.
+        max_texts: sets with many classes give an image only that many names: those it shows, and
+            others drawn at random; 0: all, by the name of the vocabulary.
         metadata: per data set name what its records leave out; records without a "dataset" take
             the only one.
 
@@ -65,6 +64,7 @@ class SegMapper:
         *,
         augmentations: Sequence[T.Augmentation],
         targets: Sequence[str] = ("instances",),
+        max_texts: int = 0,
         metadata: Optional[Mapping[str, Any]] = None,
     ) -> None:
         unknown = [target for target in targets if target not in TARGETS]
@@ -75,7 +75,10 @@ class SegMapper:
         self.with_sem_seg = "sem_seg" in targets
         self.with_instances = "instances" in targets
         self.metadata = dict(metadata or {})
-        self.classes = {name: _classes_of(name, known) for name, known in self.metadata.items()}
+        self.max_texts = max_texts
+        vocabularies = {getattr(known, "vocabulary", None) for known in self.metadata.values()}
+        # Kept here, because a worker that is spawned knows only the data sets that ship.
+        self.classes = {name: get_vocabulary(name).classes for name in vocabularies - {None}}
         for name, known in self.metadata.items():
             if is_train and getattr(known, "class_map", None) is not None:
                 raise ValueError(
@@ -95,6 +98,7 @@ class SegMapper:
             "is_train": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "targets": cfg.INPUT.TARGETS,
+            "max_texts": cfg.INPUT.MAX_TEXTS,
             "metadata": {name: dataset_metadata(name) for name in names},
         }
 
@@ -155,39 +159,48 @@ class SegMapper:
         augmented = T.AugInput(image, sem_seg=ids)
         transforms = self.augmentations(augmented)
         result["image"] = _image_tensor(augmented.image)
-        flipped = _is_flipped(transforms)
         if label_map is not None:
-            ids = augmented.sem_seg.astype(np.int64)
-            if flipped and label_map.segments is None:
-                ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
+            self._add_map(result, label_map, augmented.sem_seg, metadata, transforms)
+        if self.with_instances and not from_map:
+            regions = read_regions(record, metadata)
+            sizes = {"before": image.shape[:2], "after": augmented.image.shape[:2]}
+            self._add_regions(result, record, regions, metadata, transforms, sizes)
+
+    def _add_map(
+        self,
+        result: Dict[str, Any],
+        label_map: LabelMap,
+        moved: np.ndarray,
+        metadata: Any,
+        transforms: T.TransformList,
+    ) -> None:
+        ids = moved.astype(np.int64)
+        flipped = _is_flipped(transforms)
+        if flipped and label_map.segments is None:
+            ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
         if self.with_sem_seg:
             ignore_label = getattr(metadata, "ignore_label", 255)
             result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
-        if self.with_instances and from_map:
-            if "mask_file_name" in record:
-                result["texts"] = [_drawn_text(phrases_of(record), flipped)]
+        if label_map.sentences:
+            result["texts"] = [drawn_text(label_map.sentences, flipped)]
+        if self.with_instances:
             result["instances"] = instances_of_map(ids, label_map.segments)
-        elif self.with_instances:
-            regions = _crowds_removed(read_regions(record, metadata))
-            sizes = {"before": image.shape[:2], "after": augmented.image.shape[:2]}
-            self._add_regions(result, record, regions, transforms, sizes, flipped)
 
     def _add_regions(
         self,
         result: Dict[str, Any],
         record: Mapping,
         regions: Sequence[Region],
+        metadata: Any,
         transforms: T.TransformList,
         sizes: Mapping[str, Tuple[int, int]],
-        flipped: bool,
     ) -> None:
+        # A crowd is a place to leave alone, not a target; evaluators get it from the source.
+        regions = [region for region in regions if not region.extra.get("iscrowd")]
         if result["vocabulary"] is None:
-            texts = _sampled_texts(regions, flipped)
-            result["texts"] = list(dict.fromkeys(texts))
-            position = {text: index for index, text in enumerate(result["texts"])}
-            classes = [position[text] for text in texts]
+            classes = self._add_phrases(result, regions, metadata, _is_flipped(transforms))
         else:
-            classes = [self._class_of(region, result["vocabulary"], record) for region in regions]
+            classes = self._add_classes(result, regions, record)
         shown = [index for index, region in enumerate(regions) if region.has_target]
         try:
             result["instances"] = instances_of_regions(
@@ -198,23 +211,47 @@ class SegMapper:
                 f"{record_name(record)}, image {record['file_name']}: {error}"
             ) from None
 
-    def _class_of(self, region: Region, vocabulary: str, record: Mapping) -> int:
-        classes = self.classes.get(vocabulary) or get_vocabulary(vocabulary).classes
-        index = region.class_index
-        if index < 0 and region.text in classes:
-            index = classes.index(region.text)
-        if not 0 <= index < len(classes):
-            raise ValueError(
-                f"{record_name(record)}: region '{region.text}' with class_index "
-                f"{region.class_index} is none of the {len(classes)} classes of vocabulary "
-                f"'{vocabulary}'"
-            )
-        return index
+    def _add_phrases(
+        self, result: Dict[str, Any], regions: Sequence[Region], metadata: Any, flipped: bool
+    ) -> List[int]:
+        """Returns per region the place of its text among the image's texts."""
+        texts = phrase_texts(regions, flipped)
+        present = list(dict.fromkeys(texts))
+        pool = getattr(metadata, "name_counts", None)
+        if pool and self.max_texts:
+            # By the root of their frequency: common names are good examples, but not the only ones.
+            weights = [count**0.5 for count in pool.values()]
+            missing = self.max_texts - len(present)
+            present += other_names(present, list(pool), weights, missing)
+        result["texts"] = present
+        position = {text: place for place, text in enumerate(present)}
+        return [position[text] for text in texts]
+
+    def _add_classes(
+        self, result: Dict[str, Any], regions: Sequence[Region], record: Mapping
+    ) -> List[int]:
+        """Returns per region its class, or the place of its name among the image's texts."""
+        vocabulary = result["vocabulary"]
+        names = self.classes.get(vocabulary) or get_vocabulary(vocabulary).classes
+        classes = [_class_of(region, names, vocabulary, record) for region in regions]
+        chosen = class_texts(names, classes, record, self.max_texts)
+        if chosen.texts is not None:
+            result["texts"], result["vocabulary"] = chosen.texts, None
+        if chosen.ignore_negative is not None:
+            result["ignore_negative"] = chosen.ignore_negative
+        return [chosen.positions[k] for k in classes]
 
 
-def _classes_of(name: str, metadata: Any) -> Optional[Tuple[str, ...]]:
-    vocabulary = getattr(metadata, "vocabulary", None)
-    return None if vocabulary is None else get_vocabulary(vocabulary).classes
+def _class_of(region: Region, names: Sequence[str], vocabulary: str, record: Mapping) -> int:
+    index = region.class_index
+    if index < 0 and region.text in names:
+        index = names.index(region.text)
+    if not 0 <= index < len(names):
+        raise ValueError(
+            f"{record_name(record)}: region '{region.text}' with class_index "
+            f"{region.class_index} is none of the {len(names)} classes of vocabulary '{vocabulary}'"
+        )
+    return index
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:
@@ -241,35 +278,3 @@ def _classes(ids: np.ndarray, label_map: LabelMap, ignore_label: int) -> np.ndar
         return np.where(ids == IGNORED, ignore_label, ids)
     table = [segment["category_id"] for segment in label_map.segments] + [ignore_label]
     return np.asarray(table, dtype=np.int64)[ids]  # IGNORED is -1: the last entry
-
-
-def _crowds_removed(regions: Sequence[Region]) -> List[Region]:
-    """A crowd is a region to leave alone, not a target; evaluators get it from the source."""
-    return [region for region in regions if not region.extra.get("iscrowd")]
-
-
-def _sampled_texts(regions: Sequence[Region], flipped: bool) -> List[str]:
-    """Returns per region its text; regions of one text keep one text."""
-    chosen: Dict[str, str] = {}
-    for region in regions:
-        if region.text not in chosen:
-            sentences = region.extra.get("sentences") or [region.text]
-            chosen[region.text] = _drawn_text(sentences, flipped)
-    return [chosen[region.text] for region in regions]
-
-
-def _drawn_text(sentences: Sequence[str], flipped: bool) -> str:
-    """Returns one of the sentences at random, as it is true of the augmented image."""
-    text = random.choice(sentences)
-    return mirrored(text) if flipped else text
-
-
-def mirrored(sentence: str) -> str:
-    """Returns a sentence with left and right exchanged, as it is true of the mirrored image."""
-
-    def other(match: re.Match) -> str:
-        word = match.group()
-        side = _SIDES[word.lower()]
-        return side.capitalize() if word[0].isupper() else side
-
-    return _SIDE.sub(other, sentence)

@@ -21,7 +21,7 @@ IGNORED = -1  # pixels of a LabelMap that carry nothing
 # evaluations have it.
 FOREGROUND_ABOVE = 128
 
-_FORMS = ("mask_file_name", "regions", "pan_seg_file_name", "annotations", "sem_seg_file_name")
+_FORMS = ("regions", "mask_file_name", "pan_seg_file_name", "annotations", "sem_seg_file_name")
 _FORM_OF_TASK = {
     Task.SEMANTIC: "sem_seg_file_name",
     Task.PART: "sem_seg_file_name",
@@ -45,11 +45,13 @@ class LabelMap:
             IGNORED where the pixel belongs to no target.
         segments: per id "category_id", "isthing" and, of crowds, "iscrowd"; None for classes.
         path: the file it comes from.
+        sentences: of a mask file: phrases that mean its one segment.
     """
 
     ids: np.ndarray
     segments: Optional[Sequence[Mapping[str, Any]]]
     path: str
+    sentences: Sequence[str] = ()
 
 
 def target_form(record: Mapping[str, Any]) -> Optional[str]:
@@ -103,33 +105,27 @@ def read_regions(record: Mapping[str, Any], metadata: Any) -> List[Region]:
         names = metadata.thing_classes
         return [_region_of_annotation(a, names, record) for a in record["annotations"]]
     if form == "mask_file_name":
-        mask = _read_mask(record).ids == 0
-        texts = phrases_of(record)
-        return [Region(texts[0], None, encode_mask(mask) if mask.any() else None)]
+        label_map = _read_mask(record)
+        shown = label_map.ids == 0
+        text, sentences = label_map.sentences[0], list(label_map.sentences)
+        mask = encode_mask(shown) if shown.any() else None
+        return [Region(text, mask=mask, extra={"sentences": sentences})]
     return _regions_of_map(record, metadata)
-
-
-def phrases_of(record: Mapping[str, Any]) -> List[str]:
-    """Returns the phrases of a mask file: any of them means its object.
-
-    Raises:
-        ValueError: there is none.
-    """
-    texts = list(record.get("sentences") or record.get("texts") or ())
-    if not texts:
-        raise ValueError(f"{record_name(record)}: a mask file, but neither texts nor sentences")
-    return texts
 
 
 def _read_mask(record: Mapping[str, Any]) -> LabelMap:
     path = record["mask_file_name"]
+    sentences = list(record.get("sentences") or record.get("texts") or ())
+    if not sentences:
+        raise ValueError(f"{record_name(record)}: a mask file, but neither texts nor sentences")
     if "object_id" in record:
         shown = read_labels(path, record) == record["object_id"]
     else:
         grey = read_file(path, record, format="L", what="mask")
         shown = np.asarray(grey).squeeze(-1) > FOREGROUND_ABOVE
     ids = np.where(shown, 0, IGNORED).astype(np.int32)
-    return LabelMap(ids=ids, segments=[{"category_id": 0, "isthing": True}], path=path)
+    segments = [{"category_id": 0, "isthing": True}]
+    return LabelMap(ids=ids, segments=segments, path=path, sentences=sentences)
 
 
 def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
