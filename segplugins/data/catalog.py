@@ -17,7 +17,6 @@ from segplugins.structures.vocabulary import (
     Vocabulary,
     get_vocabulary,
     register_vocabulary,
-    vocabulary_from_data,
 )
 
 logger = logging.getLogger(__name__)
@@ -140,9 +139,7 @@ def dataset_metadata(name: str) -> Metadata:
         KeyError: no data set has that name; the message gives those that are most alike.
         FileNotFoundError: its classes stand in a file that is not there.
     """
-    if name not in DatasetCatalog:
-        alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
-        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
+    _check_name(name)
     metadata = MetadataCatalog.get(name)
     if name in _VOCABULARY_IN_FILES and "vocabulary" not in metadata.as_dict():
         DatasetCatalog.get(name)
@@ -152,6 +149,12 @@ def dataset_metadata(name: str) -> Metadata:
     if "ignore_label" not in known:
         metadata.ignore_label = 255
     return metadata
+
+
+def _check_name(name: str) -> None:
+    if name not in DatasetCatalog:
+        alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
+        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
 
 
 def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
@@ -174,27 +177,30 @@ def load_dataset(name: str) -> List[dict]:
         KeyError: no data set has that name.
         FileNotFoundError: its files are not there.
     """
-    metadata = dataset_metadata(name)
+    _check_name(name)
     records = DatasetCatalog.get(name)
+    metadata = dataset_metadata(name)
     for record in records:
         record.setdefault("dataset", name)
         record.setdefault("vocabulary", metadata.vocabulary)
     return records
 
 
-def as_vocabulary(vocabulary: Union[str, Vocabulary, Sequence[str]], name: str) -> Vocabulary:
+def as_vocabulary(
+    vocabulary: Union[str, Vocabulary, Sequence[str]], name: str, *, things: bool = False
+) -> Vocabulary:
     """Returns a registered vocabulary.
 
     Args:
         vocabulary: the name of a registered one, one to register, or class names that become the
             vocabulary called `name`.
         name: of the data set.
+        things: whether bare class names are counted apart.
     """
     if isinstance(vocabulary, str):
         return get_vocabulary(vocabulary)
     if not isinstance(vocabulary, Vocabulary):
-        vocabulary = vocabulary_from_data(
-            list(vocabulary), name=name, source=f"classes of data set '{name}'"
-        )
+        classes = tuple(vocabulary)
+        vocabulary = Vocabulary(name, classes, is_thing=(things,) * len(classes))
     register_vocabulary(vocabulary)
     return vocabulary

@@ -167,7 +167,7 @@ def register_instances(
         FileNotFoundError: on loading: file or folder is missing.
         ValueError: on loading: the file does not fit the vocabulary or itself.
     """
-    words = None if vocabulary is None else as_vocabulary(vocabulary, name)
+    words = None if vocabulary is None else as_vocabulary(vocabulary, name, things=True)
 
     def load() -> List[dict]:
         path = existing_file(json_file, name, prepare)

@@ -203,7 +203,7 @@ def register_regions(
             f"data set '{name}': region lines are for {[str(t) for t in _EVALUATOR_OF_LINES]}, "
             f"got '{task}'"
         )
-    words = None if vocabulary is None else as_vocabulary(vocabulary, name)
+    words = None if vocabulary is None else as_vocabulary(vocabulary, name, things=True)
 
     def load() -> List[dict]:
         path = existing_file(lines, name, prepare)

@@ -5,6 +5,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from segplugins.structures import vocabulary
+
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
@@ -15,9 +17,11 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def forgetful_catalog():
-    """Data sets that a test registers are gone after it."""
-    before = set(DatasetCatalog.list())
+    """Data sets and vocabularies that a test registers are gone after it."""
+    before, words = set(DatasetCatalog.list()), dict(vocabulary._VOCABULARIES)
     yield
+    vocabulary._VOCABULARIES.clear()
+    vocabulary._VOCABULARIES.update(words)
     for name in set(DatasetCatalog.list()) - before:
         DatasetCatalog.remove(name)
         if name in MetadataCatalog.list():

@@ -13,10 +13,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from segplugins.data import load_dataset, prepare
+from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import source_ids
 from segplugins.data.plain_pickle import read_pickle
-from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.structures.regions import encode_mask
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import CropTransform, HFlipTransform
+
+from segplugins.data.augmentations import PadToSquare
+from segplugins.data.instances import instances_of_map, instances_of_regions
+from segplugins.structures.regions import Region, encode_mask
+
+SQUARE = [[1.0, 1, 5, 1, 5, 5, 1, 5]]  # 4 x 4 pixels
+
+
+def move(regions, transforms, before=(6, 8), after=(6, 8), classes=None):
+    classes = range(len(regions)) if classes is None else classes
+    return instances_of_regions(
+        regions, classes, T.TransformList(transforms), before=before, after=after
+    )
+
+
+def bitmap(*rows):
+    return np.array([[c == "#" for c in row] for row in rows])
+
+
+def test_polygons_are_drawn_at_the_new_size():
+    instances = move([Region("a", mask=SQUARE)], [T.ResizeTransform(6, 8, 12, 16)], after=(12, 16))
+    assert instances.gt_boxes.tensor.tolist() == [[2, 2, 10, 10]]
+    assert instances.gt_masks.tensor.sum() == 64
+
+
+def test_masks_and_polygons_move_alike():
+    mask = np.zeros((6, 8), bool)
+    mask[1:5, 1:5] = True
+    regions = [Region("a", mask=SQUARE), Region("b", mask=encode_mask(mask))]
+    instances = move(regions, [HFlipTransform(8), T.ResizeTransform(6, 8, 12, 16)], after=(12, 16))
+    first, second = instances.gt_masks.tensor
+    assert (first == second).all()
+    assert instances.gt_boxes.tensor[0].tolist() == [6, 2, 14, 10]
+
+
+def test_boxes_are_recomputed_from_what_a_crop_leaves_of_a_mask():
+    # An L: the crop cuts off its foot, and the box must shrink to the stem.
+    mask = bitmap("#.......", "#.......", "#.......", "########", "........", "........")
+    region = Region("l", box=(0, 0, 8, 4), mask=encode_mask(mask))
+    instances = move([region], [CropTransform(0, 0, 4, 3)], after=(3, 4))
+    assert instances.gt_boxes.tensor.tolist() == [[0, 0, 1, 3]]
+
+
+def test_what_a_crop_leaves_out_is_no_target():
+    regions = [Region("in", mask=SQUARE), Region("out", mask=[[6, 0, 8, 0, 8, 1, 6, 1]])]
+    instances = move(regions, [CropTransform(0, 2, 4, 4)], after=(4, 4))
+    assert instances.gt_classes.tolist() == [0]
+
+
+def test_overlapping_masks_keep_all_their_pixels():
+    left, whole, right = np.zeros((3, 2, 4), bool)
+    left[:, :2], whole[:], right[:, 2:] = True, True, True
+    regions = [Region("x", mask=encode_mask(m)) for m in (left, whole, right)]
+    instances = move(regions, [PadToSquare(5).get_transform(left)], before=(2, 4), after=(5, 5))
+    assert instances.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [4, 8, 4]
+    assert instances.gt_masks.tensor[:, :2, :4].numpy().tolist() == [
+        left.tolist(),
+        whole.tolist(),
+        right.tolist(),
+    ]
+
+
+def test_boxes_alone_move_by_their_corners_and_end_at_the_border():
+    regions = [Region("a", box=(1, 1, 5, 5)), Region("gone", box=(6, 0, 8, 1))]
+    instances = move(regions, [CropTransform(0, 2, 4, 4)], after=(4, 4), classes=[7, 8])
+    assert instances.gt_boxes.tensor.tolist() == [[1, 0, 4, 3]]
+    assert instances.gt_classes.tolist() == [7]
+    assert not instances.has("gt_masks")
+
+
+def test_no_region_gives_empty_targets_of_full_form():
+    instances = move([], [])
+    assert len(instances) == 0 and instances.gt_masks.tensor.shape == (0, 6, 8)
+    assert instances.gt_boxes.tensor.shape == (0, 4)
+
+
+def test_boxes_and_masks_in_one_image_are_an_error():
+    with pytest.raises(ValueError, match="1 of 2 regions have a box and no mask"):
+        move([Region("a", mask=SQUARE), Region("b", box=(0, 0, 1, 1))], [])
+
+
+@pytest.mark.parametrize(
+    "mask, message",
+    [
+        ([[0, 0, float("nan"), 1, 1, 1]], "region 'a': .*not finite"),
+        ({"size": [6, 8], "counts": [3]}, "region 'a': RLE runs add up to 3"),
+    ],
+)
+def test_a_hostile_mask_is_an_error_with_its_text(mask, message):
+    with pytest.raises(ValueError, match=message):
+        move([Region("a", mask=mask)], [])
+
+
+def test_segments_of_a_map_become_instances_without_crowds():
+    ids = np.array([[0, 0, 1], [2, -1, 1]])
+    segments = [
+        {"category_id": 5},
+        {"category_id": 4, "iscrowd": 1},
+        {"category_id": 5},
+    ]
+    instances = instances_of_map(ids, segments)
+    assert instances.gt_classes.tolist() == [5, 5]
+    assert instances.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [2, 1]
+    merged = instances_of_map(ids, segments, merge_classes=True)
+    assert merged.gt_classes.tolist() == [5]
+    assert merged.gt_masks.tensor.sum().item() == 3
