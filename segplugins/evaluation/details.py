@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from segplugins.evaluation.gallery import LONG_SIDE, Picture
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
-from segplugins.pictures import class_colours, overlay
+from segplugins.pictures import class_colours, enlarged, enlarged_overlay
 
 FILE = "details.json"
 _PAIRS = 12
@@ -117,11 +117,16 @@ def _picture(picture: Picture, classes: Sequence[str]) -> Dict[str, Any]:
     colours = class_colours(len(classes))
     shown = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
     counts = np.bincount(shown, minlength=len(classes) + 1)[:-1]
-    maps = (overlay(image, m, len(classes)) for m in (picture.truth, picture.prediction))
+    # Small pictures are enlarged, so that the lines between classes stay thin.
+    side = LONG_SIDE * min(image.shape[:2]) // max(image.shape[:2])
+    maps = (
+        enlarged_overlay(image, labels, len(classes), side)
+        for labels in (picture.truth, picture.prediction)
+    )
     return {
         "caption": f"{os.path.basename(picture.file_name)}: {100 * picture.accuracy:.1f} % of the "
         "pixels right. Image, truth, prediction.",
-        "images": [_data_uri(shown) for shown in (image, *maps)],
+        "images": [_data_uri(shown) for shown in (enlarged(image, side), *maps)],
         "legend": [
             {"class": classes[i], "colour": "#" + bytes(colours[i].tolist()).hex()}
             for i in np.argsort(-counts, kind="stable")[:8].tolist()

@@ -136,7 +136,7 @@ def _classes(metric: str, values: Mapping[str, float], seen: Any) -> str:
     known = [(name, value) for name, value in values.items() if not math.isnan(value)]
     known.sort(key=lambda entry: -entry[1])
     absent = len(values) - len(known)
-    note = f"{len(known)} classes" + (f", {absent} do not occur" if absent else "")
+    note = f"{len(known)} classes" + (f", {absent} more without a value" if absent else "")
     shown = known
     if len(known) > _MOST_BARS:
         half = _MOST_BARS // 2

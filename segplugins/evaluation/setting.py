@@ -23,7 +23,7 @@ class Setting:
         vocabulary: P names in force: the user's (TEST.VOCABULARY) or the data set's own. None for
             sets of free text.
         is_own: whether they are the data set's own.
-        classes: K evaluated names.
+        classes: K evaluated names, in the words of the vocabulary in force.
         class_map: (P,) evaluated class of each of the P, K for none; None = each itself.
         unanswerable: evaluated classes for which the vocabulary has no name.
         background: evaluated class of what is none of the others, if the set has one.
@@ -149,7 +149,19 @@ def _meet(
         [classes[i] for i in unanswerable],
         extra,
     )
-    return {"class_map": class_map, "unanswerable": unanswerable}
+    if setting["class_map"] is None:
+        classes = _in_the_users_words(vocabulary, classes, class_map)
+    return {"classes": classes, "class_map": class_map, "unanswerable": unanswerable}
+
+
+def _in_the_users_words(
+    vocabulary: Vocabulary, classes: Sequence[str], class_map: Sequence[int]
+) -> Tuple[str, ...]:
+    """Returns: the classes, called as the vocabulary in force calls them where it does."""
+    words: List[List[str]] = [[] for _ in range(len(classes) + 1)]
+    for name, index in zip(vocabulary.classes, class_map):
+        words[index].append(name)
+    return tuple("|".join(names) or own for names, own in zip(words, classes))
 
 
 def match_names(vocabulary: Vocabulary, own: Vocabulary) -> List[Optional[int]]:

@@ -52,7 +52,7 @@ def test_the_page_shows_every_metric_and_class():
     texts = page_of({"some_set": {"sem_seg": values}}).texts
     for text in ("some_set", "sem_seg", "mIoU", "50.00", "cat", "75.2", "dog", "24.8"):
         assert text in texts, text
-    assert "2 classes, 1 do not occur" in texts
+    assert "2 classes, 1 more without a value" in texts
     assert "emu" not in texts
 
 

@@ -346,6 +346,18 @@ def test_the_lowest_of_the_best_classes_is_taken_on_any_layout():
             assert torch.equal(tops.float(), scores.amax(0))
 
 
+@pytest.mark.gpu
+def test_scores_on_a_gpu_give_the_same_counts(dataset):
+    generator = np.random.default_rng(5)
+    truth = generator.integers(0, 40, (30, 50))
+    scores = torch.from_numpy(generator.standard_normal((40, 30, 50), np.float32))
+    name, records = dataset([truth])
+    on_cpu = evaluate(name, records, [scores], names_of(40))
+    assert evaluate(name, records, [scores.to("cuda")], names_of(40)) == on_cpu
+    labels = scores.argmax(0).to("cuda")
+    assert evaluate(name, records, [labels], names_of(40)) == on_cpu
+
+
 def test_the_boundary_variant_compares_a_band_inside_each_object(dataset):
     # 10 x 10, band of one pixel: max(1, round(0.02 * 14.1)). Truth: a 6 x 6 square of class 1 with
     # a ring of 20 pixels; the prediction misses the whole ring, so of the 4 x 4 rest a ring of 12
