@@ -3,6 +3,7 @@
 Images are (H, W, 3) uint8 RGB, label maps (H, W) integers; a label without a name is left clear.
 """
 
+import colorsys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -19,12 +20,15 @@ _SWATCH = 12
 
 def class_colours(count: int) -> np.ndarray:
     """Returns: (count, 3) uint8 RGB. A class keeps its colour when classes are added behind it."""
-    index = np.arange(count)
-    hue = (index * _GOLDEN) % 1.0
-    saturation = np.choose(index % 3, [0.80, 0.55, 0.95])
-    value = np.choose((index // 3) % 3, [0.95, 0.75, 0.60])
-    hsv = np.stack([hue * 179, saturation * 255, value * 255], axis=-1).astype(np.uint8)
-    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+    colours = [
+        colorsys.hsv_to_rgb(
+            (index * _GOLDEN) % 1.0,
+            (0.80, 0.55, 0.95)[index % 3],
+            (0.95, 0.75, 0.60)[index // 3 % 3],
+        )
+        for index in range(count)
+    ]
+    return (255 * np.array(colours).reshape(count, 3)).round().astype(np.uint8)
 
 
 def overlay(
