@@ -335,7 +335,7 @@ def _source(name: str, weights: str, *, quick_gelu: bool) -> Tuple[Optional[str]
 
 
 def _towers(name: str, model: nn.Module, tokenizer: Any) -> ClipTowers:
-    text = TextTower(getattr(model, "text", model))
+    text = TextTower(getattr(model, "text", model)).eval()
     start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
 
     @lru_cache(maxsize=2**16)  # training asks for the same class names at every step

@@ -87,8 +87,12 @@ class TextBank:
         blocks = self._blocks(groups, templates, keep_templates, each_prompt)
         dim = self._encoder.embed_dim
         shape = (len(groups), len(templates), dim) if keep_templates else (len(groups), dim)
-        bank = self._filed(key, shape, blocks) if self._folder else _collected(shape, blocks)
-        self._kept[kept] = bank if keep_templates else bank.to(device)
+        # What is kept serves later calls of every kind: so neither the half precision nor the
+        # inference tensors of the call that happens to come first.
+        precise = torch.autocast(device.type, enabled=False)
+        with torch.inference_mode(False), torch.no_grad(), precise:
+            bank = self._filed(key, shape, blocks) if self._folder else _collected(shape, blocks)
+            self._kept[kept] = bank if keep_templates else bank.to(device)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return self._kept[kept]
@@ -113,18 +117,16 @@ class TextBank:
         start = last = time.monotonic()
         for first in range(0, len(order), step):
             chosen = order[first : first + step]
-            # What is kept serves later calls of every kind: so neither the half precision nor the
-            # inference tensors of the call that happens to come first.
-            precise = torch.autocast(self._encoder.device.type, enabled=False)
-            with torch.inference_mode(False), torch.no_grad(), precise:
-                embedded = embed_groups(
+            yield (
+                chosen,
+                embed_groups(
                     self._encoder,
                     [groups[i] for i in chosen],
                     templates,
                     keep_templates=keep_templates,
                     each_prompt=each_prompt,
-                )
-            yield chosen, embedded
+                ),
+            )
             done, now = first + len(chosen), time.monotonic()
             if now - last > _LOG_SECONDS and done < len(order):
                 last, left = now, (now - start) * (len(order) - done) / done

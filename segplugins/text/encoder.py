@@ -96,7 +96,7 @@ class TextEncoder(nn.Module):
         return TextFeatures(
             pooled=self._in_order(pooled, order, self.embed_dim),
             tokens=self._in_order(tokens, order, longest, self.text.width),
-            is_token=self._in_order([is_token.to(order.device)], order),
+            is_token=self._in_order([is_token.to(order.device)], order, longest).bool(),
         )
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
