@@ -26,6 +26,7 @@ from segplugins.engine.read_config import (
 from segplugins.engine.trainer import Results, Trainer
 from segplugins.evaluation.protocol import describe_protocol
 from segplugins.evaluation.results import write_results
+from segplugins.structures import parse_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,11 @@ def _check(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MATMUL_PRECISION: unknown '{cfg.MATMUL_PRECISION}'; known are {MATMUL_PRECISIONS}"
         )
+    if cfg.TEST.VOCABULARY:
+        try:
+            parse_vocabulary(cfg.TEST.VOCABULARY)
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"TEST.VOCABULARY: {error}") from error
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
