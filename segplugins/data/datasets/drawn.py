@@ -1,25 +1,31 @@
 """The drawn world (segplugins/data/drawn_world), as `tools/make_drawn_world.py` writes it."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Callable, List, Optional
 
 from detectron2.data import DatasetCatalog
-from detectron2.data.datasets.coco import load_coco_json
 
-from segplugins.data.catalog import dataset_root, register
-from segplugins.data.drawn_world import load
+from segplugins.data.catalog import dataset_root
 from segplugins.data.drawn_world.classes import ClassList, choose_classes
-from segplugins.data.drawn_world.generate import classes_of
+from segplugins.data.drawn_world.world_file import check_world, classes_of
 from segplugins.data.drawn_world.writers.coco import LICENCE
 from segplugins.data.drawn_world.writers.labels import attribute_names, part_names
 from segplugins.data.pairs import register_pairs
-from segplugins.data.register import register_semantic
+from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
+from segplugins.data.register import register_instances, register_panoptic, register_semantic
+from segplugins.data.register_phrases import (
+    register_referring,
+    register_salient,
+    register_videos,
+)
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
-PREPARE = "python tools/make_drawn_world.py --out datasets/drawn"
 SPLITS = ("train", "val", "val_unseen")
+_SOURCE = {
+    "licence": LICENCE,
+    "prepare": "python tools/make_drawn_world.py --out datasets/drawn",
+}
 
 
 def register_drawn_world(
@@ -28,9 +34,11 @@ def register_drawn_world(
     """Registers a drawn world under names that start with `prefix`.
 
     Per split (train, val, val_unseen): <prefix>_<split>_sem_seg, _attributes (classes with their
-    colours: "red car"), _instance, _panoptic, _parts, _referring, _grefer, _salient; <prefix>_{train,val}_video; <prefix>_pairs (image-text tars) and
-    <prefix>_<split>_regions (region lines). Vocabularies: <prefix>, <prefix>_things,
-    <prefix>_attributes and <prefix>_parts.
+    colours: "red car"), _parts, _instance, _panoptic, _referring and _grefer (a record is an
+    object in training, a target with all its phrases otherwise), _salient and _regions (image-text
+    records with masks, captions and tags). Also <prefix>_train_video, <prefix>_val_video and
+    <prefix>_pairs (image-text tars).
+    Vocabularies: <prefix>, <prefix>_things, <prefix>_attributes and <prefix>_parts.
 
     Args:
         folder: of the world, relative to $DETECTRON2_DATASETS.
@@ -42,23 +50,26 @@ def register_drawn_world(
     """
     chosen = classes or classes_of(dataset_root() / folder)
     _register_vocabularies(prefix, chosen)
-    world = _World(folder, prefix, chosen)
+    before = set(DatasetCatalog.list())
     for split in SPLITS:
-        world.register_label_maps(split)
-        world.register_instances(split)
-        world.register_phrases(split)
-    for split, name in (("train", "train"), ("valid", "val")):
-        records = partial(load.video_records, split=split)
-        world.register(f"{name}_video", records, evaluator_type="video")
-    register_pairs(f"{prefix}_pairs", f"{folder}/pairs/*.tar", licence=LICENCE, prepare=PREPARE)
-    for split in SPLITS:
+        _register_label_maps(folder, prefix, chosen, split)
+        _register_objects(folder, prefix, chosen, split)
+        _register_phrases(folder, prefix, split)
         register_pairs(
             f"{prefix}_{split}_regions",
             f"{folder}/regions/{split}.jsonl",
             image_root=f"{folder}/images/{split}",
-            licence=LICENCE,
-            prepare=PREPARE,
+            **_SOURCE,
         )
+    register_pairs(f"{prefix}_pairs", f"{folder}/pairs/*.tar", **_SOURCE)
+    videos = {
+        "train": youtube_training_records,
+        "val": partial(youtube_evaluation_records, split="valid"),
+    }
+    for split, records in videos.items():
+        register_videos(f"{prefix}_{split}_video", records, root=f"{folder}/videos", **_SOURCE)
+    for name in set(DatasetCatalog.list()) - before:
+        _guard(name, folder, list(chosen.names))
 
 
 def _register_vocabularies(prefix: str, classes: ClassList) -> None:
@@ -72,104 +83,79 @@ def _register_vocabularies(prefix: str, classes: ClassList) -> None:
     register_vocabulary(Vocabulary(f"{prefix}_parts", parts, none_class=parts[-1]))
 
 
-class _World:
-    """One world on its way into the catalog."""
-
-    def __init__(self, folder: str, prefix: str, classes: ClassList):
-        self.folder, self.prefix, self.classes = folder, prefix, classes
-
-    def root(self) -> Path:
-        return dataset_root() / self.folder
-
-    def register(
-        self, name: str, records: Callable[[Path], List[dict]], **metadata: object
-    ) -> None:
-        """Registers `records(root)` under the prefix; the world is checked when it is loaded."""
-        metadata = {"vocabulary": None, **metadata}
-        reader = load.guarded(lambda: records(self.root()), self.root, list(self.classes.names))
-        register(f"{self.prefix}_{name}", reader, licence=LICENCE, **metadata)
-
-    def register_label_maps(self, split: str) -> None:
-        kinds = (
-            ("sem_seg", "semantic", self.prefix, Task.SEMANTIC),
-            ("attributes", "attributes", f"{self.prefix}_attributes", Task.SEMANTIC),
-            ("parts", "parts", f"{self.prefix}_parts", Task.PART),
-        )
-        for kind, labels, vocabulary, task in kinds:
-            name = f"{self.prefix}_{split}_{kind}"
-            if name in DatasetCatalog:
-                continue
-            register_semantic(
-                name,
-                image_root=f"{self.folder}/images/{split}",
-                label_root=f"{self.folder}/annotations/{labels}/{split}",
-                image_ext="png",
-                vocabulary=vocabulary,
-                seen=self._seen(kind) if split == "val_unseen" else None,
-                licence=LICENCE,
-                prepare=PREPARE,
-                task=task,
-            )
-            reader = DatasetCatalog.pop(name)
-            names = list(self.classes.names)
-            DatasetCatalog.register(name, load.guarded(reader, self.root, names))
-
-    def _seen(self, kind: str) -> List[int]:
-        if kind == "sem_seg":
-            return list(range(self.classes.num_seen))
-        if kind == "attributes":
-            looks = self.classes.looks
-            return [
-                i for i, (name, colour) in enumerate(looks) if self.classes.is_seen(name, colour)
-            ]
-        parts = [i for i, (of, _) in enumerate(self.classes.parts) if of in self.classes.seen]
-        return [*parts, len(self.classes.parts)]  # the background
-
-    def register_instances(self, split: str) -> None:
-        things = self.classes.things
-        ids = {self.classes.names.index(name) + 1: i for i, name in enumerate(things)}
-        seen = tuple(i for i, name in enumerate(things) if name in self.classes.seen)
-        self.register(
-            f"{split}_instance",
-            partial(_instance_records, split=split),
-            evaluator_type="coco",
-            vocabulary=f"{self.prefix}_things",
-            thing_classes=list(things),
-            thing_dataset_id_to_contiguous_id=ids,
-            seen=seen if split == "val_unseen" else None,
-        )
-        self.register(
-            f"{split}_panoptic",
-            partial(load.panoptic_records, split=split),
-            evaluator_type="panoptic",
-            vocabulary=self.prefix,
-            stuff_classes=list(self.classes.names),
-            ignore_label=255,
-            seen=tuple(range(self.classes.num_seen)) if split == "val_unseen" else None,
+def _register_label_maps(folder: str, prefix: str, classes: ClassList, split: str) -> None:
+    seen_looks = [i for i, look in enumerate(classes.looks) if classes.is_seen(*look)]
+    seen_parts = [i for i, (name, _) in enumerate(classes.parts) if name in classes.seen]
+    kinds = (
+        ("sem_seg", "semantic", prefix, Task.SEMANTIC, range(classes.num_seen)),
+        ("attributes", "attributes", f"{prefix}_attributes", Task.SEMANTIC, seen_looks),
+        ("parts", "parts", f"{prefix}_parts", Task.PART, [*seen_parts, len(classes.parts)]),
+    )
+    for kind, labels, vocabulary, task, seen in kinds:
+        register_semantic(
+            f"{prefix}_{split}_{kind}",
+            image_root=f"{folder}/images/{split}",
+            label_root=f"{folder}/annotations/{labels}/{split}",
+            image_ext="png",
+            vocabulary=vocabulary,
+            seen=tuple(seen) if split == "val_unseen" else None,
+            task=task,
+            **_SOURCE,
         )
 
-    def register_phrases(self, split: str) -> None:
-        kinds: Dict[str, Any] = {
-            "referring": (
-                partial(load.referring_records, split=split, generalised=False),
-                "referring",
-            ),
-            "grefer": (
-                partial(load.referring_records, split=split, generalised=True),
-                "generalised_referring",
-            ),
-            "salient": (partial(load.salient_records, split=split), "salient"),
-        }
-        for kind, (records, evaluator_type) in kinds.items():
-            self.register(f"{split}_{kind}", records, evaluator_type=evaluator_type)
+
+def _register_objects(folder: str, prefix: str, classes: ClassList, split: str) -> None:
+    hides = split == "val_unseen"
+    seen_things = [i for i, name in enumerate(classes.things) if name in classes.seen]
+    register_instances(
+        f"{prefix}_{split}_instance",
+        json_file=f"{folder}/annotations/instances_{split}.json",
+        image_root=f"{folder}/images/{split}",
+        vocabulary=f"{prefix}_things",
+        seen=seen_things if hides else None,
+        **_SOURCE,
+    )
+    register_panoptic(
+        f"{prefix}_{split}_panoptic",
+        json_file=f"{folder}/annotations/panoptic_{split}.json",
+        map_root=f"{folder}/annotations/panoptic/{split}",
+        image_root=f"{folder}/images/{split}",
+        vocabulary=prefix,
+        seen=range(classes.num_seen) if hides else None,
+        **_SOURCE,
+    )
 
 
-def _instance_records(root: Path, split: str) -> List[dict]:
-    file = root / "annotations" / f"instances_{split}.json"
-    records = load_coco_json(str(file), str(root / "images" / split))
-    for record in records:
-        record["task"] = Task.INSTANCE
-    return records
+def _register_phrases(folder: str, prefix: str, split: str) -> None:
+    for kind, file in (("referring", "refs(drawn).p"), ("grefer", "grefs(drawn).json")):
+        register_referring(
+            f"{prefix}_{split}_{kind}",
+            refs_file=f"{folder}/referring/{file}",
+            instances_file=f"{folder}/referring/instances.json",
+            image_root=f"{folder}/images",
+            split=split,
+            sample="object" if split == "train" else "expressions",
+            generalised=kind == "grefer",
+            **_SOURCE,
+        )
+    register_salient(
+        f"{prefix}_{split}_salient",
+        image_root=f"{folder}/images/{split}",
+        mask_root=f"{folder}/annotations/salient/{split}",
+        image_ext="png",
+        **_SOURCE,
+    )
+
+
+def _guard(name: str, folder: str, classes: List[str]) -> None:
+    """Lets a data set be loaded only from a world of its own classes."""
+    load: Callable[[], List[dict]] = DatasetCatalog.pop(name)
+
+    def checked() -> List[dict]:
+        check_world(dataset_root() / folder, classes)
+        return load()
+
+    DatasetCatalog.register(name, checked)
 
 
 register_drawn_world(classes=choose_classes())

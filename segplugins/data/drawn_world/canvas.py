@@ -44,7 +44,9 @@ class Canvas:
             points: (N, 2) int64, in units times `per_unit`.
             per_unit: finer steps of the points than whole units.
         """
-        return (points * self._scale // (UNITS * per_unit)).astype(np.int32)
+        fine = points * self._scale // (UNITS * per_unit)
+        # cv2 counts from the centre of the first pixel, we count from its corner.
+        return (fine - (1 << _FRACTION_BITS - 1)).astype(np.int32)
 
     def fill(self, polygon: np.ndarray, colour: Colour, segment: int, part: int = 0) -> None:
         """Fills a polygon in picture and truth.

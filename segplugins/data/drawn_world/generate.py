@@ -8,6 +8,7 @@ there, the JSON files are put together and `.progress` goes away.
 import json
 import multiprocessing
 import shutil
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 
-from .classes import ClassList, choose_classes
 from .clips import FRAMES
 from .options import WorldOptions
 from .splits import MASK_SPLITS, draw
+from .world_file import claim, describe
 from .writers.coco import (
     image_entry,
     instance_entries,
@@ -27,13 +28,12 @@ from .writers.coco import (
     panoptic_file,
 )
 from .writers.files import split_size, write_json, write_lines, write_png
-from .writers.labels import LABEL_FOLDERS, attribute_names, part_names, write_labels
+from .writers.labels import LABEL_FOLDERS, part_names, write_labels
 from .writers.pairs import write_shard
 from .writers.referring import referring_record, write_referring
 from .writers.regions import region_record
 from .writers.video import FOLDERS, write_clip, write_video_files
 
-WORLD_FILE = "drawn.json"
 _PROGRESS = ".progress"
 _CHUNK = 50  # images between two marks of progress
 
@@ -89,7 +89,7 @@ def write_drawn_world(
         raise ValueError(f"workers is {workers}; at least 1 is needed")
     root = Path(out)
     report = progress or (lambda count: None)
-    if _claim(root, wanted, force):
+    if claim(root, wanted, force=force):
         report(total_images(wanted))
         return root
     _make_folders(root)
@@ -108,19 +108,6 @@ def chunks(options: WorldOptions) -> Iterator[Chunk]:
     yield from _cut("clips_valid", options.val_clips, 1)
 
 
-def classes_of(root: Path) -> ClassList:
-    """Returns the classes of a world on disk.
-
-    Raises:
-        FileNotFoundError: the folder holds no world.
-    """
-    file = root / WORLD_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"no drawn world in {root}: it has no {WORLD_FILE}")
-    options = json.loads(file.read_text(encoding="utf-8"))["options"]
-    return choose_classes(options["classes"], options["unseen"], options["unseen_pairs"])
-
-
 def total_images(options: WorldOptions) -> int:
     """Returns how many images there are to draw."""
     return sum(chunk.images for chunk in chunks(options))
@@ -129,52 +116,6 @@ def total_images(options: WorldOptions) -> int:
 def _cut(split: str, count: int, step: int) -> Iterator[Chunk]:
     for start in range(0, count, step):
         yield Chunk(split, start, min(start + step, count))
-
-
-def _claim(root: Path, options: WorldOptions, force: bool) -> bool:
-    """Makes the folder ours. Returns whether the world in it is complete already."""
-    described = _description(options, complete=False)
-    file = root / WORLD_FILE
-    if root.exists() and any(root.iterdir()) and not file.is_file():
-        raise FileExistsError(
-            f"{root} is not empty and holds no {WORLD_FILE}; choose another folder"
-        )
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        complete = bool(found.pop("complete", False))
-        if found == {key: value for key, value in described.items() if key != "complete"}:
-            return complete
-        if not force:
-            raise FileExistsError(
-                f"{root} holds a world of other options ({_difference(found, described)}); "
-                "choose another folder, or --force to write over it"
-            )
-        shutil.rmtree(root)
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(file, described)
-    return False
-
-
-def _description(options: WorldOptions, *, complete: bool) -> Dict[str, Any]:
-    chosen = options.class_list
-    return {
-        "format": 1,
-        "complete": complete,
-        "options": options.as_data(),
-        "classes": list(chosen.names),
-        "num_seen": chosen.num_seen,
-        "is_thing": [chosen.is_thing(name) for name in chosen.names],
-        "parts": part_names(chosen),
-        "attributes": attribute_names(chosen),
-    }
-
-
-def _difference(found: Dict[str, Any], wanted: Dict[str, Any]) -> str:
-    old, new = found.get("options", {}), wanted["options"]
-    keys = [key for key in new if old.get(key) != new[key]]
-    return ", ".join(f"{key} {old.get(key)} there, {new[key]} asked" for key in keys[:3]) or (
-        f"format {found.get('format')} there, {wanted['format']} asked"
-    )
 
 
 def _make_folders(root: Path) -> None:
@@ -201,8 +142,10 @@ def _run(root: Path, options: WorldOptions, workers: int, report: Callable[[int]
         for chunk in todo:
             report(work(chunk))
         return
-    # A fresh interpreter per worker: forking a process that has started threads can hang it.
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(todo)), _one_thread) as pool:
+    # A forked worker is there at once; a fresh interpreter would first import torch, once for each
+    # of perhaps a hundred cores. Forking is safe here: workers use no thread that the parent had.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with context.Pool(min(workers, len(todo)), _one_thread) as pool:
         for count in pool.imap_unordered(work, todo):
             report(count)
 
@@ -264,7 +207,7 @@ def _assemble(root: Path, options: WorldOptions) -> None:
     everything = [record for of_split in records.values() for record in of_split]
     write_referring(root / "referring", everything, classes)
     write_json(root / "annotations" / "parts.json", _part_categories(part_names(classes)))
-    write_json(root / WORLD_FILE, _description(options, complete=True))
+    describe(root, options, complete=True)
     shutil.rmtree(root / _PROGRESS)
 
 

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Dict, Optional, Tuple
 
-from .classes import ClassList, choose_classes
+from .classes import ClassList, all_things, choose_classes
+from .landscape import recipes_for
 
 MIN_SIZE, MAX_SIZE = 32, 2048
 
@@ -49,6 +50,7 @@ class WorldOptions:
 
     def __post_init__(self) -> None:
         chosen = choose_classes(self.classes, self.unseen, self.unseen_pairs)
+        _check_places(chosen)
         hidden = bool(chosen.unseen or chosen.unseen_pairs)
         if self.val_unseen is None:
             object.__setattr__(self, "val_unseen", self.val if hidden else 0)
@@ -84,6 +86,23 @@ class WorldOptions:
         data["unseen"] = list(chosen.unseen)
         data["unseen_pairs"] = [" ".join(pair) for pair in chosen.unseen_pairs]
         return data
+
+
+def _check_places(classes: ClassList) -> None:
+    """Checks that every class has a landscape to appear in, seen ones without unseen stuff."""
+    for names, shown in ((classes.seen, classes.seen), (classes.unseen, classes.names)):
+        stuff = [name for name in shown if not classes.is_thing(name)]
+        if not recipes_for(stuff, []):
+            raise ValueError(
+                f"no landscape can be made of {stuff} alone; add one of 'grass', 'sand', 'sea'"
+            )
+        for name in names:
+            wanted = all_things()[name].supports if classes.is_thing(name) else (name,)
+            if not recipes_for(stuff, [wanted]):
+                raise ValueError(
+                    f"'{name}' has nowhere to appear: no landscape of {stuff} shows one of "
+                    f"{list(wanted)}; add stuff, or leave '{name}' out"
+                )
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> None:
