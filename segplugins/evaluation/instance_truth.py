@@ -10,7 +10,8 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
 from segplugins.evaluation.samples import describe
-from segplugins.structures.regions import check_polygons, rle_counts
+from segplugins.evaluation.targets import regions_of
+from segplugins.structures.regions import Region, check_polygons, rle_counts
 
 
 class TrueInstance(NamedTuple):
@@ -21,7 +22,7 @@ class TrueInstance(NamedTuple):
     area: float  # square pixels, as the file says
     crowd: bool
     ignored: bool
-    mask: Any  # COCO RLE or polygons, or None
+    mask: Optional[dict]  # COCO RLE as pycocotools compares it, or None
 
 
 @dataclass
@@ -51,11 +52,10 @@ class InstanceTruth:
     images: Dict[Any, TrueImage]
     frequency: Optional[Tuple[str, ...]] = None
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether there are instances and each has a mask."""
+    def count_masks(self) -> Tuple[int, int]:
+        """Returns how many instances there are, and how many of them have a mask."""
         masks = [i.mask is not None for image in self.images.values() for i in image.instances]
-        return bool(masks) and all(masks)
+        return len(masks), sum(masks)
 
 
 def to_rle(mask: Any, height: int, width: int) -> dict:
@@ -82,13 +82,17 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
 
 
-def truth_from_file(path: str) -> InstanceTruth:
+def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
     """Reads a COCO or LVIS annotation file; it is LVIS if its categories have a "frequency".
+
+    Args:
+        path: of the file.
+        with_masks: read the masks, which are checked here, not after hours of inference.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none, or an annotation names an unknown image or category, or has no
-            finite box or area.
+        ValueError: it is none, or an annotation names an unknown image or category, has no finite
+            box or area, or a mask that does not fit its image.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -110,9 +114,12 @@ def truth_from_file(path: str) -> InstanceTruth:
                 f"{where} is of image {annotation.get('image_id')} and category "
                 f"{annotation.get('category_id')}; the file lists no such pair"
             )
-        instance = _instance(annotation, index[annotation["category_id"]], where, federated)
+        image, category = images[annotation["image_id"]], index[annotation["category_id"]]
+        instance = _instance(annotation, category, where, federated)
+        if with_masks and annotation.get("segmentation"):
+            instance = instance._replace(mask=_rle(annotation["segmentation"], image, where))
         if instance.area > 0 or not federated:  # lvis leaves annotations without area out
-            images[annotation["image_id"]].instances.append(instance)
+            image.instances.append(instance)
     return InstanceTruth(
         names=tuple(str(category.get("name", category["id"])) for category in categories),
         category_ids=tuple(index),
@@ -147,8 +154,15 @@ def _instance(annotation: Mapping, category: int, where: str, federated: bool) -
         crowd=crowd,
         # COCO's "ignore" is overwritten by "iscrowd" in pycocotools; lvis reads it.
         ignored=bool(annotation.get("ignore", 0)) if federated else crowd,
-        mask=annotation.get("segmentation"),
+        mask=None,
     )
+
+
+def _rle(mask: Any, image: TrueImage, where: str) -> dict:
+    try:
+        return to_rle(mask, image.height, image.width)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def truth_from_records(records: Sequence[Mapping], names: Sequence[str]) -> InstanceTruth:
@@ -166,9 +180,10 @@ def truth_from_records(records: Sequence[Mapping], names: Sequence[str]) -> Inst
     for record in records:
         image = images[record["image_id"]] = TrueImage(record["height"], record["width"])
         if "regions" in record:
-            found = [_from_region(r, image) for r in record["regions"] if r.has_target]
+            kept = [region for region in regions_of(record) if region.has_target]
+            found = [_from_region(region, image, describe(record)) for region in kept]
         elif "annotations" in record:
-            found = [_from_annotation(annotation, image) for annotation in record["annotations"]]
+            found = [_from_annotation(a, image, describe(record)) for a in record["annotations"]]
         else:
             raise ValueError(f"{describe(record)}: neither regions nor annotations to score by")
         for instance in found:
@@ -181,27 +196,25 @@ def truth_from_records(records: Sequence[Mapping], names: Sequence[str]) -> Inst
     return InstanceTruth(tuple(names), tuple(range(len(names))), images)
 
 
-def _from_region(region: Any, image: TrueImage) -> TrueInstance:
-    crowd = bool(region.extra.get("iscrowd", 0))
-    rle = None if region.mask is None else to_rle(region.mask, image.height, image.width)
+def _from_region(region: Region, image: TrueImage, where: str) -> TrueInstance:
+    rle = None if region.mask is None else _rle(region.mask, image, where)
     if region.box is not None:
-        x0, y0, x1, y1 = map(float, region.box)
-        box = (x0, y0, x1 - x0, y1 - y0)
+        box = BoxMode.convert(list(region.box), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
     else:
-        box = tuple(map(float, coco_mask.toBbox(rle)))
-    area = region.extra.get("area")
-    if area is None:
-        area = box[2] * box[3] if rle is None else coco_mask.area(rle)
-    return TrueInstance(region.class_index, box, float(area), crowd, crowd, region.mask)
+        box = coco_mask.toBbox(rle)
+    return _known(region.class_index, box, rle, region.extra)
 
 
-def _from_annotation(annotation: Mapping, image: TrueImage) -> TrueInstance:
-    mask = annotation.get("segmentation") or None
-    crowd = bool(annotation.get("iscrowd", 0))
+def _from_annotation(annotation: Mapping, image: TrueImage, where: str) -> TrueInstance:
+    mask = annotation.get("segmentation")
+    rle = _rle(mask, image, where) if mask else None
     box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
-    area = annotation.get("area")
+    return _known(annotation["category_id"], box, rle, annotation)
+
+
+def _known(category: int, box: Sequence, rle: Optional[dict], facts: Mapping) -> TrueInstance:
+    """Without an "area" among the facts it is that of the mask, or else of the box."""
+    crowd, area = bool(facts.get("iscrowd", 0)), facts.get("area")
     if area is None:
-        rle = None if mask is None else to_rle(mask, image.height, image.width)
         area = box[2] * box[3] if rle is None else coco_mask.area(rle)
-    box = tuple(map(float, box))
-    return TrueInstance(annotation["category_id"], box, float(area), crowd, crowd, mask)
+    return TrueInstance(category, tuple(map(float, box)), float(area), crowd, crowd, rle)

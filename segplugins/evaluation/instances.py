@@ -21,7 +21,6 @@ from segplugins.evaluation.average_precision import (
 from segplugins.evaluation.instance_truth import (
     InstanceTruth,
     TrueImage,
-    to_rle,
     truth_from_file,
     truth_from_records,
 )
@@ -33,6 +32,7 @@ from segplugins.evaluation.samples import (
     output_of,
 )
 from segplugins.structures import get_vocabulary
+from segplugins.structures.regions import Task
 
 _TASKS = ("bbox", "segm")
 _LVIS_LIMIT = 300  # detections per image, over all classes
@@ -60,7 +60,7 @@ def class_mapping(dataset_name: str, truth: InstanceTruth) -> Dict[int, int]:
     (a panoptic vocabulary counts its stuff too); else class k is the k-th category by id.
 
     Raises:
-        ValueError: the map names no category of the truth.
+        ValueError: a category of the truth has no class, or shares one with another.
     """
     contiguous = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
     index = {identity: i for i, identity in enumerate(truth.category_ids)}
@@ -72,7 +72,13 @@ def class_mapping(dataset_name: str, truth: InstanceTruth) -> Dict[int, int]:
             f"data set '{dataset_name}': categories {unknown[:5]} of its annotations are not in "
             "thing_dataset_id_to_contiguous_id"
         )
-    return {contiguous[identity]: i for identity, i in index.items()}
+    mapping = {contiguous[identity]: i for identity, i in index.items()}
+    if len(mapping) < len(index):
+        raise ValueError(
+            f"data set '{dataset_name}': {len(index)} categories of its annotations stand for "
+            f"{len(mapping)} classes in thing_dataset_id_to_contiguous_id; give each its own"
+        )
+    return mapping
 
 
 class InstanceEvaluator(DatasetEvaluator):
@@ -85,7 +91,7 @@ class InstanceEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: registered in DatasetCatalog.
-        tasks: of "bbox", "segm"; None = boxes, and masks where each true instance has one.
+        tasks: of "bbox", "segm"; None = boxes, and masks unless the set has boxes only.
         class_agnostic: adds "AP_agnostic", "AP50_agnostic" and "AR100_agnostic": all classes as
             one. Not for LVIS, whose images do not tell of all classes.
         max_per_image: detections that count: per class and image (COCO, default 100) or per image
@@ -93,8 +99,8 @@ class InstanceEvaluator(DatasetEvaluator):
         distributed: gather over all processes.
 
     Raises:
-        ValueError: an unknown task, or class-agnostic LVIS; later, a prediction that cannot be
-            scored.
+        ValueError: an unknown task, class-agnostic LVIS, or a truth with a fault; later, a
+            prediction that cannot be scored.
     """
 
     def __init__(
@@ -109,7 +115,7 @@ class InstanceEvaluator(DatasetEvaluator):
         if tasks is not None and (not tasks or set(tasks) - set(_TASKS)):
             raise ValueError(f"tasks must be one or more of {_TASKS}, got {tuple(tasks)}")
         self._samples = Samples(dataset_name, distributed=distributed)
-        self.truth = self._read_truth(dataset_name)
+        self.truth = self._read_truth(dataset_name, tasks is None or "segm" in tasks)
         self._category_of = class_mapping(dataset_name, self.truth)
         if class_agnostic and self.truth.frequency:
             raise ValueError(
@@ -117,18 +123,30 @@ class InstanceEvaluator(DatasetEvaluator):
                 "their classes: a class-agnostic AP would call right detections wrong"
             )
         self._class_agnostic = class_agnostic
-        self._tasks = tuple(tasks or (_TASKS if self.truth.has_masks else _TASKS[:1]))
+        self._tasks = tuple(tasks or self._tasks_of_truth(dataset_name))
         self._max_per_image = max_per_image
 
-    def _read_truth(self, dataset_name: str) -> InstanceTruth:
+    def _read_truth(self, dataset_name: str, with_masks: bool) -> InstanceTruth:
         metadata = MetadataCatalog.get(dataset_name)
         if metadata.get("json_file"):
-            return truth_from_file(metadata.json_file)
+            return truth_from_file(metadata.json_file, with_masks=with_masks)
         if metadata.get("vocabulary"):
             names = get_vocabulary(metadata.vocabulary).classes
         else:
             names = tuple(metadata.get("thing_classes", ()))
         return truth_from_records(self._samples.records, names)
+
+    def _tasks_of_truth(self, dataset_name: str) -> Sequence[str]:
+        """Boxes; and masks, unless the set is one of boxes."""
+        instances, masks = self.truth.count_masks()
+        if MetadataCatalog.get(dataset_name).get("task") == Task.DETECTION or not masks:
+            return _TASKS[:1]
+        if masks < instances:
+            raise ValueError(
+                f"data set '{dataset_name}': {instances - masks} of {instances} true instances "
+                "have no mask; register it for detection, or mend its annotations"
+            )
+        return _TASKS
 
     def reset(self) -> None:
         """Forgets all predictions."""
@@ -255,7 +273,7 @@ def _image_detections(image: TrueImage, detections: Detections, task: str) -> Im
         true_shapes = np.array([i.box for i in true], np.float64).reshape(-1, 4)
     else:
         shapes = detections.masks
-        true_shapes = [to_rle(i.mask, image.height, image.width) for i in true]
+        true_shapes = [i.mask for i in true]
     return ImageDetections(
         classes=detections.classes,
         scores=detections.scores,

@@ -3,7 +3,7 @@
 T phrases, H W pixels.
 """
 
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.samples import check_finite, check_size, describe, output_of
+from segplugins.structures.regions import Region
 
 # A grey value above it belongs to the object: 128 itself is background, as the salient-object
 # evaluations have it.
@@ -27,8 +28,13 @@ def phrases(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, .
     """
     texts = record.get("texts", known.get("texts"))
     if texts is None:
-        texts = dict.fromkeys(region.text for region in known.get("regions", ()))
+        texts = dict.fromkeys(region.text for region in regions_of(known))
     return tuple(texts)
+
+
+def regions_of(known: Mapping[str, Any]) -> List[Region]:
+    """Returns the "regions" of a record of the catalog, which may be plain mappings there."""
+    return [r if isinstance(r, Region) else Region(**r) for r in known.get("regions", ())]
 
 
 def has_truth(known: Mapping[str, Any]) -> bool:
@@ -66,8 +72,9 @@ def phrase_targets(
         return mask, np.zeros(1, bool)
     masks = np.zeros((len(texts), *size), bool)
     absent = np.zeros(len(texts), bool)
+    known_regions = regions_of(known)
     for row, text in enumerate(texts):
-        regions = [region for region in known.get("regions", ()) if region.text == text]
+        regions = [region for region in known_regions if region.text == text]
         if not regions:
             raise ValueError(f"{describe(known)}: no region says what '{text}' means")
         absent[row] = not any(region.has_target for region in regions)
@@ -77,7 +84,7 @@ def phrase_targets(
     return masks, absent
 
 
-def _bitmap(known: Mapping[str, Any], region: Any, size: Tuple[int, int]) -> np.ndarray:
+def _bitmap(known: Mapping[str, Any], region: Region, size: Tuple[int, int]) -> np.ndarray:
     try:
         return region.bitmap(*size)
     except ValueError as error:

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as coco_mask
@@ -27,7 +28,7 @@ from segplugins.evaluation.instances import (
     over_sets,
 )
 from segplugins.evaluation.matching import IOU_THRESHOLDS, Pair, match
-from segplugins.structures.regions import Region, encode_mask
+from segplugins.structures.regions import Region, Task, encode_mask
 
 HEIGHT, WIDTH = 130, 140
 
@@ -436,11 +437,14 @@ def test_without_a_file_the_area_is_that_of_the_mask_or_else_of_the_box(catalog)
             ],
         }
     ]
-    evaluator = InstanceEvaluator(catalog(records, thing_classes=["cat", "dog"]))
+    name = catalog(records, thing_classes=["cat", "dog"])
+    with pytest.raises(ValueError, match=f"'{name}': 1 of 2 true instances have no mask; register"):
+        InstanceEvaluator(name)
+    evaluator = InstanceEvaluator(name, tasks=["bbox"])
     first, second = evaluator.truth.images[0].instances
     assert (first.area, first.box) == (60, (5, 5, 6, 10))
     assert (second.area, second.box) == (20, (0, 0, 4, 5))
-    assert not evaluator.truth.has_masks
+    assert evaluator.truth.count_masks() == (2, 1)
 
 
 def test_masks_are_encoded_as_they_are():
@@ -509,6 +513,11 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(world):
         (lambda t: t["annotations"][0].update(category_id=77), "and category 77"),
         (lambda t: t["annotations"][0].update(area=float("nan")), "the area nan"),
         (lambda t: t["annotations"][0].update(bbox=[0, 0, 1]), r"the box \[0, 0, 1\]"),
+        (
+            lambda t: t["annotations"][0].update(segmentation={"size": [9, 9], "counts": [81]}),
+            r"annotation 1: RLE has size \[9, 9\], expected \[130, 140\]",
+        ),
+        (lambda t: t["annotations"][2].update(segmentation=None), "1 of .* have no mask"),
     ],
 )
 def test_a_file_with_a_fault_is_refused(world, tmp_path, change, message):
@@ -516,7 +525,7 @@ def test_a_file_with_a_fault_is_refused(world, tmp_path, change, message):
     truth = for_json(truth)
     change(truth)
     (tmp_path / "instances.json").write_text(json.dumps(truth))
-    with pytest.raises(ValueError, match=f"instances.json.*{message}"):
+    with pytest.raises(ValueError, match=message):
         InstanceEvaluator(name)
 
 
@@ -533,6 +542,19 @@ def test_settings_that_make_no_sense_are_refused(catalog, tmp_path):
     other = catalog([], json_file=str(path), thing_dataset_id_to_contiguous_id={2: 0})
     with pytest.raises(ValueError, match=r"categories \[5, 8, 11\] of its annotations are not in"):
         InstanceEvaluator(other)
+    both = catalog(
+        [], json_file=str(path), thing_dataset_id_to_contiguous_id=dict.fromkeys([2, 5, 8, 11], 0)
+    )
+    with pytest.raises(ValueError, match="4 categories of its annotations stand for 1 classes"):
+        InstanceEvaluator(both)
+
+
+def test_a_set_of_boxes_is_scored_by_boxes_whatever_its_file_holds(catalog, world):
+    name, records, _, _ = world
+    path = MetadataCatalog.get(name).json_file
+    boxes = catalog(records, json_file=path, task=Task.DETECTION)
+    nothing = [{"instances": Instances((HEIGHT, WIDTH))} for _ in records]
+    assert set(run(boxes, records, nothing)) == {"bbox"}
 
 
 def test_seginw_is_the_mean_and_the_median_over_sets():
