@@ -38,7 +38,7 @@ def register_drawn_world(
     object in training, a target with all its phrases otherwise), _salient and _regions (image-text
     records with masks, captions and tags). Also <prefix>_train_video, <prefix>_val_video and
     <prefix>_pairs (image-text tars).
-    Vocabularies: <prefix>, <prefix>_things, <prefix>_attributes and <prefix>_parts.
+    Vocabularies: <prefix>, <prefix>_seen, <prefix>_things, <prefix>_attributes and <prefix>_parts.
 
     Args:
         folder: of the world, relative to $DETECTRON2_DATASETS.
@@ -73,7 +73,9 @@ def register_drawn_world(
 
 
 def _register_vocabularies(prefix: str, classes: ClassList) -> None:
-    register_vocabulary(classes.vocabulary(prefix))
+    everything = classes.vocabulary(prefix)
+    register_vocabulary(everything)
+    register_vocabulary(everything.select(range(classes.num_seen), f"{prefix}_seen"))
     things = tuple(classes.things)
     register_vocabulary(Vocabulary(f"{prefix}_things", things, is_thing=(True,) * len(things)))
     looks = tuple(attribute_names(classes))
@@ -86,8 +88,11 @@ def _register_vocabularies(prefix: str, classes: ClassList) -> None:
 def _register_label_maps(folder: str, prefix: str, classes: ClassList, split: str) -> None:
     seen_looks = [i for i, look in enumerate(classes.looks) if classes.is_seen(*look)]
     seen_parts = [i for i, (name, _) in enumerate(classes.parts) if name in classes.seen]
+    # Trained with all names, a model would learn that the unseen ones are nowhere. They are the
+    # last ones, so that a label means the same under both vocabularies.
+    names = prefix if split == "val_unseen" else f"{prefix}_seen"
     kinds = (
-        ("sem_seg", "semantic", prefix, Task.SEMANTIC, range(classes.num_seen)),
+        ("sem_seg", "semantic", names, Task.SEMANTIC, range(classes.num_seen)),
         ("attributes", "attributes", f"{prefix}_attributes", Task.SEMANTIC, seen_looks),
         ("parts", "parts", f"{prefix}_parts", Task.PART, [*seen_parts, len(classes.parts)]),
     )
