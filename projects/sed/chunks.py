@@ -14,7 +14,7 @@ from typing import Iterator, List, Optional, Sequence
 import torch
 from torch import Tensor
 
-from .aggregation import merge
+from .class_attention import merge
 from .cost_map import cost_map
 from .decoder import GradualFusionDecoder, Rows, score
 from .rejection import FirstScores, RunningTopK
@@ -99,6 +99,8 @@ class Decoding:
             best.add(scores, classes.to(scores.device, non_blocking=True))
         kept = best.union()
         self.rejections.append(len(kept))
+        if first is None and len(kept) == len(self.classes):
+            return  # most often so at the later stages
         where = torch.searchsorted(self.classes, kept).to(self._dense.device)
         if first is not None and len(self.classes) <= self.chunk:
             self._rows = self.decoder.start(cost.index_select(1, where))

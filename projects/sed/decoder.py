@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .aggregation import ClassLayer, SpatialBlock, Summary
+from .aggregation import ClassLayer, SpatialBlock
+from .class_attention import Summary
 from .fusion import ImageTerms, SkipFusion
 
 STAGES = 3

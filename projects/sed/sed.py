@@ -7,20 +7,18 @@ and fusion.py (SFM); at test the early rejection is rejection.py, run by chunks.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.normalizer import ImageNormalizer
-from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.structures import Vocabulary
 from segplugins.text import TextEncoder, template_set
 
 from .chunks import Decoding
@@ -29,10 +27,10 @@ from .decoder import GradualFusionDecoder
 from .encoder import DenseConvNeXt
 from .loss import DecoderLoss
 from .maps import label_map, score_map
+from .records import alphabetical, batched_labels, one_vocabulary, vocabulary_of
 from .sliding import WindowedDecoding, windows
 
 SKIPS = ("res4", "res3", "res2")
-NO_LABEL = -1  # of the pixels that padding adds
 
 
 @dataclass(frozen=True)
@@ -251,62 +249,3 @@ class SED(nn.Module):
             for place in places
         ]
         return WindowedDecoding(decodings, places, size)
-
-
-@lru_cache(maxsize=16)
-def alphabetical(vocabulary: Vocabulary) -> Tuple[Vocabulary, Tuple[int, ...]]:
-    """Returns: the vocabulary with its classes sorted by name, and where each stood before."""
-    order = sorted(range(len(vocabulary)), key=vocabulary.classes.__getitem__)
-    return vocabulary.select(order), tuple(order)
-
-
-def vocabulary_of(record: dict) -> Vocabulary:
-    """Returns: the vocabulary that a record names, or one made of its "texts" as they stand."""
-    if record.get("vocabulary") is not None:
-        return get_vocabulary(record["vocabulary"])
-    texts = tuple(record["texts"])
-    return Vocabulary("texts", texts, synonyms=tuple((text,) for text in texts))
-
-
-def one_vocabulary(records: Sequence[dict]) -> Vocabulary:
-    """Returns: the vocabulary of all records.
-
-    Raises:
-        ValueError: they have different ones.
-    """
-    vocabularies = {vocabulary_of(record) for record in records}
-    if len(vocabularies) > 1:
-        raise ValueError(
-            f"a training batch mixes the vocabularies {sorted(v.name for v in vocabularies)}, but "
-            "classes are decoded together: set DATALOADER.ONE_SET_PER_BATCH True"
-        )
-    return vocabularies.pop()
-
-
-def batched_labels(records: Sequence[dict], images: ImageList, order: Tensor) -> Tensor:
-    """Pads the records' labels like their images and counts classes in the decoder's order.
-
-    Args:
-        records: "sem_seg" (H, W) int64; values outside 0..K-1 are ignored pixels.
-        images: the batch, for its sizes.
-        order: (K,) int64, class i of the decoder is class order[i] of the vocabulary.
-
-    Returns:
-        (B, height, width) int64, NO_LABEL where there is none.
-
-    Raises:
-        ValueError: a label map is missing or has another size than its image.
-    """
-    height, width = images.tensor.shape[-2:]
-    labels = torch.full((len(records), height, width), NO_LABEL, device=order.device)
-    for row, record, size in zip(labels, records, images.image_sizes):
-        if "sem_seg" not in record or tuple(record["sem_seg"].shape) != tuple(size):
-            shape = tuple(record["sem_seg"].shape) if "sem_seg" in record else "none"
-            raise ValueError(
-                f"{record.get('file_name', 'a record')}: image of {tuple(size)} pixels with a "
-                f"label map of {shape}; SED learns from label maps (INPUT.TARGETS ['sem_seg'])"
-            )
-        row[: size[0], : size[1]] = record["sem_seg"].to(labels.device, non_blocking=True)
-    classes = len(order)
-    known = (labels >= 0) & (labels < classes)
-    return torch.where(known, order.argsort()[labels * known], NO_LABEL)

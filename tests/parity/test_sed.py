@@ -38,15 +38,14 @@ from segplugins.evaluation.semantic import confusion_matrix, semantic_metrics
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.projects.sed import SED, add_config
-from segplugins.projects.sed.aggregation import (
-    ClassLayer,
+from segplugins.projects.sed.aggregation import ClassLayer, SpatialBlock
+from segplugins.projects.sed.chunks import Decoding
+from segplugins.projects.sed.class_attention import (
     ClassTokens,
-    SpatialBlock,
     class_sums,
     linear_attention,
     softmax_attention,
 )
-from segplugins.projects.sed.chunks import Decoding
 from segplugins.projects.sed.cost_map import cost_map
 from segplugins.projects.sed.decoder import GradualFusionDecoder, Rows
 from segplugins.projects.sed.encoder import DenseConvNeXt
