@@ -3,7 +3,8 @@
 
     python tools/make_drawn_world.py --out datasets/drawn --train 2000 --val 300 --size 128 --seed 0
 
-What it writes is told in docs/drawn_world.md. A call that was interrupted goes on where it stopped.
+What it writes is told in docs/drawn_world.md; contact_sheet.png in the folder shows some of it. A
+call that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -12,11 +13,22 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Tuple
 
+import numpy as np
 from tqdm import tqdm
 
-from segplugins.data.drawn_world import WorldOptions, write_drawn_world
+from segplugins.data.drawn_world import WorldOptions, draw, write_drawn_world
+from segplugins.data.drawn_world.clips import film
+from segplugins.data.drawn_world.dice import Dice
 from segplugins.data.drawn_world.generate import total_images
+from segplugins.data.drawn_world.observe import outstanding
+from segplugins.data.drawn_world.phrases import unique_phrases
+from segplugins.data.drawn_world.splits import Drawing
+from segplugins.data.drawn_world.writers.labels import part_map, salient_map, semantic_map
+from segplugins.pictures import enlarged, enlarged_overlay, save_picture, sheet
 from segplugins.structures import parse_vocabulary
+
+_COLUMNS = 6
+_SIDE = 160  # pixels of a picture on the contact sheet
 
 
 def parse_size(text: str) -> Tuple[int, int]:
@@ -39,25 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("datasets/drawn"), help="folder to write")
-    parser.add_argument("--train", type=int, default=2000, help="training images")
-    parser.add_argument("--val", type=int, default=300, help="validation images of seen classes")
-    parser.add_argument("--val-unseen", type=int, help="with unseen classes (default: as --val)")
-    parser.add_argument("--pairs", type=int, help="image-text pairs (default: as --train)")
-    parser.add_argument("--clips", type=int, default=40, help="training clips of 8 frames")
-    parser.add_argument("--val-clips", type=int, default=10, help="validation clips of 8 frames")
-    parser.add_argument("--size", type=parse_size, default=(128, 128), help="128, or 96x128 (HxW)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another world")
-    parser.add_argument(
-        "--classes", type=parse_names, help="file, or 'sky, grass, car' (default: all)"
-    )
-    parser.add_argument(
-        "--unseen", type=parse_names, help="classes without training masks; '' = none"
-    )
-    parser.add_argument("--unseen-pairs", type=parse_names, help="such as 'blue boat, yellow car'")
-    parser.add_argument("--shard", type=int, default=250, help="image-text pairs in one tar")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--force", action="store_true", help="replace a world of other options")
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("datasets/drawn"), help="folder to write")
+    add("--train", type=int, default=2000, help="training images")
+    add("--val", type=int, default=300, help="validation images of seen classes")
+    add("--val-unseen", type=int, help="with unseen classes or pairs (default: as --val)")
+    add("--pairs", type=int, help="image-text pairs (default: as --train)")
+    add("--clips", type=int, default=40, help="training clips of 8 frames")
+    add("--val-clips", type=int, default=10, help="validation clips of 8 frames")
+    add("--size", type=parse_size, default=(128, 128), help="128, or 96x128 (height x width)")
+    add("--seed", type=int, default=0, help="another seed, another world")
+    add("--classes", type=parse_names, help="a file, or 'sky, grass, car' (default: all)")
+    add("--unseen", type=parse_names, help="classes without training masks; '' = none")
+    add("--unseen-pairs", type=parse_names, help="such as 'blue boat, yellow car'; '' = none")
+    add("--shard", type=int, default=250, help="image-text pairs in one tar")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add("--force", action="store_true", help="remove a world of other options that stands there")
     return parser
 
 
@@ -66,18 +75,66 @@ def main(arguments: Optional[List[str]] = None) -> int:
     values = vars(build_parser().parse_args(arguments))
     out, size, workers, force = (values.pop(key) for key in ("out", "size", "workers", "force"))
     try:
-        total = total_images(WorldOptions(height=size[0], width=size[1], **values))
+        options = WorldOptions(height=size[0], width=size[1], **values)
+        total = total_images(options)
         with tqdm(total=total, unit="image", desc=str(out)) as bar:
             write_drawn_world(
                 out, size=size, workers=workers, force=force, progress=bar.update, **values
             )
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         print(f"make_drawn_world: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{total} images and all their truth stand in {out}; docs/drawn_world.md tells what is what"
-    )
+    save_picture(out / "contact_sheet.png", contact_sheet(options))
+    print(f"{total} images with all their truth stand in {out}; see {out}/contact_sheet.png")
     return 0
+
+
+def contact_sheet(options: WorldOptions) -> np.ndarray:
+    """Draws pictures of several splits, one picture with its truth, and a clip.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    splits = ["train", "val_unseen" if options.class_list.unseen else "val", "pairs"]
+    drawings = [draw(options, split, i) for split in splits for i in range(_COLUMNS)]
+    pictures = [enlarged(drawing.picture.image, _SIDE) for drawing in drawings]
+    titles = [drawing.split if drawing.index == 0 else "" for drawing in drawings]
+    shown = max(
+        drawings[:_COLUMNS], key=lambda one: (bool(outstanding(one.things)), len(one.things))
+    )
+    truth = _truth(shown, options)
+    clips = [film(options, "clips_train", i) for i in range(4)]
+    clip = max(clips, key=lambda one: sum(bool(thing.speed) for thing in one.scene.things))
+    frames = [
+        (f"clip, frame {i}", enlarged(one.image, _SIDE))
+        for i, one in enumerate(clip.pictures[:_COLUMNS])
+    ]
+    rows = [*zip(titles, pictures), *truth, *frames]
+    return sheet([one for _, one in rows], columns=_COLUMNS, titles=[title for title, _ in rows])
+
+
+def _truth(drawing: Drawing, options: WorldOptions) -> List[Tuple[str, np.ndarray]]:
+    """One picture, and what is known of it: title and overlay each."""
+    classes, image = options.class_list, drawing.picture.image
+    segments = drawing.picture.segments.astype(int)
+    parts = part_map(drawing, classes).astype(int)
+    salient = salient_map(drawing, outstanding(drawing.things)) > 0
+    dice, width = Dice(options.seed, 0, 0), image.shape[1]
+    target = max(drawing.things, key=lambda seen: (seen.worded, seen.area))
+    phrases = unique_phrases(dice, target, drawing.things, width)
+    maps = [
+        ("classes", semantic_map(drawing, classes).astype(int), len(classes.names)),
+        ("instances", np.where(segments >= 16, segments - 16, -1), 240),
+        ("parts", np.where(parts < len(classes.parts), parts, -1), len(classes.parts)),
+        ("salient", np.where(salient, 0, -1), 1),
+        (
+            min([phrase.text for phrase in phrases], key=len, default=""),
+            np.where(segments == target.segment, 0, -1),
+            1,
+        ),
+    ]
+    overlays = [(title, enlarged_overlay(image, found, n, _SIDE)) for title, found, n in maps]
+    return [("picture", enlarged(image, _SIDE)), *overlays]
 
 
 if __name__ == "__main__":
