@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_ADE20K_847, ade847_from_seg_rgb, source_ids
 from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.prepare import (
-    check_order,
     check_targets,
     convert_all,
     parse_arguments,

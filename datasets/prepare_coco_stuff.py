@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_coco_stuff, source_ids
 from segplugins.data.prepare import (
-    check_order,
     check_targets,
     convert_all,
     parse_arguments,

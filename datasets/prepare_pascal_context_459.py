@@ -11,10 +11,10 @@ from typing import List
 
 from scipy.io import loadmat
 
+from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_PASCAL_CONTEXT_459, remap_pc459
 from segplugins.data.prepare import (
-    check_order,
     check_targets,
     convert_all,
     logger,

@@ -11,10 +11,10 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
+from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_pc59, source_ids
 from segplugins.data.prepare import (
-    check_order,
     check_targets,
     convert_all,
     parse_arguments,

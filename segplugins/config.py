@@ -39,6 +39,10 @@ def _add_model(cfg: CN) -> None:
 
 
 def _add_input(cfg: CN) -> None:
+    # Files that describe data sets of your own: see datasets/README.md.
+    cfg.DATASETS.REGISTER = []
+    # Data sets whose images no training set may show: those that the model is measured on.
+    cfg.DATASETS.EXCLUDE = []
     # All models here take RGB, and their statistics are given in that order.
     cfg.INPUT.FORMAT = "RGB"
     # What the model learns from: "sem_seg" (label maps), "instances" (regions), or both.

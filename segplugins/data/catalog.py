@@ -90,6 +90,39 @@ def check_count(
     raise ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it")
 
 
+def check_order(ours: Sequence[str], theirs: Sequence[str], source: Path) -> None:
+    """Compares our class names with those of the source, in order.
+
+    Spelling and the choice among synonyms differ between releases, so one name in ten may; a
+    shifted or re-ordered list differs nearly everywhere.
+
+    Args:
+        ours: K names.
+        theirs: K names, each may hold several after ", ".
+        source: the file they stand in.
+
+    Raises:
+        ValueError: more than a tenth of them differ.
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(f"{source} names {len(theirs)} classes, expected {len(ours)}")
+    differing = [
+        (k, a, b) for k, (a, b) in enumerate(zip(ours, theirs)) if not _words(a) & _words(b)
+    ]
+    for k, a, b in differing:
+        logger.info("class %d is '%s' here and '%s' in %s", k, a, b, source)
+    if len(differing) * 10 > len(ours):
+        k, a, b = differing[0]
+        raise ValueError(
+            f"{source}: {len(differing)} of {len(ours)} class names are others than ours; the "
+            f"first is class {k}, '{a}' here and '{b}' there. Is it the right release?"
+        )
+
+
+def _words(name: str) -> set:
+    return {part.strip().lower().replace("-", " ").replace("_", " ") for part in name.split(",")}
+
+
 def register(name: str, load: Callable[[], List[dict]], **metadata: object) -> None:
     """Makes a data set known to detectron2 under `name`; the same name again does nothing.
 
@@ -183,7 +216,19 @@ def load_dataset(name: str) -> List[dict]:
     for record in records:
         record.setdefault("dataset", name)
         record.setdefault("vocabulary", metadata.vocabulary)
+        _name_as_ours(record, metadata)
     return records
+
+
+def _name_as_ours(record: dict, metadata: Metadata) -> None:
+    """detectron2's own LVIS keeps category numbers (1, 2, ...) beside class indices."""
+    ids = metadata.get("thing_dataset_id_to_contiguous_id")
+    for theirs, ours in (
+        ("neg_category_ids", "negative_classes"),
+        ("not_exhaustive_category_ids", "not_exhaustive_classes"),
+    ):
+        if theirs in record:
+            record[ours] = [n - 1 if ids is None else ids[n] for n in record.pop(theirs)]
 
 
 def as_vocabulary(

@@ -78,7 +78,9 @@ class SegMapper:
         self.max_texts = max_texts
         vocabularies = {getattr(known, "vocabulary", None) for known in self.metadata.values()}
         # Kept here, because a worker that is spawned knows only the data sets that ship.
-        self.classes = {name: get_vocabulary(name).classes for name in vocabularies - {None}}
+        known_words = [get_vocabulary(name) for name in vocabularies - {None}]
+        self.classes = {words.name: words.classes for words in known_words}
+        self.none_classes = {words.name: words.none_index for words in known_words}
         for name, known in self.metadata.items():
             if is_train and getattr(known, "class_map", None) is not None:
                 raise ValueError(
@@ -184,7 +186,14 @@ class SegMapper:
         if label_map.sentences:
             result["texts"] = [drawn_text(label_map.sentences, flipped)]
         if self.with_instances:
+            if label_map.segments is None:
+                ids = self._without_none_class(ids, result["vocabulary"])
             result["instances"] = instances_of_map(ids, label_map.segments)
+
+    def _without_none_class(self, ids: np.ndarray, vocabulary: Optional[str]) -> np.ndarray:
+        """What is "nothing of the others" is a label of pixels, but no region."""
+        none = self.none_classes.get(vocabulary)
+        return ids if none is None else np.where(ids == none, IGNORED, ids)
 
     def _add_regions(
         self,

@@ -193,36 +193,3 @@ def check_targets(
         num_classes,
     )
     return shown
-
-
-def check_order(ours: Sequence[str], theirs: Sequence[str], source: Path) -> None:
-    """Compares our class names with those of the source, in order.
-
-    Spelling and the choice among synonyms differ between releases, so one name in ten may; a
-    shifted or re-ordered list differs nearly everywhere.
-
-    Args:
-        ours: K names.
-        theirs: K names, each may hold several after ", ".
-        source: the file they stand in.
-
-    Raises:
-        ValueError: more than a tenth of them differ.
-    """
-    if len(ours) != len(theirs):
-        raise ValueError(f"{source} names {len(theirs)} classes, expected {len(ours)}")
-    differing = [
-        (k, a, b) for k, (a, b) in enumerate(zip(ours, theirs)) if not _words(a) & _words(b)
-    ]
-    for k, a, b in differing:
-        logger.info("class %d is '%s' here and '%s' in %s", k, a, b, source)
-    if len(differing) * 10 > len(ours):
-        k, a, b = differing[0]
-        raise ValueError(
-            f"{source}: {len(differing)} of {len(ours)} class names are others than ours; the "
-            f"first is class {k}, '{a}' here and '{b}' there. Is it the right release?"
-        )
-
-
-def _words(name: str) -> set:
-    return {part.strip().lower().replace("-", " ").replace("_", " ") for part in name.split(",")}

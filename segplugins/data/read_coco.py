@@ -42,7 +42,7 @@ def vocabulary_of_categories(categories: Sequence[Mapping[str, Any]], name: str)
     ordered = sorted(categories, key=lambda category: category["id"])
     return Vocabulary(
         name=name,
-        classes=tuple(str(category.get("name", "")) for category in ordered),
+        classes=tuple(str(category.get("name", "")).strip() for category in ordered),
         is_thing=tuple(bool(category.get("isthing", True)) for category in ordered),
     )
 
@@ -83,6 +83,7 @@ def instance_records(
     *,
     path: Path,
     boxes_only: bool = False,
+    keep_parts: Optional[int] = None,
 ) -> List[dict]:
     """Reads instances.
 
@@ -93,6 +94,8 @@ def instance_records(
         path: of the file, for messages.
         boxes_only: read boxes and leave masks; boxes are cut at the border of the image, and those
             under 1 pixel are left out and counted in the log.
+        keep_parts: so many parts of an image's path in the file stand below `image_root`; None:
+            all of them.
 
     Returns:
         One record per image, images without an object included. Of LVIS: "negative_classes" and
@@ -102,7 +105,8 @@ def instance_records(
         ValueError: an annotation of an unknown image or category.
     """
     records = {
-        image["id"]: _image_record(image, image_root, indices) for image in content["images"]
+        image["id"]: _image_record(image, image_root, indices, keep_parts)
+        for image in content["images"]
     }
     left_out = 0
     for annotation in content["annotations"]:
@@ -129,9 +133,13 @@ def instance_records(
     return list(records.values())
 
 
-def _image_record(image: Mapping[str, Any], root: Path, indices: Mapping[int, int]) -> dict:
+def _image_record(
+    image: Mapping[str, Any], root: Path, indices: Mapping[int, int], keep_parts: Optional[int]
+) -> dict:
     # LVIS has no file names, but the URLs of COCO: .../train2017/000000391895.jpg
     file = image.get("file_name") or "/".join(image["coco_url"].split("/")[-2:])
+    if keep_parts is not None:
+        file = "/".join(file.split("/")[-keep_parts:])
     record = {
         "file_name": str(root / file),
         "height": int(image["height"]),

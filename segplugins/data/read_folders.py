@@ -47,3 +47,25 @@ def _files(root: Path, ext: str) -> Dict[str, str]:
                 path = os.path.join(folder, name)
                 found[os.path.relpath(path, root)[: -len(suffix)]] = path
     return found
+
+
+def listed_pairs(
+    pairs: List[Tuple[str, str]], names: List[str], source: str
+) -> List[Tuple[str, str]]:
+    """Returns the pairs that a list names, in the order of the list.
+
+    Args:
+        pairs: (image file, label file).
+        names: file names, with or without folder and ending.
+        source: the list, for the message.
+
+    Raises:
+        FileNotFoundError: a listed file is not there.
+    """
+    known = {Path(label).stem: (image, label) for image, label in pairs}
+    missing = [name for name in names if Path(name).stem not in known]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} files of {source} are not there: {missing[0]}, ..."
+        )
+    return [known[Path(name).stem] for name in names]

@@ -6,11 +6,13 @@ a set is loaded.
 """
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from segplugins.data.catalog import (
     as_vocabulary,
     check_count,
+    check_order,
+    dataset_root,
     existing_file,
     existing_folder,
     register,
@@ -47,7 +49,9 @@ def register_semantic(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    categories_file: Optional[str] = None,
     task: Task = Task.SEMANTIC,
+    **metadata: object,
 ) -> None:
     """Registers a folder of images and a folder of label maps, one per image, of the same stem.
 
@@ -67,7 +71,10 @@ def register_semantic(
         licence: under which the source gives it out.
         expected: number of images, or several that are right.
         prepare: command that makes the folders.
+        categories_file: COCO JSON of the source; where it is there, its categories must be the
+            classes in their order.
         task: SEMANTIC, or PART.
+        metadata: what else the set is known by.
 
     Raises:
         ValueError: `class_map` or `seen` do not fit the vocabulary; on loading: another number of
@@ -81,6 +88,11 @@ def register_semantic(
     def load() -> List[dict]:
         images = existing_folder(image_root, name, prepare)
         labels = existing_folder(label_root, name, prepare)
+        if categories_file is not None and (dataset_root() / categories_file).is_file():
+            path = dataset_root() / categories_file
+            listed = sorted(read_json(path, "categories")["categories"], key=lambda c: c["id"])
+            without_none = [c for c in words.classes if c != words.none_class]
+            check_order(without_none, [category["name"] for category in listed], path)
         pairs = pair_by_stem(images, labels, image_ext, label_ext)
         check_count(name, len(pairs), expected, prepare)
         return [
@@ -108,6 +120,7 @@ def register_semantic(
         image_root=image_root if isinstance(image_root, str) else image_root[0],
         sem_seg_root=label_root,
         task=task,
+        **metadata,
     )
 
 
@@ -147,6 +160,9 @@ def register_instances(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    keep_parts: Optional[int] = None,
+    renamed: Optional[Mapping[int, str]] = None,
+    **metadata: object,
 ) -> None:
     """Registers a COCO instance file: COCO, LVIS, Objects365, SeginW or a user's own.
 
@@ -162,6 +178,9 @@ def register_instances(
         licence: under which the source gives it out.
         expected: number of images.
         prepare: command that makes the file.
+        keep_parts: so many parts of the file's image paths stand below `image_root`; None: all.
+        renamed: better names by category id, where those of the file are misspelt.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError: on loading: file or folder is missing.
@@ -173,6 +192,8 @@ def register_instances(
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
         content = read_json(path, "images", "annotations", "categories")
+        for category in content["categories"]:
+            category["name"] = (renamed or {}).get(category["id"], category.get("name", ""))
         found, indices = _classes_of_file(content, words, name, path)
         update_metadata(
             name,
@@ -183,7 +204,12 @@ def register_instances(
             thing_dataset_id_to_contiguous_id=indices,
         )
         records = instance_records(
-            content, indices, images, path=path, boxes_only=task is Task.DETECTION
+            content,
+            indices,
+            images,
+            path=path,
+            boxes_only=task is Task.DETECTION,
+            keep_parts=keep_parts,
         )
         check_count(name, len(records), expected, prepare)
         return [{**record, "task": task, "vocabulary": found.name} for record in records]
@@ -195,7 +221,7 @@ def register_instances(
         seen=None if seen is None else tuple(seen),
         licence=licence,
         task=task,
-        **known_classes(words, "thing_classes"),
+        **{**known_classes(words, "thing_classes"), **metadata},
     )
 
 
@@ -210,6 +236,7 @@ def register_panoptic(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    **metadata: object,
 ) -> None:
     """Registers a COCO panoptic file with its folder of segment maps.
 
@@ -223,6 +250,7 @@ def register_panoptic(
         licence: under which the source gives it out.
         expected: number of images.
         prepare: command that makes the file.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError: on loading: file or folder is missing.
@@ -255,7 +283,7 @@ def register_panoptic(
         seen=None if seen is None else tuple(seen),
         licence=licence,
         task=Task.PANOPTIC,
-        **known_classes(words, "stuff_classes"),
+        **{**known_classes(words, "stuff_classes"), **metadata},
     )
 
 

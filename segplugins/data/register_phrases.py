@@ -13,7 +13,7 @@ from segplugins.data.catalog import (
     existing_folder,
     register,
 )
-from segplugins.data.read_folders import pair_by_stem
+from segplugins.data.read_folders import listed_pairs, pair_by_stem
 from segplugins.data.read_lines import region_records
 from segplugins.data.read_referring import referring_records
 from segplugins.data.register import Count, Folder, Words, known_classes
@@ -33,6 +33,7 @@ def register_referring(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    **metadata: object,
 ) -> None:
     """Registers one split of RefCOCO, RefCOCO+, RefCOCOg or gRefCOCO.
 
@@ -48,6 +49,7 @@ def register_referring(
         licence: under which the source gives it out.
         expected: number of records.
         prepare: command that makes the files.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError, ValueError: on loading, see `referring_records`.
@@ -68,6 +70,7 @@ def register_referring(
         vocabulary=None,
         licence=licence,
         task=Task.REFERRING,
+        **metadata,
     )
 
 
@@ -75,13 +78,15 @@ def register_salient(
     name: str,
     *,
     image_root: Folder,
-    mask_root: str,
+    mask_root: Folder,
     phrase: str = "the most salient object",
     image_ext: str = "jpg",
     mask_ext: str = "png",
+    list_file: Optional[str] = None,
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    **metadata: object,
 ) -> None:
     """Registers a folder of images and a folder of grey masks: salient, dichotomous, foreground.
 
@@ -92,9 +97,11 @@ def register_salient(
         phrase: what a model is asked for.
         image_ext: how image files end.
         mask_ext: how mask files end.
+        list_file: names of the files that belong to the set, one a line; None: all.
         licence: under which the source gives it out.
         expected: number of images.
         prepare: command that makes the folders.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError: on loading: a folder is missing, or a mask without an image.
@@ -105,6 +112,9 @@ def register_salient(
         images = existing_folder(image_root, name, prepare)
         masks = existing_folder(mask_root, name, prepare)
         pairs = pair_by_stem(images, masks, image_ext, mask_ext)
+        if list_file is not None:
+            listed = existing_file(list_file, name, prepare).read_text().split()
+            pairs = listed_pairs(pairs, listed, list_file)
         check_count(name, len(pairs), expected, prepare)
         return [
             {
@@ -119,7 +129,13 @@ def register_salient(
         ]
 
     register(
-        name, load, evaluator_type="salient", vocabulary=None, licence=licence, task=Task.SALIENT
+        name,
+        load,
+        evaluator_type="salient",
+        vocabulary=None,
+        licence=licence,
+        task=Task.SALIENT,
+        **metadata,
     )
 
 
@@ -132,6 +148,7 @@ def register_videos(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    **metadata: object,
 ) -> None:
     """Registers videos with referring expressions; a record is a frame.
 
@@ -143,6 +160,7 @@ def register_videos(
         licence: under which the source gives it out.
         expected: number of videos.
         prepare: command that makes the folder.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError, ValueError: on loading: files are missing or do not fit.
@@ -160,6 +178,7 @@ def register_videos(
         vocabulary=None,
         licence=licence,
         task=Task.REFERRING,
+        **metadata,
     )
 
 
@@ -181,6 +200,7 @@ def register_regions(
     licence: Optional[str] = None,
     expected: Count = None,
     prepare: Optional[str] = None,
+    **metadata: object,
 ) -> None:
     """Registers region lines: JSON lines of images with (text, box, mask) regions.
 
@@ -193,6 +213,7 @@ def register_regions(
         licence: under which the source gives it out.
         expected: number of images.
         prepare: command that makes the file.
+        metadata: what else the set is known by.
 
     Raises:
         FileNotFoundError: on loading: file or folder is missing.
@@ -218,5 +239,5 @@ def register_regions(
         evaluator_type=_EVALUATOR_OF_LINES[task],
         licence=licence,
         task=task,
-        **(known_classes(words, "thing_classes") or {"vocabulary": None}),
+        **{**(known_classes(words, "thing_classes") or {"vocabulary": None}), **metadata},
     )

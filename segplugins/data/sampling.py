@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler
 
 from segplugins.data.catalog import load_dataset
+from segplugins.data.exclude import exclude, image_keys
 
 # Draws are planned in blocks: within one, every set has its share to the nearest draw, and what
 # rounding leaves over is carried to the next. So shares are right long before chance evens out.
@@ -113,13 +114,26 @@ def _check(sizes: Sequence[int], ratios: Sequence[float], group: int) -> None:
         raise ValueError(f"a micro-batch has at least 1 image, got {group}")
 
 
-def training_records(names: Sequence[str]) -> Tuple[List[dict], List[int]]:
+def training_records(
+    names: Sequence[str], excluded: Sequence[str] = ()
+) -> Tuple[List[dict], List[int]]:
     """Loads the training sets.
+
+    Args:
+        names: of the sets.
+        excluded: sets whose images are not trained on; the log tells how many that are.
 
     Returns:
         All records, set after set, and how many each set has.
+
+    Raises:
+        KeyError, FileNotFoundError: a set is not registered, or not there.
+        ValueError: nothing of a training set is left.
     """
+    keys = {key for name in excluded for key in image_keys(load_dataset(name))}
     sets = [load_dataset(name) for name in names]
+    if keys:
+        sets = [exclude(records, keys, name=name) for name, records in zip(names, sets)]
     return [record for records in sets for record in records], [len(records) for records in sets]
 
 

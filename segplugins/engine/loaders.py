@@ -43,7 +43,7 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     )
     if is_pairs(names):
         return build_pairs_loader(cfg, batch_size)
-    records, sizes = training_records(names)
+    records, sizes = training_records(names, cfg.DATASETS.EXCLUDE)
     stream = TrainingStream(
         DatasetFromList(records, copy=False),
         SegMapper(cfg, is_train=True, dataset_names=names),
