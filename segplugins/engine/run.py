@@ -16,6 +16,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from segplugins.config import add_shared_config
+from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine.checkpoint import load_weights
 from segplugins.engine.read_config import (
     ConfigError,
@@ -78,6 +79,8 @@ def setup_cfg(
     if getattr(args, "vocabulary", None):
         cfg.TEST.VOCABULARY = args.vocabulary
     _check(cfg)
+    for path in cfg.DATASETS.REGISTER:
+        register_from_yaml(path)
     cfg.freeze()
     return cfg
 

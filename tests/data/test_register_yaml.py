@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from detectron2.data import MetadataCatalog
+
+from segplugins.data import load_dataset
+from segplugins.data.register_yaml import register_from_yaml
+from segplugins.structures.regions import Region, Task
+from segplugins.structures.vocabulary import get_vocabulary
+
+SEMANTIC = """
+kind: semantic
+vocabulary: [sky, road, car]
+licence: CC0
+image_ext: png
+sets:
+  test_yaml_train: {images: images/train, labels: labels/train, ignore_label: 0}
+  test_yaml_val: {images: images/val, labels: labels/val, expected: 1, seen: [sky, 2]}
+"""
+
+
+def write(folder, text, name="mine.yaml"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def image(save, *path):
+    save(path[0].joinpath(*path[1:]), np.zeros((2, 3, 3), np.uint8))
+
+
+def write_semantic(folder, save):
+    for split in ("train", "val"):
+        image(save, folder, "images", split, "a.png")
+        save(folder / "labels" / split / "a.png", np.zeros((2, 3), np.uint8))
+    return write(folder, SEMANTIC)
+
+
+def test_folders_of_label_maps_are_found_beside_the_file(tmp_path, save):
+    path = write_semantic(tmp_path / "my", save)
+    assert register_from_yaml(path) == ["test_yaml_train", "test_yaml_val"]
+    (record,) = load_dataset("test_yaml_val")
+    assert record["sem_seg_file_name"] == str(tmp_path / "my/labels/val/a.png")
+    train = MetadataCatalog.get("test_yaml_train")
+    assert (train.ignore_label, train.licence, train.seen) == (0, "CC0", None)
+    assert train.stuff_classes == ["sky", "road", "car"]
+    assert MetadataCatalog.get("test_yaml_val").seen == (0, 2)
+
+
+def test_reading_a_file_again_is_no_error(tmp_path, save):
+    path = write_semantic(tmp_path / "my", save)
+    assert register_from_yaml(path) == register_from_yaml(path)
+
+
+def test_the_root_can_be_the_folder_of_all_data_sets(root, tmp_path, save):
+    write_semantic(tmp_path / "my", save)
+    path = write(tmp_path / "elsewhere", "root: $DETECTRON2_DATASETS/my\n" + SEMANTIC)
+    register_from_yaml(path)
+    assert len(load_dataset("test_yaml_train")) == 1
+
+
+def test_a_vocabulary_can_stand_in_a_file_beside_it(tmp_path, save):
+    write(tmp_path / "my", "sky\nroad, street\n", name="names.txt")
+    text = SEMANTIC.replace("[sky, road, car]", "names.txt").replace(", seen: [sky, 2]", "")
+    register_from_yaml(write(tmp_path / "my", text))
+    words = get_vocabulary(MetadataCatalog.get("test_yaml_val").vocabulary)
+    assert words.synonyms == (("sky",), ("road", "street"))
+
+
+def test_instances_can_take_the_categories_of_their_file(tmp_path):
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    path = write(tmp_path, "kind: coco\nsets: {test_yaml_coco: {images: ., annotations: a.json}}")
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    register_from_yaml(path)
+    assert load_dataset("test_yaml_coco") == []
+    assert MetadataCatalog.get("test_yaml_coco").thing_classes == ["cat"]
+
+
+def test_boxes_without_masks_are_a_key(tmp_path):
+    text = "kind: coco\nvocabulary: [cat]\nsets:\n  test_yaml_boxes: "
+    text += "{images: ., annotations: a.json, boxes_only: true}"
+    register_from_yaml(write(tmp_path, text))
+    metadata = MetadataCatalog.get("test_yaml_boxes")
+    assert metadata.task is Task.DETECTION
+    assert get_vocabulary(metadata.vocabulary).is_thing == (True,)
+
+
+def test_lines_of_regions_masks_phrases_and_videos_are_kinds(tmp_path, save):
+    image(save, tmp_path, "im", "a.jpg")
+    save(tmp_path / "gt/a.png", np.zeros((2, 3), np.uint8))
+    (tmp_path / "a.jsonl").write_text('{"file_name": "a.jpg", "regions": [{"text": "a cat"}]}')
+    for kind, keys in (
+        ("regions", "{images: im, lines: a.jsonl, task: instance, vocabulary: [a cat]}"),
+        ("salient", "{images: im, masks: gt, phrase: the thing}"),
+        ("referring", "{images: im, refs: r.p, annotations: i.json, split: val, sample: image}"),
+        ("panoptic", "{images: im, annotations: p.json, maps: gt}"),
+        ("video", "{videos: ., split: valid}"),
+    ):
+        text = f"kind: {kind}\nsets:\n  test_yaml_{kind}: {keys}"
+        register_from_yaml(write(tmp_path, text, name=f"{kind}.yaml"))
+    assert load_dataset("test_yaml_regions")[0]["regions"] == [Region("a cat", class_index=0)]
+    assert load_dataset("test_yaml_salient")[0]["texts"] == ["the thing"]
+    with pytest.raises(FileNotFoundError, match="no file .*r.p"):
+        load_dataset("test_yaml_referring")
+    with pytest.raises(FileNotFoundError, match="no file .*p.json"):
+        load_dataset("test_yaml_panoptic")
+    assert MetadataCatalog.get("test_yaml_video").evaluator_type == "video"
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("kind: semantic", "kind: pixels", "set 'test_yaml_train': kind is 'pixels', expected"),
+        ("labels: labels/val, ", "", "set 'test_yaml_val': key 'labels' is missing"),
+        ("licence", "license", "unknown key 'license', nearest is 'licence'"),
+        ("[sky, road, car]", "[sky, sky]", "'sky' stands twice"),
+        ("[sky, road, car]", "[]", "vocabulary 'mine.yaml' is empty"),
+        ("[sky, 2]", "[sea]", "seen holds 'sea', which is no class"),
+        ("sets:", "sorts:", "expected 'sets'"),
+        ("kind: semantic", "kind: [", "not readable"),
+        ("test_yaml_val", "camvid_val_sem_seg", "registered already; rename it"),
+        ("kind: semantic", "kind: !!python/object:os.system", "not readable"),
+    ],
+)
+def test_a_file_that_describes_no_set_is_an_error(tmp_path, old, new, message):
+    path = write(tmp_path, SEMANTIC.replace(old, new))
+    with pytest.raises(ValueError, match=f"mine.yaml.*{message}"):
+        register_from_yaml(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no data set file .*gone.yaml"):
+        register_from_yaml(tmp_path / "gone.yaml")
