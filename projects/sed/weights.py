@@ -3,13 +3,15 @@
 Nothing is transposed or merged: every official tensor is one of ours under another name.
 """
 
-from typing import Dict, Iterator, List, Mapping, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
 PREDICTOR = "sem_seg_head.predictor."
 # CLIP's temperature stands in the official checkpoint and in no equation of SED.
 UNUSED = (f"{PREDICTOR}clip_model.logit_scale",)
+# By the channels of the encoder's stem.
+_RELEASED = {128: "convnext_b.yaml", 192: "convnext_l.yaml"}
 
 _STAGE = {
     "cnext.dwconv.": "spatial.depthwise.",
@@ -65,6 +67,28 @@ def official_name(ours: str) -> str:
     return ours
 
 
-def convert(official: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """Returns: an official state dict under our names, without what SED does not use."""
-    return {our_name(name): value for name, value in official.items() if name not in UNUSED}
+def is_official(names: Iterable[str]) -> bool:
+    """Returns: whether these are the names of an official SED checkpoint."""
+    return any(name.startswith(PREDICTOR) for name in names)
+
+
+def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Returns: the tensors under our names, and the names of those that SED does not use."""
+    unused = [name for name in official if our_name(name) == name or name in UNUSED]
+    return {our_name(k): v for k, v in official.items() if k not in unused}, unused
+
+
+def config_file(official: Mapping[str, Tensor]) -> str:
+    """Returns: the config, relative to the checkout, of the released model with these widths.
+
+    Raises:
+        ValueError: there is none.
+    """
+    stem = official.get(f"{PREDICTOR}clip_model.visual.trunk.stem.0.weight")
+    width = None if stem is None else len(stem)
+    if width not in _RELEASED:
+        raise ValueError(
+            f"no released SED has an image encoder that begins with {width} channels (released: "
+            f"{sorted(_RELEASED)}); name its config with --config-file"
+        )
+    return f"configs/sed/{_RELEASED[width]}"

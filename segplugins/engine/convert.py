@@ -1,0 +1,178 @@
+"""Checkpoints of other programs: read without running code, and compared with a model by name."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Where other programs keep the weights among optimizer, schedule and the like.
+_WEIGHTS = ("model", "state_dict", "model_state")
+# What a CLIP is made of, by the first part of the names that open_clip gives.
+_CLIP_PARTS = (
+    "visual",
+    "text",
+    "transformer",
+    "token_embedding",
+    "positional_embedding",
+    "ln_final",
+    "text_projection",
+    "logit_scale",
+    "logit_bias",
+)
+_TIMM_TRUNK = ("stem", "stages", "patch_embed", "blocks", "norm", "head", "cls_token", "pos_embed")
+
+
+def read_tensors(path: str, *, unsafe: bool = False) -> Dict[str, Tensor]:
+    """Reads all tensors of a checkpoint.
+
+    Args:
+        path: .safetensors; what torch.save wrote, bare or with the weights under "model",
+            "state_dict" or "model_state"; with `unsafe` also TorchScript (OpenAI's CLIP).
+        unsafe: allows files that can run code when they are read.
+
+    Returns:
+        Name to tensor, on the CPU, floating point ones in float32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not readable without running code from it, or it holds no tensor by name.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint '{path}'")
+    content = _read(path, unsafe)
+    for name in _WEIGHTS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {
+        name: torch.as_tensor(value)
+        for name, value in named
+        if isinstance(value, (Tensor, np.ndarray))
+    }
+    if not tensors:
+        raise ValueError(f"'{path}' holds no tensors by name; expected a state dict")
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+
+
+def _read(path: str, unsafe: bool) -> Any:
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if _is_torchscript(path):
+        if not unsafe:
+            raise ValueError(
+                f"'{path}' is a TorchScript archive, which is a program; if you trust where it "
+                "comes from, read it with --unsafe"
+            )
+        return torch.jit.load(path, map_location="cpu").state_dict()
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=not unsafe)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"'{path}' cannot be read as plain tensors: {reason} If you trust where it comes from, "
+            "--unsafe reads it all the same"
+        ) from error
+
+
+def _is_torchscript(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _numpy_scalars() -> List[Any]:
+    """What a number of numpy is pickled with, such as a trainer's best metric: harmless."""
+    from numpy import dtypes
+
+    # Taken from a number, since numpy 2 has moved the function; files know it by either name.
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
+    kinds = [getattr(dtypes, f"{kind}DType") for kind in ("Float64", "Float32", "Int64", "Int32")]
+    return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+def clip_names(tensors: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Gives the weights of a CLIP, or of its image trunk alone, open_clip's names.
+
+    Args:
+        tensors: of open_clip or OpenAI ("visual.*", "transformer.*", ...), the same below
+            "module.", or of a timm image trunk ("stem.*", "stages.*", "blocks.*", ...).
+
+    Returns:
+        The tensors that a CLIP has, and the names of the others.
+    """
+    bare = {name.removeprefix("module."): value for name, value in tensors.items()}
+    tops = {name.split(".")[0] for name in bare}
+    if "visual" not in tops and tops & {"stages", "blocks"} and "token_embedding" not in tops:
+        kept = {name: value for name, value in bare.items() if name.split(".")[0] in _TIMM_TRUNK}
+        # A classifier of ImageNet ends such a trunk; CLIP's projection is another one.
+        kept = {name: value for name, value in kept.items() if not name.startswith("head.fc.")}
+        renamed = {f"visual.trunk.{name}": value for name, value in kept.items()}
+    else:
+        kept = renamed = {
+            name: value for name, value in bare.items() if name.split(".")[0] in _CLIP_PARTS
+        }
+    return renamed, sorted(bare.keys() - kept.keys())
+
+
+class Fit(NamedTuple):
+    """How tensors fit a model, by name."""
+
+    fitting: List[str]
+    missing: List[str]  # the model has them, the checkpoint has not
+    unexpected: List[str]  # the checkpoint has them, the model has not
+    misshaped: List[str]  # with both shapes
+
+    def report(self) -> List[str]:
+        """Returns: one line per kind of misfit that occurs, naming each tensor."""
+        kinds = {
+            "missing in the checkpoint": self.missing,
+            "unknown to the model": self.unexpected,
+            "of another shape": self.misshaped,
+        }
+        return [
+            f"{len(names)} {what}: {', '.join(names)}" for what, names in kinds.items() if names
+        ]
+
+
+def fit(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, unused: Sequence[str] = ()
+) -> Fit:
+    """Compares a checkpoint with a model.
+
+    Args:
+        tensors: of the checkpoint, under the model's names.
+        wanted: the model's state dict.
+        unused: names in the checkpoint that were left out already.
+
+    Raises:
+        ValueError: fewer than half of the model's tensors are there in their shape.
+    """
+    both = tensors.keys() & wanted.keys()
+    fitting = sorted(name for name in both if tensors[name].shape == wanted[name].shape)
+    found = Fit(
+        fitting,
+        sorted(wanted.keys() - tensors.keys()),
+        sorted([*unused, *(tensors.keys() - wanted.keys())]),
+        [
+            f"{name} {tuple(tensors[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in sorted(both - set(fitting))
+        ],
+    )
+    if 2 * len(fitting) < len(wanted):
+        raise ValueError(
+            f"the checkpoint fits {len(fitting)} of the model's {len(wanted)} tensors, less than "
+            f"half: it is another model's. {'; '.join(line[:200] for line in found.report())}"
+        )
+    return found
