@@ -10,7 +10,7 @@ import torch
 from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from segplugins.structures.regions import Region, check_polygons, decode_mask
+from segplugins.structures.regions import Region, check_polygons, decode_mask, draw_polygons
 
 
 def instances_of_map(
@@ -158,7 +158,7 @@ def _moved_polygons(
     masks, start = [], 0
     for index in drawn:
         stop = start + len(regions[index].mask)
-        masks.append(decode_mask([p.ravel().tolist() for p in moved[start:stop]], *after))
+        masks.append(draw_polygons([p.ravel() for p in moved[start:stop]], *after))
         start = stop
     return masks
 

@@ -3,7 +3,6 @@
 N is the number of regions of an image, H and W its size in pixels.
 """
 
-import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -15,6 +14,11 @@ from pycocotools import mask as coco_mask
 # A vertex this many image sides away from the image is a typing error, not an object: pycocotools
 # walks every polygon pixel by pixel, so that one such vertex would hold a worker for minutes.
 _REACH = 8
+# Pixels that the outlines of one mask may run through, whatever the size of the image: pycocotools
+# keeps some 40 bytes for each of them.
+_OUTLINE = 5_000_000
+# No image has this many pixels a side, and float32 still tells neighbours apart below it.
+_FARTHEST = 2**24
 
 
 class Task(StrEnum):
@@ -76,9 +80,14 @@ def rle_counts(rle: Mapping[str, Any]) -> np.ndarray:
     """
     counts = rle.get("counts")
     if isinstance(counts, (list, tuple, np.ndarray)):
-        runs = np.asarray(counts)
-        if runs.size and runs.dtype.kind not in "iu":
-            raise ValueError(f"RLE counts must be whole numbers, got {runs.dtype}")
+        try:
+            runs = np.asarray(counts)
+        except ValueError:  # lists of different lengths in it
+            raise ValueError(f"RLE counts must be one list, got {counts!r:.80}") from None
+        if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
+            raise ValueError(
+                f"RLE counts must be one list of whole numbers, got {runs.dtype} {runs.shape}"
+            )
         return runs.astype(np.int64)
     if isinstance(counts, str):
         counts = counts.encode("ascii", errors="replace")
@@ -101,8 +110,8 @@ def _uncompressed(text: bytes) -> np.ndarray:
     first = np.concatenate(([True], last[:-1]))
     number = np.cumsum(first) - 1
     place = np.arange(codes.size) - np.flatnonzero(first)[number]
-    if place.max() > 11:
-        raise ValueError("RLE text is damaged: a run length of more than 60 bits")
+    if place.max() > 7:  # more than any image holds; sums of 64 bits could run over
+        raise ValueError("RLE text is damaged: a run length of more than 40 bits")
     values = np.zeros(number[-1] + 1, np.int64)
     np.add.at(values, number, (codes & 0x1F) << (5 * place))
     negative = (codes[last] & 0x10) != 0
@@ -116,7 +125,8 @@ def decode_mask(mask: Union[Mapping[str, Any], Sequence], height: int, width: in
     """Turns a COCO mask into pixels, after checks that keep a hostile one from doing harm.
 
     pycocotools reads past the end of short RLEs and dies on coordinates that are not finite or
-    are huge; both are refused here.
+    are huge; both are refused here, as are outlines so long that drawing them would take minutes
+    or all memory.
 
     Args:
         mask: RLE, or polygons.
@@ -132,17 +142,46 @@ def decode_mask(mask: Union[Mapping[str, Any], Sequence], height: int, width: in
     if isinstance(mask, Mapping):
         return _decode_rle(mask, height, width)
     check_polygons(mask, height, width)
-    rles = coco_mask.frPyObjects([list(map(float, p)) for p in mask], height, width)
+    return draw_polygons(mask, height, width)
+
+
+def draw_polygons(polygons: Sequence, height: int, width: int) -> np.ndarray:
+    """Returns polygons that `check_polygons` has passed as (height, width) bool.
+
+    After a crop they may reach far outside: what is right on a large image lies many sides away
+    from a small part of it.
+
+    Raises:
+        ValueError: their outlines are too long, or a value is not finite.
+    """
+    values = [np.asarray(polygon, np.float64) for polygon in polygons]
+    _check_outline(values, height, width)
+    rles = coco_mask.frPyObjects([each.tolist() for each in values], height, width)
     return _decode_rle(coco_mask.merge(rles), height, width)
+
+
+def _check_outline(polygons: Sequence[np.ndarray], height: int, width: int) -> None:
+    length = sum(
+        float(np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum())
+        for points in (polygon.reshape(-1, 2) for polygon in polygons)
+    )
+    if not length <= _OUTLINE:  # also where it is NaN
+        raise ValueError(
+            f"the outlines of a mask in a {height}x{width} image run through {length:.0f} pixels, "
+            f"expected at most {_OUTLINE}"
+        )
 
 
 def _decode_rle(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     size = rle.get("size")
-    if size is None or list(size) != [height, width]:
+    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
         raise ValueError(f"RLE has size {size}, expected [{height}, {width}] (height, width)")
     runs = rle_counts(rle)
     if runs.size and runs.min() < 0:
         raise ValueError(f"RLE holds a negative run length {runs.min()}")
+    # Before the sum, which huge runs would carry past the largest number and back to a small one.
+    if runs.size and runs.max() > height * width:
+        raise ValueError(f"RLE holds a run of {runs.max()} pixels, the image has {height}*{width}")
     if runs.sum() != height * width:
         raise ValueError(f"RLE runs add up to {runs.sum()} pixels, expected {height}*{width}")
     values = np.arange(runs.size) % 2 == 1
@@ -154,11 +193,12 @@ def check_polygons(polygons: Sequence, height: int, width: int) -> None:
 
     Raises:
         ValueError: there is none; one has fewer than 3 points, an odd number of values, or a value
-            that is no finite number or lies far outside the image.
+            that is no finite number or lies far outside the image; the outlines are too long.
     """
     if not isinstance(polygons, (list, tuple)) or not polygons:
         raise ValueError(f"a mask must be an RLE or a list of polygons, got {polygons!r:.80}")
     limit = _REACH * max(height, width)
+    checked = []
     for polygon in polygons:
         if not isinstance(polygon, (list, tuple, np.ndarray)):
             raise ValueError(f"a polygon must be a list of numbers, got {polygon!r:.80}")
@@ -166,13 +206,17 @@ def check_polygons(polygons: Sequence, height: int, width: int) -> None:
             raise ValueError(f"a polygon needs 3 or more (x, y) pairs, got {len(polygon)} values")
         try:
             values = np.asarray(polygon, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"a polygon must be a list of numbers, got {polygon!r:.80}") from None
+        if values.ndim != 1:
+            raise ValueError(f"a polygon must be one list of numbers, got {polygon!r:.80}")
         if not np.isfinite(values).all() or np.abs(values).max() > limit:
             raise ValueError(
                 f"a polygon leaves the {height}x{width} image too far or is not finite: "
-                f"values from {values.min()} to {values.max()}"
+                f"values from {values.min()} to {values.max()}, expected at most {limit} (8 sides)"
             )
+        checked.append(values)
+    _check_outline(checked, height, width)
 
 
 def encode_mask(mask: np.ndarray) -> Dict[str, Any]:
@@ -199,10 +243,15 @@ def check_box(box: Sequence[float]) -> None:
     Raises:
         ValueError: not four finite numbers, or no area.
     """
-    if len(box) != 4 or not all(
-        isinstance(value, (int, float, np.number)) and math.isfinite(value) for value in box
+    if (
+        not isinstance(box, (list, tuple, np.ndarray))
+        or len(box) != 4
+        or not all(isinstance(value, (int, float, np.number)) for value in box)
+        or not all(-_FARTHEST <= value <= _FARTHEST for value in box)  # also false for NaN
     ):
-        raise ValueError(f"a box must be four finite numbers (x0, y0, x1, y1), got {box!r:.80}")
+        raise ValueError(
+            f"a box must be four finite numbers (x0, y0, x1, y1) up to {_FARTHEST}, got {box!r:.80}"
+        )
     if box[2] <= box[0] or box[3] <= box[1]:
         raise ValueError(f"a box must have x1 > x0 and y1 > y0, got {tuple(box)}")
 
