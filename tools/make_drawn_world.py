@@ -43,7 +43,18 @@ def parse_size(text: str) -> Tuple[int, int]:
 
 def parse_names(text: str) -> Tuple[str, ...]:
     """Returns the names in a file or in a list with commas; "" = none."""
-    return parse_vocabulary(text).classes if text.strip() else ()
+    if not text.strip():
+        return ()
+    try:
+        words = parse_vocabulary(text)
+    except (ValueError, FileNotFoundError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    renamed = [texts for name, texts in zip(words.classes, words.synonyms) if texts != (name,)]
+    if renamed:
+        raise argparse.ArgumentTypeError(
+            f"{list(renamed[0])} are synonyms; a class to draw has one name, see the page's list"
+        )
+    return words.classes
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from .figures import figure_of
 from .landscape import Landscape, flat_colour, paint_ground, paint_sky
 from .marks import paint_marks
 from .scene import Scene, Thing
-from .textures import falloff, stacked
+from .textures import falloff, textured
 
 FIRST_THING = 16  # truth value of the first thing; stuff classes take 1, 2, ...
 STUFF_SEGMENTS: Dict[str, int] = {name: 1 + i for i, name in enumerate(all_stuff())}
@@ -65,20 +65,21 @@ def _finish(image: np.ndarray, segments: np.ndarray, scene: Scene) -> np.ndarray
     """Lays gradients, textures, shadows and glow on the averaged picture."""
     height, width = segments.shape
     stuff = np.where(segments < FIRST_THING, segments, 0)
-    levels = image.astype(np.int32)
-    levels += _gradients(scene.land, height)[stuff, np.arange(height)[:, None]]
+    levels = image.astype(np.int16)
+    # (stuff, row) as one number: a gather from a flat table is five times as fast.
+    place = stuff * np.intp(height) + np.arange(height)[:, None]
+    levels += _gradients(scene.land, height).reshape(-1, 3).take(place, axis=0)
     dice = Dice(scene.land.key, 3, 0)
-    down, right = dice.below(height), dice.below(width)
-    window = stacked(all_stuff(), height, width)[:, down : down + height, right : right + width]
-    levels += np.take_along_axis(window, stuff[None].astype(np.intp), axis=0)[0][..., None]
+    offset = (dice.below(height), dice.below(width))
+    levels += textured(stuff, all_stuff(), offset)[..., None]
     _cast_shadows(levels, stuff, scene)
     _shine(levels, stuff, scene)
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def _gradients(land: Landscape, height: int) -> np.ndarray:
-    """(1 + stuff, H, 3) int32: what each row adds to the flat colour of each stuff class."""
-    table = np.zeros((FIRST_THING, height, 3), np.int32)
+    """(1 + stuff, H, 3) int16: what each row adds to the flat colour of each stuff class."""
+    table = np.zeros((FIRST_THING, height, 3), np.int16)
     rows = np.arange(height)
     top = height * land.horizon // land.high
     share = np.clip((rows - top) * 256 // max(1, height - top), 0, 256)[:, None]
@@ -109,9 +110,8 @@ def _shadow(levels: np.ndarray, stuff: np.ndarray, thing: Thing, short: int) -> 
         return
     ground = (stuff[rows, columns] > 0)[..., None]
     dark = 256 - (disc[part] * 100 >> 8)[..., None]
-    levels[rows, columns] = np.where(
-        ground, levels[rows, columns] * dark >> 8, levels[rows, columns]
-    )
+    lit = levels[rows, columns].astype(np.int32)
+    levels[rows, columns] = np.where(ground, lit * dark >> 8, lit)
 
 
 def _shine(levels: np.ndarray, stuff: np.ndarray, scene: Scene) -> None:
@@ -131,7 +131,8 @@ def _shine(levels: np.ndarray, stuff: np.ndarray, scene: Scene) -> None:
         if part is not None:
             # Things keep most of their colour: a blue bird before the sun is still a blue bird.
             share = np.where(stuff[rows, columns] > 0, disc[part], disc[part] >> 2)
-            levels[rows, columns] += share[..., None] * np.array(light.glow) >> 8
+            glow = share[..., None] * np.array(light.glow, np.int32) >> 8
+            levels[rows, columns] += glow.astype(np.int16)
 
 
 def _overlap(

@@ -65,11 +65,6 @@ def _data() -> Mapping:
     return json.loads(_FILE.read_text(encoding="utf-8"))
 
 
-def colour_names() -> Tuple[str, ...]:
-    """Returns the names that a thing's colour can have."""
-    return tuple(_data()["colours"])
-
-
 @cache
 def lights() -> Mapping[str, Light]:
     """Returns the four times of day by name."""

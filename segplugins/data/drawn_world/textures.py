@@ -42,28 +42,30 @@ def _averaged(noise: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def stacked(names: Tuple[str, ...], height: int, width: int) -> np.ndarray:
-    """Returns textures of the stuff classes at twice the size needed: (1 + N, 2 H, 2 W) int16.
+def _tiles(names: Tuple[str, ...]) -> np.ndarray:
+    """(1 + N, 256, 256) int16 on end; the first is all zero: what is no stuff."""
+    nothing = np.zeros((_TILE, _TILE), np.int16)
+    return np.stack([nothing, *(texture(name) for name in names)]).ravel()
 
-    The first is all zero (what is no stuff); a window at any offset of up to (H, W) is a view.
+
+def textured(stuff: np.ndarray, names: Sequence[str], offset: Tuple[int, int]) -> np.ndarray:
+    """Returns what the textures add to each pixel, (H, W) int16.
+
+    Args:
+        stuff: (H, W) whole numbers: 0 = none, 1 + i = stuff class i.
+        names: of the stuff classes.
+        offset: where in the tiles the image begins, (down, right).
     """
-    grown = [np.zeros((2 * height, 2 * width), np.int16)]
-    for name in names:
-        rows = np.arange(2 * height) % _TILE
-        columns = np.arange(2 * width) % _TILE
-        grown.append(texture(name)[rows][:, columns])
-    return np.stack(grown)
+    rows = (np.arange(stuff.shape[0]) + offset[0]) % _TILE
+    columns = (np.arange(stuff.shape[1]) + offset[1]) % _TILE
+    place = stuff * np.intp(_TILE * _TILE) + (rows[:, None] * _TILE + columns)
+    return _tiles(tuple(names)).take(place)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def falloff(radius: int) -> np.ndarray:
     """Returns a soft disc (2 r + 1, 2 r + 1) int32: 256 in the middle, 0 at the radius."""
     line = np.arange(-radius, radius + 1, dtype=np.int64) ** 2
     squared = line[:, None] + line[None, :]
     share = np.maximum(radius * radius - squared, 0) * 256 // max(1, radius * radius)
     return (share * share >> 8).astype(np.int32)
-
-
-def names_of(sequence: Sequence[str]) -> Tuple[str, ...]:
-    """Returns the stuff classes that have a texture, in order."""
-    return tuple(name for name in sequence if name in _SMOOTHING)

@@ -115,6 +115,12 @@ def test_no_workers_is_an_error(tmp_path):
         write_drawn_world(tmp_path / "world", **SMALL, workers=0)
 
 
+@pytest.mark.parametrize("size", ["128", (64, 64, 3), 64.0])
+def test_a_size_is_a_number_or_a_pair(tmp_path, size):
+    with pytest.raises(ValueError, match="expected pixels, or .height, width."):
+        write_drawn_world(tmp_path / "world", **{**SMALL, "size": size})
+
+
 def test_a_world_of_few_classes_shows_those_alone(tmp_path):
     root = write_drawn_world(
         tmp_path / "world",

@@ -76,7 +76,15 @@ def test_an_unknown_class_is_told(main, tmp_path, capsys):
     assert not (tmp_path / "world").exists()
 
 
-def test_a_size_that_is_none_is_told(main, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--size", "big"], "'big' is no size; write 128"),
+        (["--classes", "nowhere.txt"], "no vocabulary file 'nowhere.txt'"),
+        (["--classes", "sky, grass, car|automobile"], "are synonyms; a class to draw has one name"),
+    ],
+)
+def test_arguments_that_cannot_be_read_are_told(main, tmp_path, capsys, asked, message):
     with pytest.raises(SystemExit, match="2"):
-        main(["--out", str(tmp_path / "world"), "--size", "big"])
-    assert "'big' is no size; write 128" in capsys.readouterr().err
+        main(["--out", str(tmp_path / "world"), *asked])
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, Iterable, Tuple
+from typing import Any, Iterable, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -54,9 +54,13 @@ def _replace(path: Path, pieces: Iterable[str]) -> None:
     os.replace(temporary, path)
 
 
-def split_size(size: Any) -> Tuple[int, int]:
-    """Returns (height, width) of a size given as one number or as a pair."""
-    if isinstance(size, int):
-        return size, size
-    height, width = size
-    return height, width
+def split_size(size: Union[int, Sequence[int]]) -> Tuple[int, int]:
+    """Returns (height, width) of a size given as one number or as a pair.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise ValueError(f"size is {size!r}; expected pixels, or (height, width) in pixels")
+    return sides
