@@ -60,7 +60,7 @@ class DecoderStage(nn.Module):
 
     def guide(self, guidance: Tensor) -> Tensor:
         """Returns: (rows, g, 2H, 2W), the cost guidance (rows, ., H, W) on twice the grid."""
-        return F.relu(self.guidance(guidance), inplace=True)
+        return _channels_last(F.relu(self.guidance(guidance), inplace=True))
 
     def aggregate_space(self, rows: Rows) -> Tensor:
         """Returns: (B, T, C, H, W), every class alone: the part before classes meet."""
@@ -209,10 +209,18 @@ class GradualFusionDecoder(nn.Module):
                 f"{self.templates}: templates are channels of its first convolution, so a "
                 "vocabulary or MODEL.CLIP.TEMPLATES must bring exactly as many"
             )
-        rows = cost.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return Rows(
-            self.embedding(rows).unflatten(0, cost.shape[:2]), rows.unflatten(0, cost.shape[:2])
-        )
+        rows = _channels_last(cost.flatten(0, 1))
+        features = _channels_last(self.embedding(rows))
+        return Rows(*(part.unflatten(0, cost.shape[:2]) for part in (features, rows)))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Returns (rows, C, H, W) with the channels last in memory, as every layer here wants it.
+
+    Convolutions keep the format, but one channel, a single template, has none to keep: its rows
+    would go on with the channels first, and depthwise gradients take ten times as long there.
+    """
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def score(head: nn.Conv2d, features: Tensor) -> Tensor:
