@@ -54,6 +54,18 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Brightness, contrast, saturation and hue as in SSD.
     cfg.INPUT.COLOR_AUG_SSD = False
+    # How images are brought to size: "shortest_edge" (MIN_SIZE_*, MAX_SIZE_*); "jitter" (scaled at
+    # random, then cut or padded to a square: large-scale jitter; at test as shortest_edge);
+    # "letterbox" (the whole image in the middle of a square) or "stretch" (to a square).
+    cfg.INPUT.RESIZE = "shortest_edge"
+    # Side of that square in pixels, and the range of scales of the jitter.
+    cfg.INPUT.SIZE = 480
+    cfg.INPUT.JITTER = (0.1, 2.0)
+    # Keys of INPUT that differ for records of one task: [["referring", "JITTER", [0.1, 1.0]]].
+    cfg.INPUT.BY_TASK = []
+    # Hide-and-seek: each cell of GRID x GRID is hidden with PROBABILITY (0 = off), in the image
+    # and, with TARGET, in its targets; on "pseudo" (drawn by a machine) or "all" images.
+    cfg.INPUT.HIDE = CN({"PROBABILITY": 0.0, "GRID": 24, "TARGET": True, "APPLY_TO": "pseudo"})
     # Pad right and bottom to a square of this side in pixels (image with 128, labels with the
     # data set's ignore label). 0 = off.
     cfg.INPUT.PAD_TO = 0

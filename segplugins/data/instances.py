@@ -12,6 +12,8 @@ from detectron2.structures import BitMasks, Boxes, Instances
 
 from segplugins.structures.regions import Region, check_polygons, decode_mask, draw_polygons
 
+_NOTHING = 255
+
 
 def instances_of_map(
     ids: np.ndarray, segments: Optional[Sequence[Mapping]], *, merge_classes: bool = False
@@ -123,8 +125,8 @@ def _moved_masks(
         masks[index] = torch.from_numpy(mask)
     bitmaps = [_bitmap(regions[i], before) for i in coded]
     for layer, members in _layers(bitmaps):
-        # float64, so that detectron2 resamples it as it does label maps (torch's nearest).
-        moved = transforms.apply_segmentation(layer.astype(np.float64))
+        # 8 bits: then detectron2 resamples by the pixel under each centre, as it does single masks.
+        moved = transforms.apply_segmentation(layer)
         for number, member in enumerate(members):
             masks[coded[member]] = torch.from_numpy(moved == number)
     return masks
@@ -167,14 +169,15 @@ def _layers(bitmaps: Sequence[np.ndarray]) -> List[Tuple[np.ndarray, List[int]]]
     """Packs masks that do not overlap into common maps, so that a resampling serves many masks.
 
     Returns:
-        Per map its ids (H, W) int32, -1 = nothing, and which bitmap each id stands for.
+        Per map its ids (H, W) uint8, 255 = nothing (what -1, the ignored of all augmentations, is
+        in 8 bits), and which bitmap each id stands for.
     """
     layers: List[Tuple[np.ndarray, List[int]]] = []
     for index, bitmap in enumerate(bitmaps):
-        free = (entry for entry in layers if not (entry[0][bitmap] >= 0).any())
+        free = (e for e in layers if len(e[1]) < _NOTHING and (e[0][bitmap] == _NOTHING).all())
         entry = next(free, None)
         if entry is None:
-            entry = (np.full(bitmap.shape, -1, dtype=np.int32), [])
+            entry = (np.full(bitmap.shape, _NOTHING, dtype=np.uint8), [])
             layers.append(entry)
         layer, members = entry
         layer[bitmap] = len(members)

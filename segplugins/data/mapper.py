@@ -4,29 +4,20 @@ N regions, K texts, H and W the size of the augmented image in pixels.
 """
 
 from types import SimpleNamespace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import HFlipTransform
 
-from segplugins.data.augmentations import build_augmentations
+from segplugins.data.augmentations import build_augmentations, tasks_apart
 from segplugins.data.catalog import dataset_metadata
-from segplugins.data.instances import instances_of_map, instances_of_regions
-from segplugins.data.read_images import check_same_size, read_image, record_name
-from segplugins.data.read_regions import (
-    IGNORED,
-    LabelMap,
-    has_label_map,
-    read_label_map,
-    read_regions,
-    task_of,
-)
-from segplugins.data.texts import class_texts, drawn_text, other_names, phrase_texts
-from segplugins.structures.regions import Region
-from segplugins.structures.vocabulary import get_vocabulary
+from segplugins.data.hide_and_seek import HideAndSeek
+from segplugins.data.read_images import read_image, record_name
+from segplugins.data.read_regions import read_regions, task_of
+from segplugins.data.targets import Targets
+from segplugins.structures.regions import Task
 
 TARGETS = ("sem_seg", "instances")
 # What a catalog record holds only for the mapper.
@@ -41,7 +32,8 @@ class SegMapper:
     None. In training also, as `targets` asks, "sem_seg" (H, W) int64 with the data set's
     ignore label, and "instances": "gt_classes" (N,) int64 into the vocabulary, else into the
     texts, "gt_boxes", and "gt_masks" unless the data has boxes only; "ignore_negative" (K,) bool
-    where a set does not know of all its classes whether they are absent. Images without a target
+    where a set does not know of all its classes whether they are absent. At test an image that was
+    padded has "image_box", the pixels (x0, y0, x1, y1) that it takes up. Images without a target
     are kept, with empty instances. What else the catalog record holds is handed through.
 
     Args:
@@ -50,6 +42,8 @@ class SegMapper:
         targets: of "sem_seg" and "instances" those that the model learns from.
         max_texts: sets with many classes give an image only that many names: those it shows, and
             others drawn at random; 0: all, by the name of the vocabulary.
+        by_task: augmentations instead of those, for records of a task.
+        hide: hides parts of training images last of all.
         metadata: per data set name what its records leave out; records without a "dataset" take
             the only one.
 
@@ -65,6 +59,8 @@ class SegMapper:
         augmentations: Sequence[T.Augmentation],
         targets: Sequence[str] = ("instances",),
         max_texts: int = 0,
+        by_task: Optional[Mapping[Task, Sequence[T.Augmentation]]] = None,
+        hide: Optional[HideAndSeek] = None,
         metadata: Optional[Mapping[str, Any]] = None,
     ) -> None:
         unknown = [target for target in targets if target not in TARGETS]
@@ -72,15 +68,15 @@ class SegMapper:
             raise ValueError(f"targets are {list(targets)}, expected one or more of {TARGETS}")
         self.is_train = is_train
         self.augmentations = T.AugmentationList(list(augmentations))
-        self.with_sem_seg = "sem_seg" in targets
-        self.with_instances = "instances" in targets
+        self.by_task = {task: T.AugmentationList(list(a)) for task, a in (by_task or {}).items()}
+        self.hide = hide
         self.metadata = dict(metadata or {})
-        self.max_texts = max_texts
-        vocabularies = {getattr(known, "vocabulary", None) for known in self.metadata.values()}
-        # Kept here, because a worker that is spawned knows only the data sets that ship.
-        known_words = [get_vocabulary(name) for name in vocabularies - {None}]
-        self.classes = {words.name: words.classes for words in known_words}
-        self.none_classes = {words.name: words.none_index for words in known_words}
+        self.targets = Targets(
+            with_sem_seg="sem_seg" in targets,
+            with_instances="instances" in targets,
+            max_texts=max_texts,
+            vocabularies={getattr(known, "vocabulary", None) for known in self.metadata.values()},
+        )
         for name, known in self.metadata.items():
             if is_train and getattr(known, "class_map", None) is not None:
                 raise ValueError(
@@ -101,6 +97,8 @@ class SegMapper:
             "augmentations": build_augmentations(cfg, is_train),
             "targets": cfg.INPUT.TARGETS,
             "max_texts": cfg.INPUT.MAX_TEXTS,
+            "by_task": {t: build_augmentations(cfg, is_train, t) for t in tasks_apart(cfg)},
+            "hide": HideAndSeek.from_config(cfg),
             "metadata": {name: dataset_metadata(name) for name in names},
         }
 
@@ -119,6 +117,8 @@ class SegMapper:
         result["vocabulary"] = record.get("vocabulary", getattr(metadata, "vocabulary", None))
         if self.is_train:
             self._add_targets(result, record, metadata, image)
+            if self.hide is not None:
+                self.hide(result, record, getattr(metadata, "ignore_label", 255))
         else:
             self._add_test_input(result, record, metadata, image)
         return result
@@ -136,12 +136,19 @@ class SegMapper:
             )
         return next(iter(self.metadata.values()), SimpleNamespace())
 
+    def _augment(self, augmented: T.AugInput, task: Task) -> T.TransformList:
+        return self.by_task.get(task, self.augmentations)(augmented)
+
     def _add_test_input(
         self, result: Dict[str, Any], record: Mapping, metadata: Any, image: np.ndarray
     ) -> None:
         augmented = T.AugInput(image)
-        self.augmentations(augmented)
+        transforms = self._augment(augmented, result["task"])
         result["image"] = _image_tensor(augmented.image)
+        height, width = image.shape[:2]
+        box = transforms.apply_box(np.array([[0.0, 0.0, width, height]]))[0].round()
+        if box.tolist() != [0, 0, augmented.image.shape[1], augmented.image.shape[0]]:
+            result["image_box"] = tuple(int(value) for value in box)
         if "regions" in record:
             result["regions"] = record["regions"]  # the truth, for evaluators
         if result["vocabulary"] is None and "texts" not in record:
@@ -151,139 +158,19 @@ class SegMapper:
     def _add_targets(
         self, result: Dict[str, Any], record: Mapping, metadata: Any, image: np.ndarray
     ) -> None:
-        from_map = has_label_map(record)
-        label_map = None
-        if self.with_sem_seg or from_map:
-            label_map = read_label_map(record, metadata)
-            check_same_size(label_map.ids, image, label_map.path, record)
+        label_map, regions = self.targets.read(record, metadata, image)
         # float64, as detectron2 resamples it: whole numbers of any size, nearest as torch takes it
         ids = None if label_map is None else label_map.ids.astype(np.float64)
         augmented = T.AugInput(image, sem_seg=ids)
-        transforms = self.augmentations(augmented)
+        transforms = self._augment(augmented, result["task"])
         result["image"] = _image_tensor(augmented.image)
         if label_map is not None:
-            self._add_map(result, label_map, augmented.sem_seg, metadata, transforms)
-        if self.with_instances and not from_map:
-            regions = read_regions(record, metadata)
+            self.targets.add_map(result, label_map, augmented.sem_seg, metadata, transforms)
+        if regions is not None:
             sizes = {"before": image.shape[:2], "after": augmented.image.shape[:2]}
-            self._add_regions(result, record, regions, metadata, transforms, sizes)
-
-    def _add_map(
-        self,
-        result: Dict[str, Any],
-        label_map: LabelMap,
-        moved: np.ndarray,
-        metadata: Any,
-        transforms: T.TransformList,
-    ) -> None:
-        ids = moved.astype(np.int64)
-        flipped = _is_flipped(transforms)
-        if flipped and label_map.segments is None:
-            ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
-        if self.with_sem_seg:
-            ignore_label = getattr(metadata, "ignore_label", 255)
-            result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
-        if label_map.sentences:
-            result["texts"] = [drawn_text(label_map.sentences, flipped)]
-        if self.with_instances:
-            if label_map.segments is None:
-                ids = self._without_none_class(ids, result["vocabulary"])
-            result["instances"] = instances_of_map(ids, label_map.segments)
-
-    def _without_none_class(self, ids: np.ndarray, vocabulary: Optional[str]) -> np.ndarray:
-        """What is "nothing of the others" is a label of pixels, but no region."""
-        none = self.none_classes.get(vocabulary)
-        return ids if none is None else np.where(ids == none, IGNORED, ids)
-
-    def _add_regions(
-        self,
-        result: Dict[str, Any],
-        record: Mapping,
-        regions: Sequence[Region],
-        metadata: Any,
-        transforms: T.TransformList,
-        sizes: Mapping[str, Tuple[int, int]],
-    ) -> None:
-        # A crowd is a place to leave alone, not a target; evaluators get it from the source.
-        regions = [region for region in regions if not region.extra.get("iscrowd")]
-        if result["vocabulary"] is None:
-            classes = self._add_phrases(result, regions, metadata, _is_flipped(transforms))
-        else:
-            classes = self._add_classes(result, regions, record)
-        shown = [index for index, region in enumerate(regions) if region.has_target]
-        try:
-            result["instances"] = instances_of_regions(
-                [regions[i] for i in shown], [classes[i] for i in shown], transforms, **sizes
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"{record_name(record)}, image {record['file_name']}: {error}"
-            ) from None
-
-    def _add_phrases(
-        self, result: Dict[str, Any], regions: Sequence[Region], metadata: Any, flipped: bool
-    ) -> List[int]:
-        """Returns per region the place of its text among the image's texts."""
-        texts = phrase_texts(regions, flipped)
-        present = list(dict.fromkeys(texts))
-        pool = getattr(metadata, "name_counts", None)
-        if pool and self.max_texts:
-            # By the root of their frequency: common names are good examples, but not the only ones.
-            weights = [count**0.5 for count in pool.values()]
-            missing = self.max_texts - len(present)
-            present += other_names(present, list(pool), weights, missing)
-        result["texts"] = present
-        position = {text: place for place, text in enumerate(present)}
-        return [position[text] for text in texts]
-
-    def _add_classes(
-        self, result: Dict[str, Any], regions: Sequence[Region], record: Mapping
-    ) -> List[int]:
-        """Returns per region its class, or the place of its name among the image's texts."""
-        vocabulary = result["vocabulary"]
-        names = self.classes.get(vocabulary) or get_vocabulary(vocabulary).classes
-        classes = [_class_of(region, names, vocabulary, record) for region in regions]
-        chosen = class_texts(names, classes, record, self.max_texts)
-        if chosen.texts is not None:
-            result["texts"], result["vocabulary"] = chosen.texts, None
-        if chosen.ignore_negative is not None:
-            result["ignore_negative"] = chosen.ignore_negative
-        return [chosen.positions[k] for k in classes]
-
-
-def _class_of(region: Region, names: Sequence[str], vocabulary: str, record: Mapping) -> int:
-    index = region.class_index
-    if index < 0 and region.text in names:
-        index = names.index(region.text)
-    if not 0 <= index < len(names):
-        raise ValueError(
-            f"{record_name(record)}: region '{region.text}' with class_index "
-            f"{region.class_index} is none of the {len(names)} classes of vocabulary '{vocabulary}'"
-        )
-    return index
+            self.targets.add_regions(result, record, regions, metadata, transforms, sizes)
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) array to (3, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def _is_flipped(transforms: T.TransformList) -> bool:
-    return sum(isinstance(t, HFlipTransform) for t in transforms.transforms) % 2 == 1
-
-
-def _swap(ids: np.ndarray, pairs: Sequence[Tuple[int, int]]) -> np.ndarray:
-    """Exchanges classes that name a side: a mirrored left arm is a right arm."""
-    swapped = ids.copy() if len(pairs) else ids
-    for left, right in pairs:
-        swapped[ids == left] = right
-        swapped[ids == right] = left
-    return swapped
-
-
-def _classes(ids: np.ndarray, label_map: LabelMap, ignore_label: int) -> np.ndarray:
-    """Returns (H, W) int64 classes of a map, ignored pixels = ignore_label."""
-    if label_map.segments is None:
-        return np.where(ids == IGNORED, ignore_label, ids)
-    table = [segment["category_id"] for segment in label_map.segments] + [ignore_label]
-    return np.asarray(table, dtype=np.int64)[ids]  # IGNORED is -1: the last entry

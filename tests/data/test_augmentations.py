@@ -1,10 +1,21 @@
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 
 from segplugins.config import add_shared_config
-from segplugins.data.augmentations import IGNORED, PadToSquare, build_augmentations
+from segplugins.data.augmentations import (
+    IGNORED,
+    CategoryCrop,
+    LetterBox,
+    PadToSquare,
+    Stretch,
+    build_augmentations,
+    tasks_apart,
+)
+from segplugins.structures.regions import Task
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def test_the_order_is_resize_crop_colour_flip_pad(cfg):
     names = [type(a).__name__ for a in build_augmentations(cfg, is_train=True)]
     assert names == [
         "ResizeShortestEdge",
-        "RandomCrop_CategoryAreaConstraint",
+        "CategoryCrop",
         "ColorJitterSSD",
         "RandomFlip",
         "PadToSquare",
@@ -78,3 +89,103 @@ def test_a_crop_avoids_windows_that_one_class_fills(cfg):
         mixed += len(np.unique(given.sem_seg)) == 2
     # Ten tries of probability 1/3 fail together with (2/3)^10 = 1.7 %; without the rule 1/3 pass.
     assert mixed >= 45
+
+
+def test_a_crop_by_class_needs_a_label_map():
+    crop = CategoryCrop("absolute", [2, 2], 0.5)
+    with pytest.raises(ValueError, match="SINGLE_CATEGORY_MAX_AREA below 1.0 needs label maps"):
+        crop(T.AugInput(np.zeros((4, 4, 3), np.uint8)))
+    assert CategoryCrop("absolute", [2, 2], 1.0).get_transform(np.zeros((4, 4, 3)), None).w == 2
+
+
+@pytest.mark.parametrize("size", [(480, 640), (500, 375), (333, 1000), (1, 9)])
+def test_a_letter_box_holds_the_whole_image_in_its_middle(size):
+    given = T.AugInput(np.full((*size, 3), 255, np.uint8), sem_seg=np.ones(size))
+    transforms = LetterBox(96, (1.2, 2.7, 3.0))(given)
+    assert given.image.shape == (96, 96, 3) and given.sem_seg.shape == (96, 96)
+    inside = given.sem_seg == 1
+    assert (given.image[~inside] == (1, 3, 3)).all() and (given.image[inside] == 255).all()
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    assert max(len(rows), len(columns)) == 96
+    # What is left over is shared by both sides, to the pixel.
+    assert abs(rows[0] - (95 - rows[-1])) <= 1 and abs(columns[0] - (95 - columns[-1])) <= 1
+    box = transforms.apply_box(np.array([[0.0, 0, size[1], size[0]]]))[0]
+    assert box.round().tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (500, 375), (333, 1000)])
+def test_a_mask_survives_the_way_into_a_letter_box_and_back(size):
+    yy, xx = np.mgrid[: size[0], : size[1]]
+    centre, radius = np.array(size) / 2, min(size) / 3
+    mask = (yy - centre[0]) ** 2 + (xx - centre[1]) ** 2 < radius**2
+    given = T.AugInput(np.zeros((*size, 3), np.uint8), sem_seg=mask.astype(float))
+    x0, y0, x1, y1 = (
+        LetterBox(480, (0, 0, 0))(given)
+        .apply_box(np.array([[0.0, 0, size[1], size[0]]]))[0]
+        .round()
+        .astype(int)
+    )
+    inside = given.sem_seg[y0:y1, x0:x1]
+    inside = torch.from_numpy(inside.clip(min=0))[None, None]
+    back = (F.interpolate(inside, size, mode="bilinear", align_corners=False)[0, 0] > 0.5).numpy()
+    assert (back & mask).sum() / (back | mask).sum() > 0.99
+
+
+def test_a_square_takes_the_pixel_under_the_centre_of_each_new_one():
+    given = T.AugInput(np.zeros((4, 10, 3), np.uint8), sem_seg=np.arange(10.0)[None].repeat(4, 0))
+    Stretch(4)(given)
+    # Centres at 1.25, 3.75, 6.25, 8.75.
+    assert given.sem_seg.tolist() == [[1, 3, 6, 8]] * 4
+
+
+def test_jitter_cuts_or_pads_to_a_square_of_one_size(cfg):
+    cfg.INPUT.RESIZE, cfg.INPUT.SIZE, cfg.INPUT.JITTER = "jitter", 32, (0.5, 2.0)
+    np.random.seed(0)
+    shares = []
+    for _ in range(20):
+        given = T.AugInput(np.zeros((20, 40, 3), np.uint8), sem_seg=np.ones((20, 40)))
+        T.AugmentationList(build_augmentations(cfg, is_train=True))(given)
+        assert given.image.shape == (32, 32, 3)
+        shares.append((given.sem_seg == 1).mean())
+        assert (given.image[given.sem_seg == IGNORED] == 128).all()
+    assert min(shares) < 0.25 < 0.75 < max(shares)
+    # At test the shortest edge counts.
+    assert type(build_augmentations(cfg, is_train=False)[0]).__name__ == "ResizeShortestEdge"
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+def test_squares_are_made_in_training_and_at_test(cfg, resize, is_train):
+    cfg.INPUT.RESIZE, cfg.INPUT.SIZE = resize, 48
+    given = T.AugInput(np.zeros((20, 40, 3), np.uint8))
+    T.AugmentationList(build_augmentations(cfg, is_train))(given)
+    assert given.image.shape == (48, 48, 3)
+
+
+def test_tasks_can_be_augmented_apart(cfg):
+    cfg.INPUT.BY_TASK = [["referring", "RANDOM_FLIP", "none"], ["referring", "CROP.ENABLED", True]]
+    assert tasks_apart(cfg) == [Task.REFERRING]
+    names = [type(a).__name__ for a in build_augmentations(cfg, True, Task.REFERRING)]
+    assert names == ["ResizeShortestEdge", "CategoryCrop"]
+    names = [type(a).__name__ for a in build_augmentations(cfg, True, Task.SEMANTIC)]
+    assert names == ["ResizeShortestEdge", "RandomFlip"]
+
+
+@pytest.mark.parametrize(
+    "entries, message",
+    [
+        ([["refering", "SIZE", 4]], "expected .task, key of INPUT, value"),
+        ([["referring", "SIZE"]], "expected .task, key of INPUT, value"),
+        ([["referring", "SICE", 4]], r"BY_TASK \[referring, SICE, 4\]: .*SICE"),
+    ],
+)
+def test_a_mistake_in_the_tasks_is_told(cfg, entries, message):
+    cfg.INPUT.BY_TASK = entries
+    with pytest.raises(ValueError, match=message):
+        [build_augmentations(cfg, True, task) for task in tasks_apart(cfg)]
+
+
+def test_an_unknown_resize_is_refused(cfg):
+    cfg.INPUT.RESIZE = "letter_box"
+    with pytest.raises(ValueError, match="'letter_box', expected one of.*letterbox"):
+        build_augmentations(cfg, is_train=True)

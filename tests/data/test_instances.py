@@ -64,6 +64,14 @@ def test_overlapping_masks_keep_all_their_pixels():
     ]
 
 
+def test_three_hundred_masks_are_three_hundred_targets():
+    # More than 8 bits can number: each masks one pixel of a row.
+    masks = np.eye(300, dtype=bool)[:, None]
+    regions = [Region("x", mask=encode_mask(m)) for m in masks]
+    instances = move(regions, [HFlipTransform(300)], before=(1, 300), after=(1, 300))
+    assert (instances.gt_masks.tensor[:, 0].numpy() == masks[:, 0, ::-1]).all()
+
+
 def test_boxes_alone_move_by_their_corners_and_end_at_the_border():
     regions = [Region("a", box=(1, 1, 5, 5)), Region("gone", box=(6, 0, 8, 1))]
     instances = move(regions, [CropTransform(0, 2, 4, 4)], after=(4, 4), classes=[7, 8])

@@ -1,0 +1,213 @@
+"""Targets: what a record says about its image, moved with the image, as a model reads it.
+
+N regions, K texts, H and W the size of the augmented image in pixels.
+"""
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import HFlipTransform
+
+from segplugins.data.instances import instances_of_map, instances_of_regions
+from segplugins.data.read_images import check_same_size, record_name
+from segplugins.data.read_regions import (
+    IGNORED,
+    LabelMap,
+    has_label_map,
+    read_label_map,
+    read_regions,
+)
+from segplugins.data.texts import class_texts, drawn_text, other_names, phrase_texts
+from segplugins.structures.regions import Region
+from segplugins.structures.vocabulary import get_vocabulary
+
+
+class Targets:
+    """Reads targets before the augmentation and adds them to the record after it.
+
+    Args:
+        with_sem_seg: whether label maps are wanted.
+        with_instances: whether regions are wanted.
+        max_texts: most class names that an image is asked for; 0: all.
+        vocabularies: names of those that the records use, and None for free text.
+    """
+
+    def __init__(
+        self,
+        *,
+        with_sem_seg: bool,
+        with_instances: bool,
+        max_texts: int,
+        vocabularies: Set[Optional[str]],
+    ) -> None:
+        self.with_sem_seg, self.with_instances = with_sem_seg, with_instances
+        self.max_texts = max_texts
+        # Kept here, because a worker that is spawned knows only the data sets that ship.
+        words = [get_vocabulary(name) for name in vocabularies - {None}]
+        self.classes = {each.name: each.classes for each in words}
+        self.none_classes = {each.name: each.none_index for each in words}
+
+    def read(
+        self, record: Mapping[str, Any], metadata: Any, image: np.ndarray
+    ) -> Tuple[Optional[LabelMap], Optional[List[Region]]]:
+        """Reads the targets of a catalog record, each in the form that is cheapest to move.
+
+        Args:
+            record: of the catalog.
+            metadata: of its data set.
+            image: (H, W, 3), before the augmentation.
+
+        Returns:
+            The map that the targets stand in, and the regions of those that do not.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_label_map` and `read_regions`; also where map
+                and image differ in size.
+        """
+        from_map = has_label_map(record)
+        label_map = regions = None
+        if self.with_sem_seg or from_map:
+            label_map = read_label_map(record, metadata)
+            check_same_size(label_map.ids, image, label_map.path, record)
+        if self.with_instances and not from_map:
+            regions = read_regions(record, metadata)
+        return label_map, regions
+
+    def add_map(
+        self,
+        result: Dict[str, Any],
+        label_map: LabelMap,
+        moved: np.ndarray,
+        metadata: Any,
+        transforms: T.TransformList,
+    ) -> None:
+        """Adds "sem_seg", "instances" and, of a mask file, "texts".
+
+        Args:
+            result: the record for the model.
+            label_map: as it was read.
+            moved: its ids after the augmentation, (H, W) floats.
+            metadata: of the data set.
+            transforms: what was done to the image.
+        """
+        ids = moved.astype(np.int64)
+        flipped = _is_flipped(transforms)
+        if flipped and label_map.segments is None:
+            ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
+        if self.with_sem_seg:
+            ignore_label = getattr(metadata, "ignore_label", 255)
+            result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
+        if label_map.sentences:
+            result["texts"] = [drawn_text(label_map.sentences, flipped)]
+        if self.with_instances:
+            if label_map.segments is None:
+                ids = self._without_none_class(ids, result["vocabulary"])
+            result["instances"] = instances_of_map(ids, label_map.segments)
+
+    def _without_none_class(self, ids: np.ndarray, vocabulary: Optional[str]) -> np.ndarray:
+        """What is "nothing of the others" is a label of pixels, but no region."""
+        none = self.none_classes.get(vocabulary)
+        return ids if none is None else np.where(ids == none, IGNORED, ids)
+
+    def add_regions(
+        self,
+        result: Dict[str, Any],
+        record: Mapping,
+        regions: Sequence[Region],
+        metadata: Any,
+        transforms: T.TransformList,
+        sizes: Mapping[str, Tuple[int, int]],
+    ) -> None:
+        """Adds "instances" and, where the image is not asked for a whole vocabulary, "texts".
+
+        Args:
+            result: the record for the model; its "vocabulary" becomes None where texts are drawn.
+            record: of the catalog.
+            regions: as they were read.
+            metadata: of the data set.
+            transforms: what was done to the image.
+            sizes: "before" and "after": (H, W) of the image.
+
+        Raises:
+            ValueError: a region is none of the classes, or its mask does not fit the image.
+        """
+        # A crowd is a place to leave alone, not a target; evaluators get it from the source.
+        regions = [region for region in regions if not region.extra.get("iscrowd")]
+        if result["vocabulary"] is None:
+            classes = self._add_phrases(result, regions, metadata, _is_flipped(transforms))
+        else:
+            classes = self._add_classes(result, regions, record)
+        shown = [index for index, region in enumerate(regions) if region.has_target]
+        try:
+            result["instances"] = instances_of_regions(
+                [regions[i] for i in shown], [classes[i] for i in shown], transforms, **sizes
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{record_name(record)}, image {record['file_name']}: {error}"
+            ) from None
+
+    def _add_phrases(
+        self, result: Dict[str, Any], regions: Sequence[Region], metadata: Any, flipped: bool
+    ) -> List[int]:
+        """Returns per region the place of its text among the image's texts."""
+        texts = phrase_texts(regions, flipped)
+        present = list(dict.fromkeys(texts))
+        pool = getattr(metadata, "name_counts", None)
+        if pool and self.max_texts:
+            # By the root of their frequency: common names are good examples, but not the only ones.
+            weights = [count**0.5 for count in pool.values()]
+            missing = self.max_texts - len(present)
+            present += other_names(present, list(pool), weights, missing)
+        result["texts"] = present
+        position = {text: place for place, text in enumerate(present)}
+        return [position[text] for text in texts]
+
+    def _add_classes(
+        self, result: Dict[str, Any], regions: Sequence[Region], record: Mapping
+    ) -> List[int]:
+        """Returns per region its class, or the place of its name among the image's texts."""
+        vocabulary = result["vocabulary"]
+        names = self.classes.get(vocabulary) or get_vocabulary(vocabulary).classes
+        classes = [_class_of(region, names, vocabulary, record) for region in regions]
+        chosen = class_texts(names, classes, record, self.max_texts)
+        if chosen.texts is not None:
+            result["texts"], result["vocabulary"] = chosen.texts, None
+        if chosen.ignore_negative is not None:
+            result["ignore_negative"] = chosen.ignore_negative
+        return [chosen.positions[k] for k in classes]
+
+
+def _class_of(region: Region, names: Sequence[str], vocabulary: str, record: Mapping) -> int:
+    index = region.class_index
+    if index < 0 and region.text in names:
+        index = names.index(region.text)
+    if not 0 <= index < len(names):
+        raise ValueError(
+            f"{record_name(record)}: region '{region.text}' with class_index "
+            f"{region.class_index} is none of the {len(names)} classes of vocabulary '{vocabulary}'"
+        )
+    return index
+
+
+def _is_flipped(transforms: T.TransformList) -> bool:
+    return sum(isinstance(t, HFlipTransform) for t in transforms.transforms) % 2 == 1
+
+
+def _swap(ids: np.ndarray, pairs: Sequence[Tuple[int, int]]) -> np.ndarray:
+    """Exchanges classes that name a side: a mirrored left arm is a right arm."""
+    swapped = ids.copy() if len(pairs) else ids
+    for left, right in pairs:
+        swapped[ids == left] = right
+        swapped[ids == right] = left
+    return swapped
+
+
+def _classes(ids: np.ndarray, label_map: LabelMap, ignore_label: int) -> np.ndarray:
+    """Returns (H, W) int64 classes of a map, ignored pixels = ignore_label."""
+    if label_map.segments is None:
+        return np.where(ids == IGNORED, ignore_label, ids)
+    table = [segment["category_id"] for segment in label_map.segments] + [ignore_label]
+    return np.asarray(table, dtype=np.int64)[ids]  # IGNORED is -1: the last entry
