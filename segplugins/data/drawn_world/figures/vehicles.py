@@ -176,63 +176,22 @@ def _fishing_boat(figure: Figure) -> None:
 def rocket(figure: Figure, variant: int) -> None:
     """A slender rocket (0) or a round one (1); both fly up."""
     wide = 150 if variant == 0 else 195
-    figure.polygon(
-        "flame",
-        "flame",
-        [(-95, 240), (-120, 120), (-45, 70), (0, 0), (45, 70), (120, 120), (95, 240)],
-    )
+    flame = [(-95, 240), (-120, 120), (-45, 70), (0, 0), (45, 70), (120, 120), (95, 240)]
+    figure.polygon("flame", "flame", flame)
     figure.polygon("flame", "spark", [(-50, 240), (-50, 150), (0, 70), (50, 150), (50, 240)])
-    figure.polygon(
-        "fins",
-        "brake",
-        [(-wide + 20, 500), (-wide - 90, 330), (-wide - 90, 170), (-wide + 40, 270)],
-    )
-    figure.polygon(
-        "fins",
-        "brake",
-        [(wide - 20, 500), (wide + 90, 330), (wide + 90, 170), (wide - 40, 270)],
-        -16,
-    )
-    figure.polygon(
-        "body",
-        "main",
-        [
-            (-wide + 40, 240),
-            (-wide, 420),
-            (-wide, 620),
-            (-wide + 35, 790),
-            (wide - 35, 790),
-            (wide, 620),
-            (wide, 420),
-            (wide - 40, 240),
-        ],
-    )
-    figure.polygon(
-        "body",
-        "main",
-        [
-            (wide // 3, 240),
-            (wide // 2, 420),
-            (wide // 2, 620),
-            (wide // 3, 790),
-            (wide - 35, 790),
-            (wide, 620),
-            (wide, 420),
-            (wide - 40, 240),
-        ],
-        -20,
-    )
-    figure.polygon(
-        "nose",
-        "brake",
-        [(-wide + 35, 785), (-wide // 2, 910), (0, 1000), (wide // 2, 910), (wide - 35, 785)],
-    )
-    figure.polygon(
-        "nose",
-        "brake",
-        [(wide // 3, 785), (wide // 4, 910), (0, 1000), (wide // 2, 910), (wide - 35, 785)],
-        -20,
-    )
+    for side, shade in ((-1, 0), (1, -16)):
+        fin = [(wide - 20, 500), (wide + 90, 330), (wide + 90, 170), (wide - 40, 270)]
+        figure.polygon("fins", "brake", [(side * x, y) for x, y in fin], shade)
+    # The right side is shaded: the same outline, begun right of the middle.
+    lit = [-wide + 40, -wide, -wide, -wide + 35, -wide // 2]
+    shaded = [wide // 3, wide // 2, wide // 2, wide // 3, wide // 4]
+    for left, shade in ((lit, 0), (shaded, -20)):
+        right = [(wide - 35, 790), (wide, 620), (wide, 420), (wide - 40, 240)]
+        body = [*zip(left, (240, 420, 620, 790)), *right]
+        figure.polygon("body", "main", body, shade)
+    for left, shade in ((lit, 0), (shaded, -20)):
+        nose = [(left[3], 785), (left[4], 910), (0, 1000), (wide // 2, 910), (wide - 35, 785)]
+        figure.polygon("nose", "brake", nose, shade)
     figure.circle("body", "frame", (0, 610), wide * 52 // 100, -6)
     figure.circle("body", "glass", (0, 610), wide * 36 // 100)
     figure.rect("fins", "brake", (-22, 190, 22, 440), -10)
