@@ -1,0 +1,115 @@
+"""tools/convert_checkpoint.py as a user calls it, on small files of the official structure."""
+
+import importlib.util
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from segplugins.clip import load_clip
+from segplugins.engine import setup_cfg
+from segplugins.engine.checkpoint import load_weights
+from segplugins.projects.sed import add_config
+from segplugins.projects.sed.weights import official_name
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = str(ROOT / "configs" / "sed" / "tiny.yaml")
+
+_spec = importlib.util.spec_from_file_location(
+    "convert_checkpoint", ROOT / "tools" / "convert_checkpoint.py"
+)
+convert_checkpoint = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(convert_checkpoint)
+
+
+@pytest.fixture
+def convert(tmp_path, monkeypatch, capsys):
+    """Calls the tool; returns what it printed and the file it wrote."""
+
+    def call(content, *options):
+        source, target = tmp_path / "in.pth", tmp_path / "made" / "out.pth"
+        if content is not None:
+            torch.save(content, source)
+        arguments = ["convert_checkpoint.py", str(source), str(target), *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        convert_checkpoint.main()
+        return capsys.readouterr().out, str(target)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    opts = ["MODEL.DEVICE", "cpu"]
+    return build_model(setup_cfg(Namespace(config_file=TINY, opts=opts), [add_config]))
+
+
+def official(model):
+    state = {official_name(name): value for name, value in model.state_dict().items()}
+    return {**state, "sem_seg_head.predictor.clip_model.logit_scale": torch.tensor(4.6)}
+
+
+def test_an_official_checkpoint_becomes_one_for_this_model(model, convert):
+    content = {"model": official(model), "iteration": 79999}
+    printed, target = convert(content, "--config-file", TINY)
+    count = len(model.state_dict())
+    assert f"{count + 1} tensors, read as sed" in printed
+    assert f"{count} of {count} tensors" in printed
+    # The one that SED has no use for is named.
+    assert "1 unknown to the model: sem_seg_head.predictor.clip_model.logit_scale" in printed
+    torch.manual_seed(4)
+    opts = ["MODEL.DEVICE", "cpu"]
+    other = build_model(setup_cfg(Namespace(config_file=TINY, opts=opts), [add_config]))
+    assert load_weights(other, target).missing == []
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+def test_tensors_that_do_not_fit_are_named_and_left_out(model, convert):
+    state = official(model)
+    prefix = "sem_seg_head.predictor.transformer."
+    state[f"{prefix}head.bias"] = torch.zeros(2)
+    del state[f"{prefix}conv1.bias"]
+    printed, target = convert({"model": state}, "--config-file", TINY)
+    assert "1 missing in the checkpoint: decoder.embedding.bias" in printed
+    assert "1 of another shape: decoder.head.bias (2,) for (1,)" in printed
+    written = torch.load(target)["model"]
+    assert len(written) == len(model.state_dict()) - 2
+
+
+def test_a_checkpoint_of_another_model_is_an_error_and_writes_nothing(model, convert, tmp_path):
+    few = dict(list(official(model).items())[:40])
+    with pytest.raises(SystemExit, match="error: the checkpoint fits .* less than half"):
+        convert({"model": few}, "--config-file", TINY)
+    with pytest.raises(SystemExit, match="neither the names of a CLIP nor of one of the papers"):
+        convert({"backbone.weight": torch.zeros(1)})
+    with pytest.raises(SystemExit, match="no checkpoint"):
+        (tmp_path / "in.pth").unlink()
+        convert(None)
+    assert not list((tmp_path / "made").glob("*"))
+
+
+def test_a_clip_of_another_program_becomes_one_that_load_clip_takes(convert):
+    torch.manual_seed(5)
+    towers = load_clip("convnext_drawn")
+    # As a data-parallel trainer saves it: in half precision, with text parts at the top.
+    content = {f"module.visual.{k}": v.half() for k, v in towers.visual.state_dict().items()}
+    content |= {f"module.{k}": v.half() for k, v in towers.text.state_dict().items()}
+    content |= {"module.logit_scale": towers.logit_scale.data, "module.step": torch.tensor(7)}
+    printed, target = convert({"state_dict": content}, "--name", "convnext_drawn")
+    assert "read as clip" in printed and "1 that a CLIP does not have: step" in printed
+    torch.manual_seed(6)
+    loaded = load_clip("convnext_drawn", target)
+    for name, value in towers.visual.state_dict().items():
+        got = loaded.visual.state_dict()[name]
+        torch.testing.assert_close(got, value, rtol=1e-3, atol=1e-4)  # half precision
+
+
+def test_a_clip_of_another_size_is_an_error(convert, tmp_path):
+    with pytest.raises(SystemExit, match="less than half"):
+        convert({"visual.conv1.weight": torch.zeros(1)}, "--name", "convnext_drawn")
+    assert not list((tmp_path / "made").glob("*"))
