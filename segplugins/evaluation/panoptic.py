@@ -1,6 +1,6 @@
 """The evaluator of panoptic segmentation; what it counts stands in panoptic_quality.py."""
 
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -62,7 +62,8 @@ class PanopticEvaluator(DatasetEvaluator):
         dataset_name: registered in DatasetCatalog; its metadata names the categories, see
             `categories_of`.
         class_agnostic: adds PQ_agnostic, SQ_agnostic, RQ_agnostic: all categories as one.
-        per_class: adds "PQ-<name>" of each category that occurs.
+        per_class: adds "PQ-<name>" of each category.
+        read_truth: panoptic PNG to (H, W) segment ids.
         distributed: gather over all processes.
     """
 
@@ -72,6 +73,7 @@ class PanopticEvaluator(DatasetEvaluator):
         *,
         class_agnostic: bool = False,
         per_class: bool = True,
+        read_truth: Callable[[str], np.ndarray] = read_segment_ids,
         distributed: bool = True,
     ):
         self._samples = Samples(dataset_name, distributed=distributed)
@@ -79,6 +81,7 @@ class PanopticEvaluator(DatasetEvaluator):
         self._is_thing = np.array(is_thing, dtype=bool)
         self._class_agnostic = class_agnostic
         self._per_class = per_class
+        self._read_truth = read_truth
         self.sample_scores: List[float] = []
 
     def reset(self) -> None:
@@ -89,7 +92,7 @@ class PanopticEvaluator(DatasetEvaluator):
         """Matches the segments of each image; see the class for what is read."""
         for record, known, output in self._samples.pairs(inputs, outputs):
             prediction, predicted_segments = self._prediction(known, output)
-            truth = read_segment_ids(known["pan_seg_file_name"])
+            truth = self._read_truth(known["pan_seg_file_name"])
             check_size(known, "the map of panoptic_seg", prediction.shape, truth.shape)
             true_segments = known["segments_info"]
             try:

@@ -1,10 +1,6 @@
-"""Referring segmentation: one phrase, one mask; generalised: several targets, or none.
+"""The evaluator of referring segmentation; what it counts stands in referring_scores.py."""
 
-p the predicted mask, g the true one, I = |p & g|, U = |p | g| in pixels. Protocols of LAVT (single
-targets) and ReLA (generalised, gRefCOCO); oIoU is also called cIoU or overall IoU, mIoU gIoU.
-"""
-
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,138 +8,16 @@ import torch.nn.functional as F
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from segplugins.evaluation.referring_scores import (
+    GeneralisedCounts,
+    generalised_counts,
+    generalised_scores,
+    intersection_and_union,
+    referring_scores,
+    sample_iou,
+)
 from segplugins.evaluation.samples import Samples, check_size, output_of
 from segplugins.evaluation.targets import phrase_masks, phrase_targets, phrases, truth_size
-
-PRECISION_AT = (0.5, 0.6, 0.7, 0.8, 0.9)
-GENERALISED_PRECISION_AT = (0.7, 0.8, 0.9)
-
-
-def intersection_and_union(prediction: Tensor, target: Tensor) -> Tensor:
-    """Counts pixels, on the device of the masks.
-
-    Args:
-        prediction: (N, H, W) bool.
-        target: (N, H, W) bool.
-
-    Returns:
-        (N, 2) int64: I and U.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape"
-        )
-    both = torch.count_nonzero((prediction & target).flatten(1), dim=1)
-    either = torch.count_nonzero((prediction | target).flatten(1), dim=1)
-    return torch.stack([both, either], dim=1)
-
-
-def _divide(part: float, whole: float) -> float:
-    """part / whole, NaN where there is nothing to divide by."""
-    return float(part) / float(whole) if whole else float("nan")
-
-
-def sample_iou(counts: np.ndarray) -> np.ndarray:
-    """Returns I / U per sample, 0 where U = 0.
-
-    Args:
-        counts: (N, 2) int64, I and U.
-    """
-    inter, union = np.asarray(counts, dtype=np.float64).reshape(-1, 2).T
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-
-
-def referring_scores(
-    counts: np.ndarray, precision_at: Sequence[float] = PRECISION_AT
-) -> Dict[str, float]:
-    """Scores single-target expressions as LAVT does.
-
-    Args:
-        counts: (N, 2) int64, I and U of each expression.
-        precision_at: X of Precision@X.
-
-    Returns:
-        Percent: "oIoU" = sum I / sum U, "mIoU" = mean I / U, "Pr@X" = share with I / U >= X. NaN
-        without a sample.
-    """
-    counts = np.asarray(counts, dtype=np.int64).reshape(-1, 2)
-    iou = sample_iou(counts)
-    inter, union = counts.sum(axis=0)
-    # Nothing marked and nothing there in any sample: a union of 0 is a score of 0, as per sample.
-    overall = _divide(inter, union) if union else (0.0 if len(iou) else float("nan"))
-    scores = {"oIoU": 100 * overall, "mIoU": 100 * _divide(iou.sum(), len(iou))}
-    for at in precision_at:
-        scores[f"Pr@{at}"] = 100 * _divide((iou >= at).sum(), len(iou))
-    return scores
-
-
-class GeneralisedCounts(NamedTuple):
-    """What gRefCOCO's protocol keeps of a sample."""
-
-    inter: int
-    union: int
-    iou: float
-    truly_absent: bool
-    said_absent: bool
-
-
-def generalised_counts(
-    inter: int, union: int, *, truly_absent: bool, said_absent: bool
-) -> GeneralisedCounts:
-    """Applies ReLA's table of the four cases.
-
-    No target, and said so: iou 1, the mask does not count. No target, not said: iou 0, U counts
-    what was marked. A target, but said to have none: iou 0, I = 0, U of the raw mask. A target,
-    and said to have one: the ordinary I, U, I / U.
-
-    Args:
-        inter: I of the raw mask.
-        union: U of the raw mask.
-        truly_absent: the phrase has no target.
-        said_absent: the model says that it has none.
-    """
-    if truly_absent:
-        kept = (0, 0, 1.0) if said_absent else (0, union, 0.0)
-    elif said_absent:
-        kept = (0, union, 0.0)
-    else:
-        kept = (inter, union, inter / union if union else 0.0)
-    return GeneralisedCounts(*kept, truly_absent, said_absent)
-
-
-def generalised_scores(
-    samples: Sequence[GeneralisedCounts],
-    precision_at: Sequence[float] = GENERALISED_PRECISION_AT,
-) -> Dict[str, float]:
-    """Scores expressions with one, several or no targets as ReLA does.
-
-    Args:
-        samples: see `generalised_counts`.
-        precision_at: X of Pr@X, among the samples with a target.
-
-    Returns:
-        Percent: "gIoU" (mean iou), "cIoU" (sum I / sum U), "N_acc" (share of the no-target samples
-        that were recognised), "T_acc" (share of the others that were not taken for one), "Pr@X".
-        As in the reference, a set without any no-target sample has N_acc = T_acc = 0. Where the
-        reference divides by zero: NaN.
-    """
-    absent = np.array([s.truly_absent for s in samples], dtype=bool)
-    said = np.array([s.said_absent for s in samples], dtype=bool)
-    iou = np.array([s.iou for s in samples], dtype=np.float64)
-    inter, union = sum(s.inter for s in samples), sum(s.union for s in samples)
-    targeted = np.count_nonzero(~absent)
-    scores = {"gIoU": _divide(iou.sum(), len(samples)), "cIoU": _divide(inter, union)}
-    if len(samples) and not absent.any():
-        scores.update(N_acc=0.0, T_acc=0.0)
-    else:
-        scores["N_acc"] = _divide((absent & said).sum(), absent.sum())
-        scores["T_acc"] = _divide((~absent & ~said).sum(), targeted)
-    for at in precision_at:
-        scores[f"Pr@{at}"] = _divide((iou[~absent] >= at).sum(), targeted)
-    return {name: 100 * score for name, score in scores.items()}
 
 
 class ReferringEvaluator(DatasetEvaluator):
@@ -265,27 +139,3 @@ def _cases(counts: np.ndarray) -> List[GeneralisedCounts]:
         generalised_counts(inter, union, truly_absent=bool(absent), said_absent=bool(said))
         for inter, union, absent, said in counts.tolist()
     ]
-
-
-def strict_precision(
-    counts: np.ndarray, thresholds: Optional[Sequence[float]] = None
-) -> Dict[str, float]:
-    """CRIS's variant, for comparison with its tables only.
-
-    iou' = I / (U + 1e-6) must be strictly greater than the float32 threshold, so that an iou of
-    exactly X counts for LAVT and not here.
-
-    Args:
-        counts: (N, 2) int64, I and U.
-        thresholds: X; None = 0.5 to 0.9.
-
-    Returns:
-        Percent: "mIoU", "Pr@X".
-    """
-    inter, union = np.asarray(counts, dtype=np.float64).reshape(-1, 2).T
-    iou = inter / (union + 1e-6)
-    scores = {"mIoU": 100 * _divide(iou.sum(), len(iou))}
-    for at in thresholds or PRECISION_AT:
-        above = iou > float(np.float32(at))
-        scores[f"Pr@{at}"] = 100 * _divide(above.sum(), len(iou))
-    return scores

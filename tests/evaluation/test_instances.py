@@ -18,15 +18,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segplugins.evaluation.average_precision import coco_scores, lvis_scores, rank_detections
+from segplugins.evaluation.detections import Detections, as_one_class, encode_masks, images_of
 from segplugins.evaluation.instance_truth import to_rle, truth_from_file
-from segplugins.evaluation.instances import (
-    Detections,
-    InstanceEvaluator,
-    as_one_class,
-    encode_masks,
-    images_of,
-    over_sets,
-)
+from segplugins.evaluation.instances import InstanceEvaluator, over_sets
 from segplugins.evaluation.matching import IOU_THRESHOLDS, Pair, match
 from segplugins.structures.regions import Region, Task, encode_mask
 

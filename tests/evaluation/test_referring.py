@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from segplugins.evaluation.referring import (
-    ReferringEvaluator,
+from segplugins.evaluation.referring import ReferringEvaluator
+from segplugins.evaluation.referring_scores import (
     generalised_counts,
     generalised_scores,
     intersection_and_union,

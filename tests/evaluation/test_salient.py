@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from segplugins.evaluation.salient import (
-    SalientEvaluator,
+from segplugins.evaluation.saliency import (
     dataset_scores,
     f_measure,
-    grey_map,
     normalised_levels,
     saliency_scores,
 )
+from segplugins.evaluation.salient import SalientEvaluator, grey_map
 from segplugins.evaluation.structure import structure_measure, weighted_f
 from segplugins.structures.regions import Region, encode_mask
 

@@ -26,11 +26,11 @@ from segplugins.evaluation.davis import (
     same_labels,
     statistics,
 )
+from segplugins.evaluation.detections import Detections, images_of
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.instance_truth import truth_from_file
-from segplugins.evaluation.instances import Detections, images_of
 from segplugins.evaluation.panoptic_quality import panoptic_counts, panoptic_quality, summed
-from segplugins.evaluation.referring import (
+from segplugins.evaluation.referring_scores import (
     generalised_counts,
     generalised_scores,
     intersection_and_union,
@@ -38,7 +38,7 @@ from segplugins.evaluation.referring import (
     sample_iou,
     strict_precision,
 )
-from segplugins.evaluation.salient import dataset_scores, saliency_scores
+from segplugins.evaluation.saliency import dataset_scores, saliency_scores
 from segplugins.evaluation.semantic import SemanticEvaluator
 
 PERCENT = 1e-7

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segplugins.evaluation.referring import intersection_and_union, referring_scores
+from segplugins.evaluation.referring_scores import intersection_and_union, referring_scores
 
 PERCENT = 1e-5  # the reference divides in float32
 
