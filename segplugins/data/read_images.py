@@ -8,6 +8,7 @@ from typing import Any, Mapping, Optional
 
 import numpy as np
 from detectron2.data import detection_utils
+from PIL import Image
 
 
 def record_name(record: Mapping[str, Any]) -> str:
@@ -46,6 +47,9 @@ def read_file(path: str, record: Mapping[str, Any], *, format: Optional[str], wh
 def read_image(record: Mapping[str, Any]) -> np.ndarray:
     """Returns the image of a catalog record, (H, W, 3) uint8 RGB.
 
+    It is turned as its EXIF data say, unless the record's "height" and "width" are those of the
+    file as it lies: then its annotations are, too.
+
     Raises:
         FileNotFoundError, ValueError: see `read_file`; also where the record's "height" and
             "width" are not those of the file.
@@ -54,6 +58,12 @@ def read_image(record: Mapping[str, Any]) -> np.ndarray:
     image = np.asarray(read_file(path, record, format="RGB", what="image"))
     height, width = image.shape[:2]
     expected = (record.get("height", height), record.get("width", width))
+    if (width, height) == tuple(expected) != (height, width):
+        # The annotations were made on the file as it lies, not as its EXIF data turn it: Visual
+        # Genome and Objects365 have both kinds.
+        with Image.open(path) as lying:
+            image = np.asarray(lying.convert("RGB"))
+        height, width = image.shape[:2]
     if (height, width) != tuple(expected):
         raise ValueError(
             f"{record_name(record)}: image {path} is {height}x{width} (height x width), its record "

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from segplugins.data import load_dataset, prepare
+from segplugins.data import SegMapper, dataset_metadata, load_dataset, prepare
 from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import source_ids
 from segplugins.data.plain_pickle import read_pickle
-from segplugins.structures.regions import encode_mask
+from segplugins.structures.regions import Task, encode_mask
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"
 
@@ -191,6 +191,62 @@ def test_pascal_voc_leaves_out_what_shows_nothing_but_border(root, save, script)
     assert read(record["sem_seg_file_name"]) == [[255, 0, 255]] * 2
     records = load_dataset("voc_2012_test_background_sem_seg")
     assert [read(r["sem_seg_file_name"])[0] for r in records] == [[20, 0, 255], [20, 20, 255]]
+
+
+def write_visual_genome(root):
+    folder = root / "visual_genome"
+    folder.mkdir()
+    urls = ("https://cs.stanford.edu/VG_100K_2/1.jpg", "https://cs.stanford.edu/VG_100K/2.jpg")
+    images = [
+        {"image_id": n, "url": url, "width": 8, "height": 6, "coco_id": coco, "flickr_id": None}
+        for n, url, coco in zip((1, 2), urls, (None, 7))
+    ]
+    things = [
+        {"object_id": 1, "x": 1, "y": 1, "w": 4, "h": 4, "names": ["Tree."], "synsets": []},
+        {"object_id": 2, "x": 6, "y": -2, "w": 9, "h": 5, "names": ["man"], "synsets": []},
+        {"object_id": 3, "x": 8, "y": 0, "w": 3, "h": 3, "names": ["sky"], "synsets": []},
+    ]
+    said = [{"region_id": 1, "x": 0, "y": 0, "width": 8, "height": 6, "phrase": "a  green tree"}]
+    contents = {
+        "image_data.json": images,
+        "objects.json": [
+            {"image_id": 1, "objects": things},
+            {"image_id": 2, "objects": things[:1]},
+        ],
+        "region_descriptions.json": [{"id": 1, "regions": said}, {"id": 2, "regions": []}],
+    }
+    for file, content in contents.items():
+        (folder / file).write_text(json.dumps(content))
+    (folder / "object_alias.txt").write_text("person,man,guy\n")
+
+
+def test_visual_genome(root, save, script, caplog):
+    write_visual_genome(root)
+    with caplog.at_level(logging.INFO):
+        script("prepare_visual_genome")
+    assert "objects.jsonl: 3 regions, 1 under 1 pixel" in caplog.text
+    first, second = load_dataset("vg_train")
+    assert [(r.text, r.box) for r in first["regions"]] == [
+        ("tree", (1, 1, 5, 5)),
+        ("person", (6, 0, 8, 3)),
+    ]
+    assert first["file_name"].endswith("visual_genome/VG_100K_2/1.jpg")
+    assert second["coco_id"] == 7 and second["task"] is Task.DETECTION
+    assert dataset_metadata("vg_train").name_counts == {"tree": 2, "person": 1}
+    said, empty = load_dataset("vg_regions_train")
+    assert said["regions"][0].text == "a green tree" and empty["regions"] == []
+
+
+def test_names_of_visual_genome_come_with_others(root, save, script):
+    write_visual_genome(root)
+    script("prepare_visual_genome")
+    photo(root / "visual_genome", save, "VG_100K", "2.jpg", size=(6, 8))
+    metadata = {"vg_train": dataset_metadata("vg_train")}
+    mapper = SegMapper(True, augmentations=[], metadata=metadata, max_texts=2)
+    record = mapper(load_dataset("vg_train")[1])
+    assert record["texts"] == ["tree", "person"]
+    assert record["instances"].gt_classes.tolist() == [0]
+    assert not record["instances"].has("gt_masks")
 
 
 def test_a_second_run_converts_only_what_is_missing(root, save, script, caplog):

@@ -35,6 +35,16 @@ def test_a_picture_taken_upright_is_turned_as_its_exif_data_say(tmp_path):
     assert image[:15].min() > 200 and image[-15:].max() < 50  # white is on top now
 
 
+def test_a_picture_is_left_as_it_lies_where_its_record_was_made_so(tmp_path):
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = str(tmp_path / "a.jpg")
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert read_image({"file_name": path, "height": 20, "width": 40}).shape == (20, 40, 3)
+    assert read_image({"file_name": path, "height": 40, "width": 20}).shape == (40, 20, 3)
+
+
 def test_a_missing_image_is_named_with_its_record(tmp_path):
     with pytest.raises(FileNotFoundError, match="record 7 of 'pets': image .*gone.jpg does not"):
         read_image({**RECORD, "file_name": str(tmp_path / "gone.jpg")})
