@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segplugins.evaluation import benchmark_regions
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.semantic import SemanticEvaluator
@@ -35,7 +36,7 @@ class Given(NamedTuple):
 
 
 def run(bench: Any) -> None:
-    """Semantic segmentation from label maps and from scores."""
+    """Semantic segmentation from label maps and from scores; then all that is about regions."""
     size, images = ((64, 85), 2) if bench.quick else (SIZE, 4)
     bench.note(
         f"Semantic segmentation, {size[0]}x{size[1]} pixels, against detectron2's SemSegEvaluator "
@@ -46,6 +47,7 @@ def run(bench: Any) -> None:
     for classes, claim in ((20, 1), (40, 1)) if bench.quick else ((150, 30), (847, 150)):
         _from_label_maps(bench, classes, size, images, claim)
         _from_scores(bench, classes, size)
+    benchmark_regions.run(bench)
 
 
 def _from_label_maps(

@@ -89,10 +89,12 @@ def _panoptic(bench: Any) -> None:
             records.append({"image_id": i, "pan_seg_file_name": file, "segments_info": segments})
             tensor = torch.from_numpy(guess).int().to(bench.device)
             outputs.append({"panoptic_seg": (tensor, _listed(guess, kinds))})
-        name = (
-            f"PQ, {images} images {size[0]}x{size[1]}, 40 segments, against the plain per-image "
-            "algorithm with PNG round trip"
+        bench.note(
+            f"PQ, {size[0]}x{size[1]} pixels, up to 40 segments, against the plain per-image "
+            "algorithm, which writes its answer as PNG and reads it back. The true maps are in "
+            "memory unless said otherwise."
         )
+        name = f"PQ of {images} images"
         in_memory = truths.__getitem__, truths.__getitem__
         _compare_panoptic(bench, name, records, outputs, folder, in_memory, 8)
         files = benchmark_plain.read_ids, read_segment_ids
@@ -154,6 +156,7 @@ def _same(plain: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], Non
 
 def _average_precision(bench: Any) -> None:
     images = 4 if bench.quick else 200
+    bench.note("AP of 80 classes, some 75 detections an image, against pycocotools.")
     truth, results = _detections(np.random.default_rng(1), images)
     with TemporaryDirectory() as folder:
         path = f"{folder}/truth.json"
@@ -178,8 +181,7 @@ def _average_precision(bench: Any) -> None:
                 return list(coco_scores(curves).values())[:6]
 
             bench.compare(
-                f"{kind} AP, {images} images, {len(results)} detections, 80 classes, against "
-                "pycocotools",
+                f"{kind} AP of {images} images",
                 plain,
                 ours,
                 check=_same(plain, ours),
@@ -264,9 +266,12 @@ def _salient(bench: Any) -> None:
         mae, f, e, weighted = (np.mean(values, axis=0) for values in zip(*rows))
         return [mae, f.max(), f.mean(), e.max(), e.mean(), weighted]
 
+    bench.note(
+        f"Salient objects, {size[0]}x{size[1]} pixels: MAE, F, E and weighted F (ours: S, adaptive "
+        "and binary scores too) against a plain loop over images and 256 thresholds."
+    )
     bench.compare(
-        f"salient objects, {images} maps {size[0]}x{size[1]}: MAE, F, E and weighted F (ours: S, "
-        "adaptive and binary scores too), against a plain per-image loop over 256 thresholds",
+        f"salient scores of {images} maps",
         plain,
         ours,
         check=_same(plain, ours),
@@ -287,9 +292,12 @@ def _video(bench: Any) -> None:
     def plain() -> np.ndarray:
         return np.stack([benchmark_plain.j_and_f(p, t, dilate) for p, t in zip(guess, truth)])
 
+    bench.note(
+        f"J and F, {size[0]}x{size[1]} pixels, against a plain loop over frames with the dilation "
+        f"of {library}."
+    )
     bench.compare(
-        f"J and F, {frames} frames {size[0]}x{size[1]}, against a plain per-frame loop with the "
-        f"dilation of {library}",
+        f"J and F of {frames} frames",
         plain,
         ours,
         check=_same(plain, ours),

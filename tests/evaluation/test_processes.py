@@ -92,12 +92,12 @@ def evaluators_of(name):
     }
 
 
-def evaluate(name, records, rank=0, world=1):
+def evaluate(name, records, rank=0, world=1, answer=output_of):
     results = {}
     for kind, evaluator in evaluators_of(name).items():
         mine = range(rank * COUNT // world, (rank + 1) * COUNT // world)
         for index in mine:
-            evaluator.process([records[index]], [output_of(index)])
+            evaluator.process([records[index]], [answer(index)])
         results[kind] = evaluator.evaluate()
     return results
 
@@ -110,6 +110,13 @@ def one_process(rank, world, name, records, folder):
     (folder / f"results_{world}_{rank}.json").write_text(json.dumps(results))
     dist.barrier()
     dist.destroy_process_group()
+
+
+def on_gpu(output):
+    """The same answer with all its tensors on a GPU."""
+    moved = {name: v.to("cuda") if hasattr(v, "to") else v for name, v in output.items()}
+    ids, segments = output["panoptic_seg"]
+    return {**moved, "panoptic_seg": (ids.to("cuda"), segments)}
 
 
 def assert_equal(ours, expected):
@@ -146,3 +153,12 @@ def test_any_number_of_processes_gives_the_same_numbers(catalog, tmp_path):
         )
         assert_equal(first, expected)
         assert not any(any(results.values()) for results in others)  # the first one reports
+
+
+@pytest.mark.gpu
+def test_answers_on_a_gpu_give_the_same_numbers(catalog, tmp_path):
+    register_vocabulary(VOCABULARY)
+    records = [record_of(index, tmp_path) for index in range(COUNT)]
+    name = catalog(records, vocabulary=VOCABULARY.name)
+    there = evaluate(name, records, answer=lambda index: on_gpu(output_of(index)))
+    assert_equal(there, evaluate(name, records))
