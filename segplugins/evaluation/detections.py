@@ -1,5 +1,7 @@
 """Predicted instances: kept small, and put together with the truth for ranking."""
 
+import json
+from pathlib import Path
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -109,3 +111,26 @@ def as_one_class(image: ImageDetections) -> ImageDetections:
         ignored=image.ignored[true],
         crowd=image.crowd[true],
     )
+
+
+def write_results(path: Path, truth: InstanceTruth, found: Mapping[object, Detections]) -> None:
+    """Writes predictions in COCO's result format, as detectron2 does and the servers read it.
+
+    Args:
+        path: of the JSON file; its folder is made if need be.
+        truth: of the data set, for its category ids.
+        found: image id -> predictions.
+    """
+    results = []
+    for identity, detections in found.items():
+        for i, (of, score) in enumerate(zip(detections.classes, detections.scores)):
+            result = {"image_id": identity, "category_id": truth.category_ids[of]}
+            if detections.boxes is not None:
+                result["bbox"] = detections.boxes[i].tolist()
+            if detections.masks is not None:
+                rle = detections.masks[i]
+                counts = rle["counts"].decode("ascii")
+                result["segmentation"] = {"size": list(map(int, rle["size"])), "counts": counts}
+            results.append({**result, "score": float(score)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results), encoding="utf-8")

@@ -45,12 +45,14 @@ class InstanceTruth:
         category_ids: K ids, as the file has them, ascending.
         images: by image id.
         frequency: "r", "c" or "f" per category in an LVIS set, else None.
+        is_known: False for a test set, whose file holds no annotations.
     """
 
     names: Tuple[str, ...]
     category_ids: Tuple[int, ...]
     images: Dict[Any, TrueImage]
     frequency: Optional[Tuple[str, ...]] = None
+    is_known: bool = True
 
     def count_masks(self) -> Tuple[int, int]:
         """Returns how many instances there are, and how many of them have a mask."""
@@ -85,6 +87,8 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
 def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
     """Reads a COCO or LVIS annotation file; it is LVIS if its categories have a "frequency".
 
+    The file of a test set has no "annotations": its truth is not known.
+
     Args:
         path: of the file.
         with_masks: read the masks, which are checked here, not after hours of inference.
@@ -98,16 +102,14 @@ def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"annotation file {path} is not readable: {error}") from error
-    absent = [key for key in ("images", "annotations", "categories") if key not in content]
+    absent = [key for key in ("images", "categories") if key not in content]
     if absent:
-        raise ValueError(
-            f"annotation file {path} has no {absent}; is it the file of a test set without truth?"
-        )
+        raise ValueError(f"annotation file {path} has no {absent}; is it one of COCO's form?")
     categories = sorted(content["categories"], key=lambda category: category["id"])
     index = {category["id"]: i for i, category in enumerate(categories)}
     federated = bool(categories) and all("frequency" in category for category in categories)
     images = {image["id"]: _image(image, index) for image in content["images"]}
-    for annotation in content["annotations"]:
+    for annotation in content.get("annotations", ()):
         where = f"{path}: annotation {annotation.get('id')}"
         if annotation.get("image_id") not in images or annotation.get("category_id") not in index:
             raise ValueError(
@@ -125,6 +127,7 @@ def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
         category_ids=tuple(index),
         images=images,
         frequency=tuple(c["frequency"] for c in categories) if federated else None,
+        is_known="annotations" in content,
     )
 
 

@@ -1,5 +1,6 @@
 """The evaluator of instances: average precision of boxes and masks, by COCO's or LVIS's rules."""
 
+from pathlib import Path
 from typing import Dict, Iterator, Mapping, Optional, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from segplugins.evaluation.detections import (
     as_one_class,
     encode_masks,
     images_of,
+    write_results,
 )
 from segplugins.evaluation.instance_truth import (
     InstanceTruth,
@@ -84,11 +86,13 @@ class InstanceEvaluator(DatasetEvaluator):
             one. Not for LVIS, whose images do not tell of all classes.
         max_per_image: detections that count: per class and image (COCO, default 100) or per image
             (LVIS, default 300).
+        output_dir: where coco_instances_results.json is written, which COCO's and LVIS's servers
+            read; None = nowhere.
         distributed: gather over all processes.
 
     Raises:
-        ValueError: an unknown task, class-agnostic LVIS, or a truth with a fault; later, a
-            prediction that cannot be scored.
+        ValueError: an unknown task, class-agnostic LVIS, a truth with a fault, or a test set
+            without truth and no `output_dir`; later, a prediction that cannot be scored.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class InstanceEvaluator(DatasetEvaluator):
         tasks: Optional[Sequence[str]] = None,
         class_agnostic: bool = False,
         max_per_image: Optional[int] = None,
+        output_dir: Optional[str] = None,
         distributed: bool = True,
     ):
         if tasks is not None and (not tasks or set(tasks) - set(_TASKS)):
@@ -110,7 +115,13 @@ class InstanceEvaluator(DatasetEvaluator):
                 f"data set '{dataset_name}' is of LVIS's kind, whose images name only some of "
                 "their classes: a class-agnostic AP would call right detections wrong"
             )
+        if not self.truth.is_known and output_dir is None:
+            raise ValueError(
+                f"data set '{dataset_name}' has no annotations to score by: give an output_dir, "
+                "where its predictions are written for the server"
+            )
         self._class_agnostic = class_agnostic
+        self._output_dir = output_dir
         self._tasks = tuple(tasks or self._tasks_of_truth(dataset_name))
         self._max_per_image = max_per_image
 
@@ -127,6 +138,8 @@ class InstanceEvaluator(DatasetEvaluator):
     def _tasks_of_truth(self, dataset_name: str) -> Sequence[str]:
         """Boxes; and masks, unless the set is one of boxes."""
         instances, masks = self.truth.count_masks()
+        if not self.truth.is_known:
+            return _TASKS
         if MetadataCatalog.get(dataset_name).get("task") == Task.DETECTION or not masks:
             return _TASKS[:1]
         if masks < instances:
@@ -182,12 +195,17 @@ class InstanceEvaluator(DatasetEvaluator):
         """Returns: {"bbox": scores, "segm": scores} in percent; {} on all processes but the first.
 
         COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl; LVIS: see `lvis_scores`; both
-        with "AP-<name>" per class. NaN where nothing is there to be found.
+        with "AP-<name>" per class. NaN where nothing is there to be found. Of a test set without
+        truth {"instances": {"images": their number}}.
         """
         rows = self._samples.gather()
         if rows is None:
             return {}
         found = {r["image_id"]: row for r, row in zip(self._samples.records, rows)}
+        if self._output_dir is not None:
+            write_results(Path(self._output_dir, "coco_instances_results.json"), self.truth, found)
+        if not self.truth.is_known:
+            return {"instances": {"images": float(len(found))}}
         results = {}
         for task in self._tasks:
             images = images_of(self.truth, found, task, self._max_per_image)

@@ -305,6 +305,25 @@ def test_the_evaluator_equals_detectron2s(world):
             assert results[task][key] == pytest.approx(value, abs=1e-9, nan_ok=True), (task, key)
 
 
+def test_predictions_are_written_as_the_servers_read_them(world, tmp_path):
+    name, records, outputs, truth = world
+    expected = run(name, records, outputs, output_dir=str(tmp_path / "scored"))
+    written = tmp_path / "scored" / "coco_instances_results.json"
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = COCO(str(tmp_path / "instances.json"))
+        evaluation = COCOeval(known, known.loadRes(str(written)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert 100 * evaluation.stats[0] == pytest.approx(expected["bbox"]["AP"])
+    # The same from the file of a test set, which has no annotations.
+    del truth["annotations"]
+    (tmp_path / "instances.json").write_text(json.dumps(truth))
+    results = run(name, records, outputs, output_dir=str(tmp_path / "test"))
+    assert results == {"instances": {"images": 6}}
+    assert (tmp_path / "test" / written.name).read_text() == written.read_text()
+
+
 def test_an_annotation_with_the_id_0_is_found_too(world, tmp_path):
     name, records, outputs, truth = world
     expected = run(name, records, outputs)
@@ -502,7 +521,8 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(world):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t.pop("annotations"), r"has no \['annotations'\]"),
+        (lambda t: t.pop("categories"), r"has no \['categories'\]; is it one of COCO's form"),
+        (lambda t: t.pop("annotations"), "has no annotations to score by: give an output_dir"),
         (lambda t: t["annotations"][0].update(image_id=77), "of image 77 and category"),
         (lambda t: t["annotations"][0].update(category_id=77), "and category 77"),
         (lambda t: t["annotations"][0].update(area=float("nan")), "the area nan"),
