@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from segplugins.data.faults import Fault, report
 from segplugins.structures.vocabulary import (
     Vocabulary,
     get_vocabulary,
@@ -87,7 +88,10 @@ def check_count(
     if os.environ.get(PARTIAL_VARIABLE) == "1":
         logger.warning("%s; %s=1 lets it pass", message, PARTIAL_VARIABLE)
         return
-    raise ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it")
+    report(
+        Fault("count", message),
+        ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it"),
+    )
 
 
 def check_order(ours: Sequence[str], theirs: Sequence[str], source: Path) -> None:

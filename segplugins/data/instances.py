@@ -10,21 +10,19 @@ import torch
 from detectron2.data.transforms import TransformList
 from detectron2.structures import BitMasks, Boxes, Instances
 
+from segplugins.data.check.regions import check_regions
 from segplugins.structures.regions import Region, check_polygons, decode_mask, draw_polygons
 
 _NOTHING = 255
 
 
-def instances_of_map(
-    ids: np.ndarray, segments: Optional[Sequence[Mapping]], *, merge_classes: bool = False
-) -> Instances:
+def instances_of_map(ids: np.ndarray, segments: Optional[Sequence[Mapping]]) -> Instances:
     """Splits a map into one instance per segment, or per class where it is a map of classes.
 
     Args:
         ids: (H, W) whole numbers, negative = no target.
         segments: per id its "category_id"; None where the id is the class. Crowds are left out:
             they are regions to ignore, not targets.
-        merge_classes: whether segments of one class become one instance.
 
     Returns:
         "gt_classes", "gt_boxes" (tight), "gt_masks"; in ascending order of id.
@@ -35,13 +33,12 @@ def instances_of_map(
     if segments is not None:
         present = np.array([i for i in present if not segments[i].get("iscrowd")], dtype=np.int64)
         classes = np.array([segments[i]["category_id"] for i in present], dtype=np.int64)
-    masks = torch.from_numpy(ids)[None] == torch.from_numpy(present)[:, None, None]
-    classes = torch.from_numpy(classes)
-    if merge_classes and len(classes):
-        kinds, owner = classes.unique(return_inverse=True)
-        masks = torch.stack([masks[owner == k].any(dim=0) for k in range(len(kinds))])
-        classes = kinds
-    return _with_masks(classes, masks, ids.shape)
+    # In as few bits as will do: the comparison below writes N maps and reads little else.
+    narrow = np.min_scalar_type(len(counts))
+    numbers = (ids + 1).astype(narrow)
+    masks = numbers[None] == (present + 1).astype(narrow)[:, None, None]
+    boxes, _ = _tight_boxes(masks)
+    return _with_masks(torch.from_numpy(classes), masks, boxes, ids.shape)
 
 
 def instances_of_regions(
@@ -69,8 +66,10 @@ def instances_of_regions(
         "gt_classes", "gt_boxes" and, unless all regions are boxes, "gt_masks".
 
     Raises:
-        ValueError: a mask does not fit the image, or only some regions have one.
+        ValueError: a mask does not fit the image, or only some regions have one; a box without mask
+            has no area; a text is empty.
     """
+    check_regions(regions, *before)
     labels = torch.tensor(list(classes), dtype=torch.int64)
     with_mask = sum(region.mask is not None for region in regions)
     if with_mask == 0 and regions:
@@ -81,18 +80,39 @@ def instances_of_regions(
             "image is labelled with masks or with boxes, not with both"
         )
     masks = _moved_masks(regions, transforms, before, after)
-    seen = masks.flatten(1).any(dim=1)
-    return _with_masks(labels[seen], masks[seen], after)
+    boxes, seen = _tight_boxes(masks)
+    if not seen.all():
+        labels, masks, boxes = labels[torch.from_numpy(seen)], masks[seen], boxes[seen]
+    return _with_masks(labels, masks, boxes, after)
 
 
-def _with_masks(classes: torch.Tensor, masks: torch.Tensor, size: Tuple[int, int]) -> Instances:
-    bitmasks = BitMasks(masks)
+def _with_masks(
+    classes: torch.Tensor, masks: np.ndarray, boxes: np.ndarray, size: Tuple[int, int]
+) -> Instances:
     return Instances(
         tuple(size),
         gt_classes=classes,
-        gt_boxes=bitmasks.get_bounding_boxes(),
-        gt_masks=bitmasks,
+        gt_boxes=Boxes(torch.from_numpy(boxes)),
+        gt_masks=BitMasks(torch.from_numpy(masks)),
     )
+
+
+def _tight_boxes(masks: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Boxes of masks, all at once; detectron2's do the same one by one, 20 times slower on a CPU.
+
+    Returns:
+        (N, 4) float32 corners, 0 where the mask is empty, and (N,) bool, whether it is not.
+    """
+    height, width = masks.shape[1:]
+    rows, columns = masks.any(axis=2), masks.any(axis=1)
+    seen = rows.any(axis=1) if height else np.zeros(len(masks), dtype=bool)
+    if not len(masks):
+        return np.zeros((0, 4), np.float32), seen
+    x0, y0 = columns.argmax(axis=1), rows.argmax(axis=1)
+    x1 = width - columns[:, ::-1].argmax(axis=1)
+    y1 = height - rows[:, ::-1].argmax(axis=1)
+    boxes = np.stack([x0, y0, x1, y1], axis=1).astype(np.float32)
+    return boxes * seen[:, None], seen
 
 
 def _with_boxes(classes: torch.Tensor, boxes: torch.Tensor, size: Tuple[int, int]) -> Instances:
@@ -116,19 +136,19 @@ def _moved_masks(
     transforms: TransformList,
     before: Tuple[int, int],
     after: Tuple[int, int],
-) -> torch.Tensor:
+) -> np.ndarray:
     """Returns (N, H, W) bool."""
-    masks = torch.zeros((len(regions), *after), dtype=torch.bool)
+    masks = np.zeros((len(regions), *after), dtype=bool)
     drawn = [i for i, region in enumerate(regions) if not isinstance(region.mask, Mapping)]
     coded = [i for i, region in enumerate(regions) if isinstance(region.mask, Mapping)]
     for index, mask in zip(drawn, _moved_polygons(regions, drawn, transforms, before, after)):
-        masks[index] = torch.from_numpy(mask)
+        masks[index] = mask
     bitmaps = [_bitmap(regions[i], before) for i in coded]
     for layer, members in _layers(bitmaps):
         # 8 bits: then detectron2 resamples by the pixel under each centre, as it does single masks.
         moved = transforms.apply_segmentation(layer)
         for number, member in enumerate(members):
-            masks[coded[member]] = torch.from_numpy(moved == number)
+            np.equal(moved, number, out=masks[coded[member]])
     return masks
 
 
@@ -174,12 +194,15 @@ def _layers(bitmaps: Sequence[np.ndarray]) -> List[Tuple[np.ndarray, List[int]]]
     """
     layers: List[Tuple[np.ndarray, List[int]]] = []
     for index, bitmap in enumerate(bitmaps):
-        free = (e for e in layers if len(e[1]) < _NOTHING and (e[0][bitmap] == _NOTHING).all())
-        entry = next(free, None)
+        fits = (
+            e for e in layers if len(e[1]) < _NOTHING and not (bitmap & (e[0] < _NOTHING)).any()
+        )
+        entry = next(fits, None)
         if entry is None:
-            entry = (np.full(bitmap.shape, _NOTHING, dtype=np.uint8), [])
+            # Column by column, as RLE masks are decoded.
+            entry = (np.full(bitmap.shape, _NOTHING, dtype=np.uint8, order="F"), [])
             layers.append(entry)
         layer, members = entry
-        layer[bitmap] = len(members)
+        np.putmask(layer, bitmap, len(members))
         members.append(index)
-    return layers
+    return [(np.ascontiguousarray(layer), members) for layer, members in layers]

@@ -18,6 +18,7 @@ from typing import (
     Iterator,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -197,23 +198,21 @@ class PairStream(IterableDataset):
             yield from entries[part::parts]
 
     def _record(self, entry: Entry) -> Dict[str, Any]:
-        sample = read_sample(entry, self.image_root)
-        image = _decoded(sample.image, entry)
-        regions = _regions(sample.data, entry)
-        augmented = T.AugInput(image)
+        pair = read_pair(entry, self.image_root)
+        augmented = T.AugInput(pair.image)
         transforms = self.augmentations(augmented)
         record = {
             "image": torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1))),
-            "key": str(sample.data.get("key", entry.key)),
-            "captions": _captions(sample),
+            "key": pair.key,
+            "captions": pair.captions,
         }
-        tags = [_text(tag) for tag in _list(sample.data, "tags", entry)]
-        if tags:
-            record["tags"] = tags
-        if regions:
-            record["regions"] = _moved(regions, transforms, image, augmented.image)
-        if not record["captions"] and not tags and not regions:
-            raise FaultySample(f"{entry} has neither captions nor tags nor regions")
+        if pair.tags:
+            record["tags"] = pair.tags
+        if pair.regions:
+            try:
+                record["regions"] = _moved(pair.regions, transforms, pair.image, augmented.image)
+            except ValueError as error:  # a mask that does not fit its image
+                raise FaultySample(f"{entry}: {error}") from error
         return record
 
     def _fault(self, message: str) -> None:
@@ -222,6 +221,44 @@ class PairStream(IterableDataset):
         self.skipped += 1
         if self.skipped <= _NAMED_FAULTS or self.skipped & (self.skipped - 1) == 0:
             logger.warning("skipped (%d so far): %s", self.skipped, message)
+
+
+class Pair(NamedTuple):
+    """A sample as it was read, before augmentation.
+
+    Args:
+        key: its name.
+        image: (H, W, 3) uint8 RGB.
+        captions: different texts of the whole image.
+        tags: names of what it shows.
+        regions: of the image.
+    """
+
+    key: str
+    image: np.ndarray
+    captions: List[str]
+    tags: List[str]
+    regions: List[Region]
+
+
+def read_pair(entry: Entry, image_root: Optional[Path] = None) -> Pair:
+    """Reads one sample of a shard.
+
+    Args:
+        entry: from `index_shard`.
+        image_root: folder of the images of JSON lines; None = that of the file.
+
+    Raises:
+        FaultySample: it cannot be used, or says nothing of its image.
+    """
+    sample = read_sample(entry, image_root)
+    image = _decoded(sample.image, entry)
+    regions = _regions(sample.data, entry)
+    captions = _captions(sample)
+    tags = [_text(tag) for tag in _list(sample.data, "tags", entry)]
+    if not captions and not tags and not regions:
+        raise FaultySample(f"{entry} has neither captions nor tags nor regions")
+    return Pair(str(sample.data.get("key", entry.key)), image, captions, tags, regions)
 
 
 def register_pairs(

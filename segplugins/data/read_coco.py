@@ -25,7 +25,7 @@ def read_json(path: Path, *keys: str) -> Dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter where it is nested without end
         raise ValueError(f"annotation file {path} is not readable: {error}") from error
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:

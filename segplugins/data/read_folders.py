@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+from segplugins.data.faults import Fault, report
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,10 +29,14 @@ def pair_by_stem(
     if not labels:
         raise FileNotFoundError(f"no *.{label_ext} label file in {label_root}")
     orphans = sorted(set(labels) - set(images))
-    if orphans:
-        raise FileNotFoundError(
-            f"{len(orphans)} label files in {label_root} have no image '<stem>.{image_ext}' in "
-            f"{image_root}; the first is {labels[orphans[0]]}"
+    for orphan in orphans:
+        label = labels.pop(orphan)
+        report(
+            Fault("missing", f"no image '{orphan}.{image_ext}' in {image_root}", label),
+            FileNotFoundError(
+                f"{len(orphans)} label files in {label_root} have no image '<stem>.{image_ext}' in "
+                f"{image_root}; the first is {label}"
+            ),
         )
     if len(images) > len(labels):
         logger.info("%d images of %s have no label", len(images) - len(labels), image_root)
@@ -64,8 +70,9 @@ def listed_pairs(
     """
     known = {Path(label).stem: (image, label) for image, label in pairs}
     missing = [name for name in names if Path(name).stem not in known]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} files of {source} are not there: {missing[0]}, ..."
+    for name in missing:
+        report(
+            Fault("missing", f"'{name}' has no image and label file", source),
+            FileNotFoundError(f"{len(missing)} files of {source} are not there: {name}, ..."),
         )
-    return [known[Path(name).stem] for name in names]
+    return [known[Path(name).stem] for name in names if name not in missing]

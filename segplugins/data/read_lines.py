@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from segplugins.data.faults import Fault, report, sift
 from segplugins.structures.regions import Region, Task, check_box
 from segplugins.structures.vocabulary import Vocabulary
 
@@ -29,15 +30,19 @@ def region_records(
         ValueError: a line is no record; the message gives its number.
     """
     index = {} if vocabulary is None else {n: i for i, n in enumerate(vocabulary.classes)}
+    sift("lines", None, path, image_root=image_root)
     records = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                record = _record(json.loads(line), image_root, task, index, vocabulary)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: {_message(error)}") from error
+                place = (str(path), number)
+                record = _record(json.loads(line), image_root, task, index, vocabulary, place)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                what, record = _message(error), None
+                fault = Fault("line", what, str(path), field=f"line {number}", entry=number)
+                report(fault, ValueError(f"{path}, line {number}: {what}"))
             if record is not None:
                 records.append(record)
     return records
@@ -53,6 +58,7 @@ def _record(
     task: Task,
     index: Mapping[str, int],
     vocabulary: Optional[Vocabulary],
+    place: Tuple[str, int],
 ) -> Optional[dict]:
     if not isinstance(line, Mapping):
         raise ValueError(f"expected a record in braces, got {line!r:.60}")
@@ -63,8 +69,25 @@ def _record(
     record.setdefault("image_id", line["file_name"])
     record["task"] = Task(line.get("task", task))
     record["vocabulary"] = None if vocabulary is None else vocabulary.name
-    record["regions"] = [_region(entry, index, vocabulary) for entry in line["regions"]]
+    record["regions"] = _regions(line["regions"], index, vocabulary, place)
     return record
+
+
+def _regions(
+    entries: List[Any],
+    index: Mapping[str, int],
+    vocabulary: Optional[Vocabulary],
+    place: Tuple[str, int],
+) -> List[Region]:
+    regions = []
+    for number, entry in enumerate(entries):
+        try:
+            regions.append(_region(entry, index, vocabulary))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            field = f"line {place[1]}, regions[{number}]"
+            fault = Fault("region", _message(error), place[0], field=field, entry=(*place, number))
+            report(fault, error)
+    return regions
 
 
 def _region(

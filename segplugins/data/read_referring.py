@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from detectron2.structures import BoxMode
 
+from segplugins.data.faults import sift
 from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.read_coco import read_json
 from segplugins.structures.regions import Region, Task
@@ -79,12 +80,20 @@ def referring_records(
         raise ValueError(
             f"sample is '{sample}', expected one of {SAMPLES}; text is '{text}', of {TEXTS}"
         )
-    refs = [ref for ref in read_refs(refs_file) if in_split(ref, split)]
-    if not refs:
-        raise ValueError(f"{refs_file} has no refs of split '{split}'")
-    content = read_json(instances_file, "images", "annotations")
+    refs = read_refs(refs_file)
+    content = sift(
+        "instances",
+        read_json(instances_file, "images", "annotations"),
+        instances_file,
+        image_root=image_root,
+        with_categories=False,
+    )
     targets = {annotation["id"]: annotation for annotation in content["annotations"]}
     images = {image["id"]: image for image in content["images"]}
+    refs = sift("refs", refs, refs_file, images=images, annotations=targets, text=text)
+    refs = [ref for ref in refs if in_split(ref, split)]
+    if not refs:
+        raise ValueError(f"{refs_file} has no refs of split '{split}'")
     found = [(ref, _sentences(ref, text), _targets(ref, targets, refs_file)) for ref in refs]
     if sample == "image":
         return _per_image(found, images, image_root)

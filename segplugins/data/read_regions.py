@@ -199,11 +199,16 @@ def _regions_of_map(record: Mapping[str, Any], metadata: Any) -> List[Region]:
     return regions
 
 
+def segment_ids(path: str, record: Mapping[str, Any]) -> np.ndarray:
+    """Returns the ids that a panoptic map holds, (H, W) uint32: R + 256 G + 65536 B."""
+    rgba = np.asarray(read_file(path, record, format="RGBA", what="panoptic map"))
+    # The pixel read as one little-endian number without its alpha.
+    return np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
+
+
 def _read_segments(record: Mapping[str, Any], metadata: Any) -> LabelMap:
     path, segments = record["pan_seg_file_name"], list(record["segments_info"])
-    rgba = np.asarray(read_file(path, record, format="RGBA", what="panoptic map"))
-    # The id is R + 256 G + 65536 B: the pixel read as one little-endian number without its alpha.
-    raw = np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
+    raw = segment_ids(path, record)
     listed = np.array([0] + [segment["id"] for segment in segments], dtype=np.int64)
     order = np.argsort(listed)
     position = np.searchsorted(listed[order], raw).clip(max=len(listed) - 1)

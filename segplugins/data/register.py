@@ -18,6 +18,7 @@ from segplugins.data.catalog import (
     register,
     update_metadata,
 )
+from segplugins.data.faults import sift
 from segplugins.data.read_coco import (
     class_indices,
     instance_records,
@@ -192,6 +193,15 @@ def register_instances(
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
         content = read_json(path, "images", "annotations", "categories")
+        content = sift(
+            "instances",
+            content,
+            path,
+            image_root=images,
+            words=words,
+            renamed=renamed,
+            boxes_only=task is Task.DETECTION,
+        )
         for category in content["categories"]:
             category["name"] = (renamed or {}).get(category["id"], category.get("name", ""))
         found, indices = _classes_of_file(content, words, name, path)
@@ -263,6 +273,7 @@ def register_panoptic(
         images = existing_folder(image_root, name, prepare)
         maps = existing_folder(map_root, name, prepare)
         content = read_json(path, "images", "annotations", "categories")
+        content = sift("panoptic", content, path, image_root=images, words=words)
         found, indices = _classes_of_file(content, words, name, path)
         update_metadata(
             name,

@@ -1,0 +1,166 @@
+"""What can be wrong with label maps, panoptic maps and masks in files, and what they hold.
+
+H, W are the image size in pixels.
+"""
+
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from segplugins.data.check.images import record_id, unreadable
+from segplugins.data.faults import Fault
+from segplugins.data.read_images import read_labels
+from segplugins.data.read_regions import read_label_map, segment_ids
+
+Counts = Dict[int, int]
+_LISTED = 5
+
+
+class MapCheck:
+    """Checks the map of one record.
+
+    Args:
+        record: of the catalog.
+        metadata: of its data set.
+        position: of the record in the set.
+        size: (H, W) of its image.
+    """
+
+    def __init__(
+        self, record: Mapping[str, Any], metadata: Any, position: int, size: Tuple[int, int]
+    ):
+        self.record, self.metadata, self.size = record, metadata, size
+        self._where = {"record": record_id(record), "position": position}
+        self.faults: List[Fault] = []
+
+    def classes(self) -> Counts:
+        """Checks a map of classes. Returns: pixels per class; those of no class are left out."""
+        path = self.record["sem_seg_file_name"]
+        labels = self._read(read_labels, path, "label map")
+        if labels is None:
+            return {}
+        values, counts = _values(labels)
+        names = getattr(self.metadata, "stuff_classes", None)
+        ignored = getattr(self.metadata, "ignore_label", 255)
+        limit = len(names) if names is not None else 2**16
+        wrong = (values != ignored) & ((values < 0) | (values >= limit))
+        if wrong.any():
+            told = ", ".join(
+                f"{v} ({c} pixels)" for v, c in zip(values[wrong][:_LISTED], counts[wrong])
+            )
+            more = f" and {wrong.sum() - _LISTED} more" if wrong.sum() > _LISTED else ""
+            message = f"it holds {told}{more}; expected 0 to {limit - 1}, or {ignored} for no class"
+            self._note("label-value", message, path)
+        right = ~wrong & (values != ignored)
+        return dict(zip(values[right].tolist(), counts[right].tolist()))
+
+    def segments(self) -> Tuple[Counts, Counts]:
+        """Checks a panoptic map with its segments.
+
+        Returns:
+            Pixels per class, segments per class; crowds are left out.
+        """
+        path = self.record["pan_seg_file_name"]
+        ids = self._read(segment_ids, path, "panoptic map")
+        if ids is None:
+            return {}, {}
+        found = dict(zip(*(part.tolist() for part in _values(ids))))
+        listed = {segment["id"]: segment for segment in self.record["segments_info"]}
+        unlisted = sorted(set(found) - set(listed) - {0})
+        if unlisted:
+            told = ", ".join(f"{i} ({found[i]} pixels)" for i in unlisted[:_LISTED])
+            message = f"the map holds {told} of {len(unlisted)} ids that no segment has"
+            self._note("segment-id", message, path)
+        pixels: Counts = {}
+        segments: Counts = {}
+        for number, segment in listed.items():
+            category = segment["category_id"]
+            self._check_segment(number, segment, found.get(number, 0), path)
+            if not segment.get("iscrowd") and number in found:
+                pixels[category] = pixels.get(category, 0) + found[number]
+                segments[category] = segments.get(category, 0) + 1
+        return pixels, segments
+
+    def _check_segment(
+        self, number: int, segment: Mapping[str, Any], pixels: int, path: str
+    ) -> None:
+        names = getattr(self.metadata, "stuff_classes", None)
+        category, area = segment["category_id"], segment.get("area", pixels)
+        where = {"field": f"segment {number}", "entry": number}
+        if pixels == 0:
+            self._note("segment-id", "the map holds no pixel of it", path, **where)
+        elif area != pixels:
+            message = f"area is {area!r:.40}, the map holds {pixels} pixels of it"
+            self._note("area", message, path, mend=("area", pixels), **where)
+        if names is not None and not 0 <= category < len(names):
+            message = f"category_id {category} is outside the {len(names)} classes"
+            self._note("unknown-id", message, path, **where)
+
+    def mask(self) -> bool:
+        """Checks a mask of one phrase. Returns: whether it shows anything."""
+        path = self.record["mask_file_name"]
+        shown = self._read(self._mask, path, "mask")
+        if shown is None:
+            return False
+        if not shown.any():
+            number = self.record.get("object_id")
+            what = "pixel is above 128" if number is None else f"pixel is of object {number}"
+            self._note("empty-mask", f"no {what}: the phrase has no target", path, remark=True)
+        return bool(shown.any())
+
+    def _mask(self, path: str, record: Mapping[str, Any]) -> np.ndarray:
+        texts = record.get("sentences") or record.get("texts") or ["?"]  # checked elsewhere
+        return read_label_map({**record, "sentences": list(texts)}, self.metadata).ids == 0
+
+    def objects(self, texts: Sequence[str]) -> None:
+        """Checks a map of object numbers, of which number i is meant by text i - 1."""
+        path = self.record["label_file_name"]
+        labels = self._read(read_labels, path, "map of objects")
+        if labels is not None and (labels.min() < 0 or labels.max() > len(texts)):
+            message = f"it holds object {labels.max()}, but there are {len(texts)} expressions"
+            self._note("label-value", message, path)
+
+    def _read(self, read: Any, path: str, what: str) -> Any:
+        try:
+            array = read(path, self.record)
+        except (FileNotFoundError, ValueError) as error:
+            self.faults.append(unreadable(error, what, file=path, **self._where))
+            return None
+        if array.shape != self.size:
+            message = (
+                f"the {what} is {array.shape[0]}x{array.shape[1]} (height x width), its image "
+                f"{self.size[0]}x{self.size[1]}"
+            )
+            self._note("map-size", message, path)
+            return None
+        return array
+
+    def _note(self, kind: str, message: str, path: str, **more: Any) -> None:
+        self.faults.append(Fault(kind, message, path, **self._where, **more))
+
+
+def _values(array: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the values that occur, int64 and ascending, and how often each does."""
+    if array.dtype.itemsize <= 2 and array.dtype.kind == "u":
+        counts = np.bincount(array.ravel())
+        values = np.flatnonzero(counts)
+        return values, counts[values]
+    # Runs first: a map of segments has few of them, and sorting pixels is slow.
+    flat = array.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    lengths = np.diff(np.append(starts, flat.size))
+    values, run_of = np.unique(flat[starts], return_inverse=True)
+    counts = np.bincount(run_of.ravel(), weights=lengths).astype(np.int64)
+    return values.astype(np.int64), counts
+
+
+def text_faults(record: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+    """Yields field and message for texts of a record that say nothing."""
+    for key in ("texts", "sentences"):
+        listed = record.get(key)
+        if key in record and not (isinstance(listed, (list, tuple)) and listed):
+            yield key, f"'{key}' is {listed!r:.40}, expected a list of phrases"
+        elif key in record:
+            for number, text in enumerate(listed):
+                if not isinstance(text, str) or not text.strip():
+                    yield f"{key}[{number}]", f"the text is {text!r:.40}"

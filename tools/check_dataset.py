@@ -1,0 +1,132 @@
+"""Checks a data set: reads every record as training would and tells everything that is wrong.
+
+    python tools/check_dataset.py --dataset drawn_train_instance
+    python tools/check_dataset.py --dataset my_set.yaml --pictures seen/ --json report.json
+    python tools/check_dataset.py --dataset my_train --fix annotations/train_cleaned.json
+
+Exit status: 0 = no fault, 1 = faults, 2 = it could not be checked. See docs/check_dataset.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Callable, List
+
+from tqdm import tqdm
+
+from segplugins.data.check import (
+    Checked,
+    as_data,
+    as_text,
+    check_dataset,
+    check_target,
+    load_with_faults,
+    main_source,
+    write_cleaned,
+)
+from segplugins.data.check.samples import samples
+from segplugins.pictures import labelled_picture, save_picture, sheet
+
+CLEAN, FAULTY, UNUSABLE = 0, 1, 2
+COLUMNS = 2
+PER_SHEET = 8
+
+
+def arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dataset", required=True, help="registered name, or a YAML file that describes data sets"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes that read (default: %(default)s, one per core); 0 = none besides this one",
+    )
+    parser.add_argument("--limit", type=int, help="look at so many records, evenly spread")
+    parser.add_argument("--show", type=int, default=20, help="faults of a kind to tell; 0 = all")
+    parser.add_argument("--json", type=Path, help="file that gets everything that was found")
+    parser.add_argument("--fix", type=Path, help="file that gets a cleaned copy of the annotations")
+    parser.add_argument("--pictures", type=Path, help="folder that gets sheets of samples")
+    parser.add_argument("--num", type=int, default=16, help="samples in the pictures")
+    args = parser.parse_args()
+    for name, least in (("workers", 0), ("show", 0), ("num", 1), ("limit", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name} is {value}, expected {least} or more")
+    if args.fix and args.limit:
+        parser.error("--fix needs all records, leave --limit out")
+    return args
+
+
+def dataset_names(given: str) -> List[str]:
+    """Returns the data sets to check: the name itself, or all that a YAML file describes."""
+    if Path(given).suffix.lower() not in (".yaml", ".yml"):
+        return [given]
+    from segplugins.data.register_yaml import register_from_yaml
+
+    return register_from_yaml(given)
+
+
+def progress(bar: tqdm) -> Callable[[int, int], None]:
+    """Returns what moves a bar."""
+
+    def advance(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return advance
+
+
+def write_pictures(checked: Checked, args: argparse.Namespace) -> None:
+    """Writes sheets of records that can be read."""
+    chosen = list(samples(checked, args.num))
+    pictures = [labelled_picture(each.image, each.labels, each.names) for each in chosen]
+    titles = [each.title for each in chosen]
+    for start in range(0, len(pictures), PER_SHEET):
+        part = slice(start, start + PER_SHEET)
+        path = args.pictures / f"{checked.loaded.name}_{start // PER_SHEET}.png"
+        save_picture(path, sheet(pictures[part], columns=COLUMNS, titles=titles[part]))
+        print(f"picture {path}")
+
+
+def check(name: str, args: argparse.Namespace) -> int:
+    """Checks one data set. Returns: the exit status."""
+    if args.fix:  # told before the long work, not after it
+        check_target(args.fix, main_source(load_with_faults(name)).path)
+    with tqdm(desc=name, unit="record", disable=None) as bar:
+        checked = check_dataset(name, workers=args.workers, limit=args.limit, advance=progress(bar))
+    print(as_text(checked, show=args.show))
+    if args.json:
+        args.json.write_text(json.dumps(as_data(checked), indent=1), encoding="utf-8")
+    if args.pictures:
+        write_pictures(checked, args)
+    if args.fix:
+        done = write_cleaned(checked, args.fix)
+        told = ", ".join(f"{number} {what}" for what, number in done.items()) or "nothing to clean"
+        print(f"cleaned copy {args.fix}: {told}")
+    return FAULTY if checked.faults else CLEAN
+
+
+def main() -> None:
+    """Checks; the process ends with the worst status."""
+    args = arguments()
+    try:
+        names = dataset_names(args.dataset)
+        if len(names) > 1 and (args.fix or args.json):
+            raise ValueError(f"--fix and --json are for one data set; {args.dataset} has {names}")
+        status = max(check(name, args) for name in names)
+    except (KeyError, ValueError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f"error: {text}", file=sys.stderr)
+        status = UNUSABLE
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
