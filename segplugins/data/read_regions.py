@@ -153,7 +153,7 @@ def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
     if names is not None:
         check_label_range(labels, len(names), ignore_label, path, record)
     ids = labels.astype(np.int32)
-    ids[labels == ignore_label] = IGNORED
+    np.putmask(ids, labels == ignore_label, IGNORED)
     return LabelMap(ids=ids, segments=None, path=path)
 
 

@@ -96,15 +96,16 @@ class Targets:
         flipped = _is_flipped(transforms)
         if flipped and label_map.segments is None:
             ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
-        if self.with_sem_seg:
-            ignore_label = getattr(metadata, "ignore_label", 255)
-            result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
         if label_map.sentences:
             result["texts"] = [drawn_text(label_map.sentences, flipped)]
         if self.with_instances:
+            regions = ids
             if label_map.segments is None:
-                ids = self._without_none_class(ids, result["vocabulary"])
-            result["instances"] = instances_of_map(ids, label_map.segments)
+                regions = self._without_none_class(ids, result["vocabulary"])
+            result["instances"] = instances_of_map(regions, label_map.segments)
+        if self.with_sem_seg:
+            ignore_label = getattr(metadata, "ignore_label", 255)
+            result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
 
     def _without_none_class(self, ids: np.ndarray, vocabulary: Optional[str]) -> np.ndarray:
         """What is "nothing of the others" is a label of pixels, but no region."""
@@ -206,8 +207,9 @@ def _swap(ids: np.ndarray, pairs: Sequence[Tuple[int, int]]) -> np.ndarray:
 
 
 def _classes(ids: np.ndarray, label_map: LabelMap, ignore_label: int) -> np.ndarray:
-    """Returns (H, W) int64 classes of a map, ignored pixels = ignore_label."""
+    """Returns (H, W) int64 classes of a map, ignored pixels = ignore_label; overwrites ids."""
     if label_map.segments is None:
-        return np.where(ids == IGNORED, ignore_label, ids)
+        np.putmask(ids, ids == IGNORED, ignore_label)
+        return ids
     table = [segment["category_id"] for segment in label_map.segments] + [ignore_label]
     return np.asarray(table, dtype=np.int64)[ids]  # IGNORED is -1: the last entry
