@@ -113,3 +113,10 @@ def test_segments_of_a_map_become_instances_without_crowds():
     instances = instances_of_map(ids, segments)
     assert instances.gt_classes.tolist() == [5, 5]
     assert instances.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [2, 1]
+
+
+def test_a_small_crop_of_a_large_image_keeps_polygons_that_reach_far_outside_of_it():
+    # The right end of the strip is 1990 pixels, 199 sides, away from the crop's corner.
+    strip = Region("strip", mask=[[0.0, 0, 2000, 0, 2000, 4, 0, 4]])
+    instances = move([strip], [CropTransform(10, 0, 10, 10)], before=(100, 2000), after=(10, 10))
+    assert instances.gt_boxes.tensor.tolist() == [[0, 0, 10, 4]]
