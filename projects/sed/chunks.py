@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .class_attention import merge
 from .cost_map import cost_map
-from .decoder import GradualFusionDecoder, Rows, score
+from .decoder import GradualFusionDecoder, Rows, precise_score
 from .rejection import FirstScores, RunningTopK
 
 
@@ -66,8 +66,10 @@ class Decoding:
             if top_k is not None:
                 self._reject(level, RunningTopK(top_k))
             self._pass_stage(level)
-        self._maps = None if self._rows is None else self._finish(self._rows)
-        self._rows = None
+        self._maps: Optional[Tensor] = None
+        if self._rows is not None:
+            self._maps = self._finish(self._rows)
+            self._rows, self._terms = None, []  # sliding windows hold many decodings
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +84,7 @@ class Decoding:
         return self._finish(self._compute(self.classes[part]))
 
     def _finish(self, rows: Rows) -> Tensor:
-        return score(self.decoder.head, rows.features)[0].float().sigmoid()
+        return precise_score(self.decoder.head, rows.features)[0].sigmoid()
 
     def _reject(self, level: int, best: RunningTopK) -> None:
         """Drops the classes that the head before a stage finds nowhere."""
@@ -95,7 +97,8 @@ class Decoding:
                 scores = first(cost[0])
             else:
                 rows = self._rows or self._compute(classes)
-                scores = score(self.decoder.rejection_heads[level], rows.features)[0]
+                head = self.decoder.rejection_heads[level]
+                scores = precise_score(head, rows.features)[0]
             best.add(scores, classes.to(scores.device, non_blocking=True))
         kept = best.union()
         self.rejections.append(len(kept))

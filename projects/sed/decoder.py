@@ -226,3 +226,14 @@ def _channels_last(x: Tensor) -> Tensor:
 def score(head: nn.Conv2d, features: Tensor) -> Tensor:
     """Returns: (B, T, H, W), a head's logits on features (B, T, C, H, W)."""
     return head(features.flatten(0, 1)).flatten(0, 1).unflatten(0, features.shape[:2])
+
+
+def precise_score(head: nn.Conv2d, features: Tensor) -> Tensor:
+    """Computes `score` in float32 under autocast too: classes are ranked by it, and bfloat16 makes
+    equals of close ones.
+
+    Returns:
+        (B, T, H, W) float32.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return score(head, features.float())

@@ -177,33 +177,36 @@ class SED(nn.Module):
         if not self.training:
             return self.answer(records)
         images = self.normalizer(records)
-        text, order = self.embed(one_vocabulary(records))
+        vocabulary = one_vocabulary(records)
+        text = self.embed(vocabulary)
         dense, features = self.encoder(self.resized(images.tensor))
         logits = self.decoder(cost_map(dense, text), [features[name] for name in SKIPS])
-        return self.criterion(logits, batched_labels(records, images, order))
+        return self.criterion(logits, batched_labels(records, images, self.order(vocabulary)))
 
     def resized(self, images: Tensor) -> Tensor:
         """Returns: (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""
         return F.interpolate(images, self.resolution, mode="bilinear", align_corners=False)
 
-    def embed(self, vocabulary: Vocabulary) -> Tuple[Tensor, Tensor]:
+    def embed(self, vocabulary: Vocabulary) -> Tensor:
         """Embeds the prompts of a vocabulary, its classes in alphabetical order.
 
         Sums over classes then round alike in whatever order the user wrote them: permuting a
         vocabulary permutes the result to the last bit.
 
         Returns:
-            (K, P, D) text embeddings, on this device or memory-mapped on the CPU, and (K,) int64:
-            row i is class order[i] of the vocabulary.
+            (K, P, D) text embeddings, on this device or memory-mapped on the CPU.
         """
-        ordered, order = alphabetical(vocabulary)
-        bank = self.classifier.embed(ordered, keep_templates=True)
+        bank = self.classifier.embed(alphabetical(vocabulary)[0], keep_templates=True)
         device, chunk = self.normalizer.device, self.inference.class_chunk
         if bank.device != device and (self.training or not chunk or len(bank) <= chunk):
             if self._resident[0] is not bank:
                 self._resident = (bank, bank.to(device))
             bank = self._resident[1]
-        return bank, torch.tensor(order, device=device)
+        return bank
+
+    def order(self, vocabulary: Vocabulary) -> Tensor:
+        """Returns: (K,) int64, row i of `embed` is class order[i] of the vocabulary."""
+        return torch.tensor(alphabetical(vocabulary)[1], device=self.normalizer.device)
 
     @torch.no_grad()
     def answer(self, records: Sequence[dict]) -> List[dict]:
@@ -216,7 +219,7 @@ class SED(nn.Module):
             decodings = self.decode(whole, [vocabulary_of(record) for record in records])
         results = []
         for decoding, record in zip(decodings, records):
-            order = self.embed(vocabulary_of(record))[1]
+            order = self.order(vocabulary_of(record))
             finish = label_map if self.inference.label_maps else score_map
             size = (record["height"], record["width"])
             results.append({"sem_seg": finish(decoding, order, size)})
@@ -235,7 +238,7 @@ class SED(nn.Module):
                 self.decoder,
                 dense[i : i + 1],
                 [features[name][i : i + 1] for name in SKIPS],
-                self.embed(vocabulary)[0],
+                self.embed(vocabulary),
                 chunk=self.inference.class_chunk,
                 top_k=self.inference.top_k,
             )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from segplugins.engine import setup_cfg
+from segplugins.engine.groups import freeze
 from segplugins.projects.sed import SED, add_config
 from segplugins.projects.sed.encoder import DenseConvNeXt
 from segplugins.projects.sed.loss import DecoderLoss, class_loss
@@ -252,7 +253,7 @@ def test_a_thin_image_is_not_cropped(model):
     )
     maps = decoding.probabilities(slice(None))
     expected = F.interpolate(maps[None], (8, 64), mode="bilinear", align_corners=False)[0]
-    order = model.embed(get_vocabulary("sed-test"))[1]
+    order = model.order(get_vocabulary("sed-test"))
     torch.testing.assert_close(model([thin])[0]["sem_seg"][order[decoding.classes]], expected)
 
 
@@ -282,6 +283,30 @@ def test_the_rejection_heads_can_be_trained_alone():
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == name.startswith("decoder.rejection_heads"), name
+
+
+@pytest.mark.parametrize(
+    ("frozen", "trained"),
+    [
+        (["encoder."], set()),
+        (
+            # "full_res5" of the official code: the last stage alone.
+            [
+                f"encoder.trunk.{part}."
+                for part in ("stem", "stages.0", "stages.1", "stages.2", "head")
+            ]
+            + ["encoder.head."],
+            {"encoder.trunk.stages.3"},
+        ),
+    ],
+)
+def test_the_encoder_is_frozen_by_prefixes(frozen, trained):
+    model = build()
+    freeze(model, frozen)
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    encoder = {".".join(name.split(".")[:4]) for name in names if name.startswith("encoder")}
+    assert encoder == trained
+    assert any(name.startswith("decoder") for name in names)
 
 
 @pytest.mark.parametrize(
