@@ -337,6 +337,15 @@ def test_a_vocabulary_with_other_templates_than_the_model_is_refused(model):
         model([record(vocabulary="sed-test-templates")])
 
 
+def test_the_encoder_tells_the_shapes_that_it_gives(model):
+    dense, features = model.encoder(torch.zeros(1, 3, 64, 96))
+    for name, spec in model.encoder.output_shape().items():
+        size = (spec.channels, 64 // spec.stride, 96 // spec.stride)
+        assert tuple(features[name].shape[1:]) == size, name
+    stride = model.encoder.size_divisibility
+    assert tuple(dense.shape[2:]) == (64 // stride, 96 // stride)
+
+
 def test_an_encoder_takes_only_inputs_of_its_stride(model):
     with pytest.raises(ValueError, match="40x64 pixels.*multiples of 16"):
         model.encoder(torch.zeros(1, 3, 40, 64))
