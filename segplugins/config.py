@@ -74,6 +74,10 @@ def _add_input(cfg: CN) -> None:
     cfg.DATALOADER.MIXING = []
     # All images of a micro-batch of one process are of one set, and so of one vocabulary.
     cfg.DATALOADER.ONE_SET_PER_BATCH = False
+    # A training image or annotation that cannot be used, or would make a wrong target: "strict"
+    # stops, "skip" takes another image, counts, and reports at the end (OUTPUT_DIR/faults.jsonl).
+    # Evaluation is always strict. Image-text pairs have a policy of their own, see register_pairs.
+    cfg.DATALOADER.FAULTS = "strict"
     # Neither hold images back nor leave any out: see segplugins/engine/loaders.py.
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False

@@ -10,6 +10,10 @@ import numpy as np
 from detectron2.data import detection_utils
 from PIL import Image
 
+# Pixels of an image: three times those of the largest that segmentation sets have, and few enough
+# that a header of a few bytes cannot make a worker ask for all memory.
+LARGEST = 100_000_000
+
 
 def record_name(record: Mapping[str, Any]) -> str:
     """Returns how messages call a catalog record: its id, and its data set where it has one."""
@@ -28,7 +32,7 @@ def read_file(path: str, record: Mapping[str, Any], *, format: Optional[str], wh
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read: no image, or cut off.
+        ValueError: it cannot be read: no image, cut off, or of more than `LARGEST` pixels.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -36,7 +40,16 @@ def read_file(path: str, record: Mapping[str, Any], *, format: Optional[str], wh
             "record out of the data set"
         )
     try:
-        return detection_utils.read_image(path, format)
+        with Image.open(path) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise ValueError(
+                    f"it is {picture.width}x{picture.height} pixels, expected at most {LARGEST}"
+                )
+            # detectron2's read_image looks for EXIF data first. Of a damaged PNG that look meets
+            # the damage, ignores it, and the half that was decoded would pass for the image.
+            picture.load()
+            turned = detection_utils._apply_exif_orientation(picture)
+            return detection_utils.convert_PIL_to_numpy(turned, format)
     except Exception as error:  # decoders of damaged files raise whatever they please
         raise ValueError(
             f"{record_name(record)}: {what} {path} could not be read ({error}); replace the file, "

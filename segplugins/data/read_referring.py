@@ -8,11 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
-from detectron2.structures import BoxMode
-
 from segplugins.data.faults import sift
 from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.read_coco import read_json
+from segplugins.data.read_regions import box_corners
 from segplugins.structures.regions import Region, Task
 
 SAMPLES = ("object", "image", "expressions")
@@ -133,9 +132,7 @@ def _regions(text: str, targets: Sequence[Mapping], sentences: Iterable[str] = (
     return [
         Region(
             text=text,
-            box=tuple(
-                float(v) for v in BoxMode.convert(t["bbox"], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
-            ),
+            box=box_corners(t["bbox"]),
             mask=t["segmentation"],
             extra={**extra, "id": t["id"]},
         )

@@ -8,7 +8,7 @@ H, W are the image size in pixels.
 """
 
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -157,6 +157,21 @@ def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
     return LabelMap(ids=ids, segments=None, path=path)
 
 
+def box_corners(box: Any, mode: BoxMode = BoxMode.XYWH_ABS) -> Tuple[float, float, float, float]:
+    """Returns (x0, y0, x1, y1) of the box of an annotation.
+
+    Raises:
+        ValueError: it is not four numbers.
+    """
+    try:
+        a, b, c, d = map(float, box)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"a box must be four numbers, got {box!r:.80}") from error
+    if mode == BoxMode.XYWH_ABS:
+        return a, b, a + c, b + d
+    return tuple(BoxMode.convert((a, b, c, d), mode, BoxMode.XYXY_ABS))
+
+
 def _region_of_annotation(annotation: Mapping, names: Sequence[str], record: Mapping) -> Region:
     index = annotation["category_id"]
     if not 0 <= index < len(names):
@@ -166,7 +181,7 @@ def _region_of_annotation(annotation: Mapping, names: Sequence[str], record: Map
     box = annotation.get("bbox")
     if box is not None:
         mode = annotation.get("bbox_mode", BoxMode.XYWH_ABS)
-        box = tuple(float(v) for v in BoxMode.convert(list(box), mode, BoxMode.XYXY_ABS))
+        box = box_corners(box, mode)
     extra = {key: annotation[key] for key in ("id", "iscrowd", "extra") if annotation.get(key)}
     return Region(
         text=names[index],

@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from torch.utils.data import Sampler
 
 from segplugins.data.catalog import load_dataset
+from segplugins.data.check import load_by_policy
 from segplugins.data.exclude import exclude, image_keys
 
 # Draws are planned in blocks: within one, every set has its share to the nearest draw, and what
@@ -115,23 +116,24 @@ def _check(sizes: Sequence[int], ratios: Sequence[float], group: int) -> None:
 
 
 def training_records(
-    names: Sequence[str], excluded: Sequence[str] = ()
+    names: Sequence[str], excluded: Sequence[str] = (), faults: str = "strict"
 ) -> Tuple[List[dict], List[int]]:
     """Loads the training sets.
 
     Args:
         names: of the sets.
         excluded: sets whose images are not trained on; the log tells how many that are.
+        faults: "strict" or "skip", see `load_by_policy`.
 
     Returns:
         All records, set after set, and how many each set has.
 
     Raises:
         KeyError, FileNotFoundError: a set is not registered, or not there.
-        ValueError: nothing of a training set is left.
+        ValueError: nothing of a training set is left, or its files have faults.
     """
     keys = {key for name in excluded for key in image_keys(load_dataset(name))}
-    sets = [load_dataset(name) for name in names]
+    sets = [load_by_policy(name, faults) for name in names]
     if keys:
         sets = [exclude(records, keys, name=name) for name, records in zip(names, sets)]
     return [record for records in sets for record in records], [len(records) for records in sets]

@@ -8,6 +8,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from segplugins.data.catalog import dataset_metadata, load_dataset
+from segplugins.data.check import SkipFaults
 from segplugins.data.mapper import SegMapper
 from segplugins.data.pairs import build_pairs_loader, is_pairs
 from segplugins.data.sampling import sampler_maker, training_records
@@ -32,7 +33,8 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
 
     Raises:
         KeyError: an unknown data set.
-        ValueError: no data set, a batch that cannot be divided, or a key that is not supported.
+        ValueError: no data set, a batch that cannot be divided, a key that is not supported, or
+            faults of the data under DATALOADER.FAULTS strict.
     """
     names = check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
     for key, (only, why) in _FIXED.items():
@@ -43,10 +45,12 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     )
     if is_pairs(names):
         return build_pairs_loader(cfg, batch_size)
-    records, sizes = training_records(names, cfg.DATASETS.EXCLUDE)
+    policy = cfg.DATALOADER.FAULTS
+    records, sizes = training_records(names, cfg.DATASETS.EXCLUDE, policy)
+    mapper = SegMapper(cfg, is_train=True, dataset_names=names)
     stream = TrainingStream(
         DatasetFromList(records, copy=False),
-        SegMapper(cfg, is_train=True, dataset_names=names),
+        SkipFaults(mapper, cfg.OUTPUT_DIR) if policy == "skip" else mapper,
         sampler_maker(cfg, sizes),
         batch_size=batch_size,
         seed=max(cfg.SEED, 0),

@@ -64,6 +64,12 @@ class TrainingStream(IterableDataset):
                 record = self._record(index)
             yield record
 
+    def report_faults(self) -> None:
+        """Logs which records the mapper has left out, where it keeps count of them."""
+        report = getattr(self._mapper, "report", None)
+        if report is not None:
+            report()
+
     def _record(self, index: int) -> dict:
         for _ in range(_TRIES):
             record = self._mapper(self._dataset[index])

@@ -106,7 +106,11 @@ class Trainer(DefaultTrainer):
         period = self.cfg.TEST.EVAL_PERIOD
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built[at] = hooks.EvalHook(period, self.evaluate) if self.cfg.DATASETS.TEST else None
+        samples = self.data_loader.dataset
         if comm.is_main_process():
+            if hasattr(samples, "report_faults"):
+                report = hooks.CallbackHook(after_train=lambda trainer: samples.report_faults())
+                built.insert(-1, report)
             built[-1] = LateWriter(self.cfg.OUTPUT_DIR, self.max_iter)
             if self.cfg.TEST.BEST_METRIC:
                 built.append(KeepBest(period, self.checkpointer, self.cfg.TEST.BEST_METRIC))

@@ -1,9 +1,11 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segplugins.data import read_images
 from segplugins.data.read_images import read_image, read_labels, record_name
 
 RECORD = {"image_id": 7, "dataset": "pets", "file_name": ""}
@@ -88,3 +90,21 @@ def test_a_coloured_label_map_is_refused(tmp_path, save):
     path = save(tmp_path / "a.png", np.zeros((2, 3, 3), np.uint8))
     with pytest.raises(ValueError, match=r"a.png has shape \(2, 3, 3\).*one channel"):
         read_labels(path, RECORD)
+
+
+def test_a_png_whose_data_are_damaged_in_the_middle_is_no_image(tmp_path, save):
+    # detectron2's own reader gives what could be decoded before the damage, and no error.
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 9, (64, 64), np.uint8))
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    Path(path).write_bytes(data)
+    for read, key in ((read_image, "image"), (read_labels, "label map")):
+        with pytest.raises(ValueError, match=f"record .*: {key} .*a.png could not be read"):
+            read(path, {}) if key == "label map" else read({"file_name": path})
+
+
+def test_an_image_of_more_pixels_than_memory_should_hold_is_refused(tmp_path, monkeypatch, save):
+    monkeypatch.setattr(read_images, "LARGEST", 11)
+    path = save(tmp_path / "a.png", np.zeros((3, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="it is 4x3 pixels, expected at most 11"):
+        read_image({"file_name": path})

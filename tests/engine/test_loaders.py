@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from segplugins.data import register_semantic
 from segplugins.data.pairs import register_pairs
 from segplugins.engine.loaders import build_test_loader, build_train_loader, micro_batch_size
 from segplugins.structures import get_vocabulary
@@ -61,3 +63,33 @@ def test_image_text_pairs_are_read_by_their_own_loader(toy_cfg, tmp_path):
     batch = next(iter(loader))
     assert [record["captions"] for record in batch] == [["a dark place"]] * 4
     assert hasattr(loader.dataset, "seek")
+
+
+def test_a_faulty_image_stops_training_or_is_left_out_and_counted(toy, toy_cfg, tmp_path):
+    toy.write_world(tmp_path)
+    register_semantic(
+        "toy_faulty",
+        image_root=str(tmp_path / "images/train"),
+        label_root=str(tmp_path / "labels/train"),
+        image_ext="png",
+        vocabulary=toy.WORDS,
+    )
+    records = DatasetCatalog.get("toy_faulty")
+    path = Path(records[0]["file_name"])
+    path.write_bytes(path.read_bytes()[:50])
+    options = "DATASETS.TRAIN ('toy_faulty',) SOLVER.IMS_PER_BATCH 2 DATALOADER.NUM_WORKERS 0"
+    passes = range(len(records))  # two images a batch: every image comes at least once
+    with pytest.raises(ValueError, match=f"record {records[0]['image_id']}.*could not be read"):
+        batches = iter(build_train_loader(toy_cfg(options)))
+        [next(batches) for _ in passes]
+    loader = build_train_loader(toy_cfg(f"{options} DATALOADER.FAULTS skip"))
+    batches = iter(loader)
+    seen = {record["image_id"] for _ in passes for record in next(batches)}
+    assert seen == {record["image_id"] for record in records[1:]}
+    lines = (tmp_path / "run" / "faults.jsonl").read_text().splitlines()
+    assert {json.loads(line)["record"] for line in lines} == {records[0]["image_id"]}
+
+
+def test_an_unknown_policy_is_refused(toy_cfg):
+    with pytest.raises(ValueError, match="DATALOADER.FAULTS is 'ignore', expected one of"):
+        build_train_loader(toy_cfg("DATALOADER.FAULTS ignore"))

@@ -20,8 +20,16 @@ logger = logging.getLogger(__name__)
 
 POLICIES = ("strict", "skip")
 _NAMED = 5
-# What malformed files make readers raise; none of it means that our own code is at fault only.
-_READING = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError)
+# What malformed files make readers raise.
+READING_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    OSError,
+)
 # What tells two records of a data set apart, as evaluators do.
 _IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
 _IMAGES = ("file_name",)
@@ -94,7 +102,7 @@ def load_with_faults(name: str) -> LoadedSet:
     with collecting(loaded):
         try:
             loaded.records = load_dataset(name)
-        except _READING as error:
+        except READING_ERRORS as error:
             missing = isinstance(error, FileNotFoundError) and not loaded.faults
             if name not in DatasetCatalog or missing:
                 raise
@@ -187,7 +195,7 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
         raise ValueError(f"DATALOADER.FAULTS is '{policy}', expected one of {POLICIES}")
     try:
         return load_dataset(name)
-    except _READING as error:
+    except READING_ERRORS as error:
         if name not in DatasetCatalog:
             raise
         loaded = load_with_faults(name)

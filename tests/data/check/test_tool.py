@@ -1,0 +1,93 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+_spec = importlib.util.spec_from_file_location("check_tool", ROOT / "tools" / "check_dataset.py")
+tool = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tool)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Calls the tool in this process; returns its exit status and what it printed."""
+
+    def run(*args):
+        argv = ["check_dataset.py", *map(str, args), "--workers", "0"]
+        monkeypatch.setattr(sys, "argv", argv)
+        with pytest.raises(SystemExit) as end:
+            tool.main()
+        return end.value.code, capsys.readouterr()
+
+    return run
+
+
+def test_the_exit_status_tells_clean_from_faulty(instances, content, call):
+    name = instances(content)
+    status, printed = call("--dataset", name)
+    assert status == 0 and "no faults" in printed.out
+
+
+def test_faults_are_printed_and_written_as_json(root, instances, content, call):
+    content["annotations"][0]["bbox"] = [0, 0, 0, 0]
+    status, printed = call("--dataset", instances(content), "--json", root / "report.json")
+    assert status == 1 and "bbox [0, 0, 0, 0] has no area" in printed.out
+    [fault] = json.loads((root / "report.json").read_text())["faults"]
+    assert fault["kind"] == "box" and fault["field"] == "annotation 11"
+
+
+def test_a_cleaned_copy_and_pictures_are_written_on_request(root, instances, content, call):
+    content["annotations"][0]["bbox"] = [0, 0, 0, 0]
+    pictures, clean = root / "seen", root / "clean.json"
+    args = ("--dataset", instances(content), "--fix", clean, "--pictures", pictures, "--num", 2)
+    status, printed = call(*args)
+    assert status == 1 and f"cleaned copy {clean}" in printed.out
+    assert json.loads(clean.read_text())["annotations"][0]["bbox"] == [1, 1, 4, 4]
+    with Image.open(pictures / "small_0.png") as sheet:
+        assert sheet.width > 512  # two samples beside each other, each at least 256 pixels high
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (("--dataset", "nobody"), "no data set 'nobody' is registered"),
+        (("--dataset", "none.yaml"), "no data set file none.yaml"),
+        (("--dataset", "small", "--fix", "small.json"), "is the original"),
+        (("--dataset", "small", "--fix", "a.json", "--limit", "1"), "--fix needs all records"),
+        (("--dataset", "small", "--num", "0"), "--num is 0, expected 1 or more"),
+    ],
+)
+def test_a_call_that_cannot_be_done_ends_with_status_2_and_one_line(
+    root, instances, content, call, monkeypatch, args, message
+):
+    instances(content)
+    monkeypatch.chdir(root)
+    status, printed = call(*args)
+    assert status == 2 and message in printed.err
+
+
+def test_a_yaml_file_stands_for_the_sets_that_it_describes(root, images, content, call):
+    (root / "small.json").write_text(json.dumps(content))
+    (root / "sets.yaml").write_text(
+        "kind: coco\nsets:\n  from_yaml: {images: images, annotations: small.json}\n"
+    )
+    status, printed = call("--dataset", root / "sets.yaml")
+    assert status == 0 and "data set 'from_yaml'" in printed.out
+
+
+def test_it_runs_as_a_command_with_workers_and_progress(root, images, content):
+    content["annotations"][0]["segmentation"] = [[0, 0, 1, float("nan"), 5, 5]]
+    (root / "small.json").write_text(json.dumps(content))
+    (root / "sets.yaml").write_text(
+        "kind: coco\nsets:\n  as_command: {images: images, annotations: small.json}\n"
+    )
+    command = [sys.executable, ROOT / "tools" / "check_dataset.py", "--workers", "2"]
+    command += ["--dataset", root / "sets.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "record 1, annotation 11, mask: a polygon leaves the 8x10 image" in done.stdout
