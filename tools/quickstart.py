@@ -1,0 +1,217 @@
+"""The main job on the embedded data, from nothing to pictures, in a few minutes on a laptop.
+
+Draws the world, trains a tiny CLIP on its captions and SED on its masks, evaluates on classes seen
+and unseen, and paints the results. Each step is a command that can be run by hand; it is printed
+first. A step whose output stands is not done again; --fresh starts over.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+from PIL import Image
+from tabulate import tabulate
+
+import segplugins.data.datasets  # noqa: F401  registers the drawn world
+from segplugins.data import load_dataset
+from segplugins.pictures import (
+    beside,
+    curves,
+    enlarged,
+    enlarged_overlay,
+    legend,
+    save_picture,
+    sheet,
+)
+from segplugins.structures import Vocabulary, get_vocabulary
+
+OUTPUT = Path("output/quickstart")
+CLIP, SED, EVAL, DEMO = (OUTPUT / name for name in ("clip", "sed", "eval", "demo"))
+SETS = {"seen classes": "drawn_val_sem_seg", "seen and unseen": "drawn_val_unseen_sem_seg"}
+SHOWN = 3  # pictures of each set
+
+
+class Step(NamedTuple):
+    """A command, and the file that it leaves when it has run to its end."""
+
+    title: str
+    command: Tuple[str, ...]
+    leaves: Path
+
+
+def steps(drawn: Path) -> List[Step]:
+    """Returns: the commands in order, on the drawn world in the folder `drawn`."""
+    weights = ("MODEL.WEIGHTS", str(SED / "model_final.pth"))
+    clip = str(CLIP / "model_final.pth")
+    config = ("--config-file", "configs/sed/quickstart.yaml")
+    return [
+        Step(
+            "draw the world",
+            ("tools/make_drawn_world.py", "--out", str(drawn), "--train", "1200", "--val", "120",
+             "--pairs", "1600", "--clips", "8", "--val-clips", "4", "--size", "128", "--seed", "0"),
+            drawn / "contact_sheet.png",
+        ),
+        Step(
+            "train a tiny CLIP on pictures and captions",
+            ("tools/train_net.py", "--config-file", "configs/clip/drawn.yaml", "--resume",
+             "OUTPUT_DIR", str(CLIP)),
+            CLIP / "model_final.pth",
+        ),
+        Step(
+            "train SED on masks of the seen classes",
+            ("tools/train_net.py", *config, "--resume", "MODEL.CLIP.WEIGHTS", clip,
+             "OUTPUT_DIR", str(SED)),
+            SED / "model_final.pth",
+        ),
+        Step(
+            "evaluate on seen and unseen classes",
+            ("tools/eval.py", *config, *weights, "OUTPUT_DIR", str(EVAL)),
+            EVAL / "results.json",
+        ),
+        *(
+            Step(
+                f"segment pictures by your words: {title}",
+                ("tools/demo.py", *config, "--input", str(drawn / "images" / split / "00000?.png"),
+                 "--vocabulary", vocabulary, "--output", str(DEMO / split), *weights),
+                DEMO / split / "000009.json",
+            )
+            for title, split, vocabulary in (
+                ("seen classes", "val", "drawn_seen"),
+                ("seen and unseen", "val_unseen", "drawn"),
+            )
+        ),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Runs what is missing and ends with a short table and the paths of what it wrote."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fresh", action="store_true", help=f"remove {OUTPUT} first")
+    if parser.parse_args().fresh:
+        shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    datasets = Path(os.environ.setdefault("DETECTRON2_DATASETS", "datasets"))
+    start = time.perf_counter()
+    changed = False
+    seconds: Dict[str, float] = {}
+    for step in steps(datasets / "drawn"):
+        seconds[step.title] = run(step, even_if_it_stands=changed)
+        changed = changed or seconds[step.title] > 0
+    pictures = paint()
+    print(report(seconds, time.perf_counter() - start, pictures))
+
+
+def run(step: Step, *, even_if_it_stands: bool) -> float:
+    """Runs a step unless what it leaves stands and was made by the same command.
+
+    Args:
+        step: see `steps`.
+        even_if_it_stands: something before it was made anew.
+
+    Returns:
+        Seconds it took; 0 if there was nothing to do.
+
+    Raises:
+        SystemExit: the command failed; its own message stands above.
+    """
+    stamp = OUTPUT / "steps" / f"{step.title.replace(' ', '_').replace(':', '')}.txt"
+    made_by = stamp.read_text() if stamp.is_file() else None
+    if step.leaves.exists() and made_by == fingerprint(step) and not even_if_it_stands:
+        print(f"- {step.title}: stands in {step.leaves.parent}")
+        return 0.0
+    if step.leaves.exists() and step.leaves.is_relative_to(OUTPUT):
+        shutil.rmtree(step.leaves.parent)  # of another command: nothing of it goes into this one
+    print(f"\n- {step.title}\n  $ {shlex.join(('python', *step.command))}", flush=True)
+    start = time.perf_counter()
+    if subprocess.run((sys.executable, *step.command), check=False).returncode:
+        sys.exit(f"'{step.title}' failed; what went wrong stands above")
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.write_text(fingerprint(step))
+    return time.perf_counter() - start
+
+
+def fingerprint(step: Step) -> str:
+    """Returns: text that changes with the command or with a config file that it names."""
+    configs = [Path(word) for word in step.command if word.endswith(".yaml")]
+    return shlex.join(step.command) + "".join(f"\n{config.read_text()}" for config in configs)
+
+
+def paint() -> List[Path]:
+    """Writes the sheet of results and the curves. Returns: their paths."""
+    results, history = OUTPUT / "results.jpg", OUTPUT / "curves.png"
+    rows = [
+        row
+        for split, dataset in zip(("val", "val_unseen"), SETS.values())
+        for row in result_rows(dataset, DEMO / split)
+    ]
+    save_picture(results, sheet(rows, columns=1))
+    loss, quality = read_history(SED / "metrics.json")
+    curves(history, {"loss": loss, "mIoU on seen classes, %": quality})
+    return [results, history]
+
+
+def result_rows(dataset: str, predicted: Path) -> List[np.ndarray]:
+    """Returns: per picture of a set a row of picture, truth, prediction and legend."""
+    truth = {Path(record["file_name"]).stem: record for record in load_dataset(dataset)}
+    rows = []
+    for path in sorted(predicted.glob("*.labels.png"))[:SHOWN]:
+        record = truth[path.name.removesuffix(".labels.png")]
+        names: Vocabulary = get_vocabulary(record["vocabulary"])
+        image = np.asarray(Image.open(record["file_name"]).convert("RGB"))
+        real = np.asarray(Image.open(record["sem_seg_file_name"])).astype(np.int64)
+        ours = np.asarray(Image.open(path)).astype(np.int64)
+        maps = [enlarged_overlay(image, labels, len(names), 256) for labels in (real, ours)]
+        cells = sheet([enlarged(image, 256), *maps], columns=3, titles=["picture", "truth", "SED"])
+        rows.append(beside([cells], legend(ours, names.classes, height=0)))
+    return rows
+
+
+def read_history(metrics: Path) -> Tuple[dict, dict]:
+    """Reads what training logged. Returns: lines of the loss and of mIoU, each name to (x, y)."""
+    logged = [json.loads(line) for line in metrics.read_text().splitlines()]
+    keys = {"total": "total_loss", "final logits": "loss_sem_seg_0"}
+    loss = {
+        name: tuple(zip(*((entry["iteration"], entry[key]) for entry in logged if key in entry)))
+        for name, key in keys.items()
+    }
+    points = [(e["iteration"], e["sem_seg/mIoU"]) for e in logged if "sem_seg/mIoU" in e]
+    return loss, {"validation": tuple(zip(*points))} if points else {}
+
+
+def report(seconds: Dict[str, float], total: float, pictures: List[Path]) -> str:
+    """Returns: the closing table, and where to look."""
+    results = json.loads((EVAL / "results.json").read_text())["results"]
+    columns = {"mIoU": "mIoU", "mIoU_seen": "seen", "mIoU_unseen": "unseen", "hIoU": "harmonic"}
+    body = []
+    for title, dataset in SETS.items():
+        metrics = results[dataset]["sem_seg"]
+        values = [metrics.get(key) for key in columns]
+        body.append([title, *("-" if value is None else f"{value:.1f}" for value in values)])
+    table = tabulate(
+        body, ["validation, in %", *columns.values()], "simple", colalign=("left", *["right"] * 4)
+    )
+    steps_taken = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items() if took)
+    paths = [*pictures, EVAL / "report.html", DEMO, SED / "model_final.pth"]
+    return "\n".join(
+        [
+            "",
+            table,
+            "",
+            f"{total:.0f} s"
+            + (f": {steps_taken}" if steps_taken else ", everything stood already"),
+            "",
+            *(f"  {path}" for path in paths),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
