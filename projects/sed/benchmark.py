@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from segplugins.clip import load_clip
+from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import Vocabulary, register_vocabulary
 
-from .encoder import DenseConvNeXt
 from .loss import DecoderLoss
 from .maps import label_map
 from .plain import plain_logits, plain_rejection

@@ -1,9 +1,10 @@
 """SED: an encoder and a decoder, from a picture and any class names to a map.
 
 Paper: Xie, Cao, Xie, Khan, Pang, "SED: A Simple Encoder-Decoder for Open-Vocabulary Semantic
-Segmentation", CVPR 2024. Reading order: the hierarchical encoder is encoder.py, the cost map
-(Eq. 1) cost_map.py, the gradual fusion decoder decoder.py with its two modules aggregation.py (FAM)
-and fusion.py (SFM); at test the early rejection is rejection.py, run by chunks.py.
+Segmentation", CVPR 2024. Reading order: the hierarchical encoder (Sec. 3.1) is the library's
+DenseConvNeXt, the cost map (Eq. 1) cost_map.py, the gradual fusion decoder decoder.py with its two
+modules aggregation.py (FAM) and fusion.py (SFM); at test the early rejection is rejection.py, run
+by chunks.py.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import Vocabulary
 from segplugins.text import TextEncoder, template_set
@@ -24,7 +26,6 @@ from segplugins.text import TextEncoder, template_set
 from .chunks import Decoding
 from .cost_map import cost_map
 from .decoder import GradualFusionDecoder
-from .encoder import DenseConvNeXt
 from .loss import DecoderLoss
 from .maps import label_map, score_map
 from .records import alphabetical, batched_labels, one_vocabulary, vocabulary_of

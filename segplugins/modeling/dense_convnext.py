@@ -59,8 +59,8 @@ class DenseConvNeXt(Backbone):
             images: (B, 3, H, W), normalised.
 
         Returns:
-            The embedding of every pixel (B, D, h, w), not normalised, and the maps "res2" to
-            "res5", straight from the stages without a norm.
+            The embedding of every pixel (B, D, h, w), not normalised (SED's F_v), and the maps
+            "res2" to "res5" (F_2..F_5), straight from the stages without a norm.
 
         Raises:
             ValueError: a side is no multiple of the stride.

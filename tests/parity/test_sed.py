@@ -36,6 +36,7 @@ from segplugins.engine.read_config import apply_settings, read_settings
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.semantic import confusion_matrix, semantic_metrics
 from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.projects.sed import SED, add_config
 from segplugins.projects.sed.aggregation import ClassLayer, SpatialBlock
@@ -48,7 +49,6 @@ from segplugins.projects.sed.class_attention import (
 )
 from segplugins.projects.sed.cost_map import cost_map
 from segplugins.projects.sed.decoder import GradualFusionDecoder, Rows
-from segplugins.projects.sed.encoder import DenseConvNeXt
 from segplugins.projects.sed.loss import DecoderLoss
 from segplugins.projects.sed.maps import score_map
 from segplugins.projects.sed.rejection import FirstScores

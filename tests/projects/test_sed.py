@@ -10,8 +10,8 @@ from detectron2.modeling import build_model
 
 from segplugins.engine import setup_cfg
 from segplugins.engine.groups import freeze
+from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.projects.sed import SED, add_config
-from segplugins.projects.sed.encoder import DenseConvNeXt
 from segplugins.projects.sed.loss import DecoderLoss, class_loss
 from segplugins.projects.sed.records import one_vocabulary
 from segplugins.projects.sed.sed import Inference
