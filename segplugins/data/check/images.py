@@ -24,7 +24,7 @@ def image_faults(
         position: of the record in the set.
 
     Returns:
-        (H, W, 3) uint8 RGB, or None where training could not read it, and what is wrong.
+        (H, W, 3) uint8 RGB, or None where it cannot be read, and what is wrong.
     """
     path = record["file_name"]
     where = {"file": path, "record": record_id(record), "position": position}
@@ -37,8 +37,7 @@ def image_faults(
         Fault(kind, message, field="height, width" if not remark else "", remark=remark, **where)
         for kind, message, remark in _header_faults(record, image, stored, orientation, mode)
     )
-    wrong = any(not fault.remark for fault in faults)
-    return (None if wrong else image), faults
+    return image, faults
 
 
 def record_id(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 from segplugins.data.check.images import image_faults, record_id
 from segplugins.data.check.load import error_text
 from segplugins.data.check.maps import MapCheck, text_faults
+from segplugins.data.check.notes import is_size
 from segplugins.data.check.regions import region_faults
 from segplugins.data.faults import Fault
 from segplugins.data.pairs import read_pair
@@ -69,13 +70,18 @@ def check_record(
             return findings
         image, faults = image_faults(record, position)
         findings.faults += faults
-        if image is None:
-            return findings
-        findings.sizes[image.shape[:2]] += 1
+        # Regions are compared with the size that they were made for, so that one fault of the image
+        # is not told again for each of them.
+        size = (record.get("height"), record.get("width"))
+        unturned = any(fault.kind == "exif" and not fault.remark for fault in faults)
+        if image is not None:
+            findings.sizes[image.shape[:2]] += 1
+            size = size if unturned else image.shape[:2]
         if target_form(record) in ("regions", "annotations"):
-            _check_regions(findings, record, metadata, image.shape[:2], annotation_file, where)
-        else:
-            _check_map(findings, record, metadata, image.shape[:2], position)
+            if all(map(is_size, size)):
+                _check_regions(findings, record, metadata, size, annotation_file, where)
+        elif image is not None:
+            _check_map(findings, record, metadata, size, position)
     except Exception as error:  # what no check has foreseen would stop training all the same
         message = f"reading it ends with {error_text(error)}"
         findings.faults.append(Fault("unexpected", message, record.get("file_name", ""), **where))

@@ -103,7 +103,19 @@ def test_images_that_are_missing_damaged_or_of_another_size_are_faults(images, i
     assert (cut.kind, cut.record) == ("unreadable", "2") and "truncated" in cut.message
     assert (size.kind, size.field) == ("image-size", "height, width")
     assert "the image is 8x10 (height x width), the record says 7x10" in size.message
-    assert not checked.findings.sizes
+    assert checked.findings.sizes == {(8, 10): 1}
+
+
+def test_the_regions_of_an_image_that_cannot_be_read_are_checked_as_well(
+    images, instances, content
+):
+    (images / "1.png").write_bytes(b"no image")
+    content["annotations"][0]["segmentation"] = {"size": [8, 10], "counts": [5]}
+    checked = check_dataset(instances(content))
+    assert [(fault.kind, fault.record) for fault in checked.faults] == [
+        ("unreadable", "1"),
+        ("rle", "1"),
+    ]
 
 
 def turned(path, height, width, orientation):
