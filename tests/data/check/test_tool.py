@@ -88,6 +88,6 @@ def test_it_runs_as_a_command_with_workers_and_progress(root, images, content):
     )
     command = [sys.executable, ROOT / "tools" / "check_dataset.py", "--workers", "2"]
     command += ["--dataset", root / "sets.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stderr
     assert "record 1, annotation 11, mask: a polygon leaves the 8x10 image" in done.stdout
