@@ -185,9 +185,11 @@ def build_augmentations(
     Raises:
         ValueError: an unknown INPUT.RESIZE, or a task or key of INPUT.BY_TASK.
     """
-    node = _input_of(cfg, task)
-    shortest_edge, *flip = detection_utils.build_augmentation(_with_input(cfg, node), is_train)
-    resize = _resize(node, shortest_edge, is_train, cfg.MODEL.PIXEL_MEAN)
+    mean = cfg.MODEL.PIXEL_MEAN
+    cfg = _of_task(cfg, task)
+    shortest_edge, *flip = detection_utils.build_augmentation(cfg, is_train)
+    resize = _resize(cfg, shortest_edge, is_train, mean)
+    node = cfg.INPUT
     if not is_train:
         return resize
     augmentations = list(resize)
@@ -203,8 +205,9 @@ def build_augmentations(
 
 
 def _resize(
-    node: CfgNode, shortest_edge: T.Augmentation, is_train: bool, mean: Sequence[float]
+    cfg: CfgNode, shortest_edge: T.Augmentation, is_train: bool, mean: Sequence[float]
 ) -> List[T.Augmentation]:
+    node = cfg.INPUT
     if node.RESIZE not in RESIZES:
         raise ValueError(f"INPUT.RESIZE is '{node.RESIZE}', expected one of {RESIZES}")
     if node.RESIZE == "letterbox":
@@ -233,7 +236,8 @@ def tasks_apart(cfg: CfgNode) -> List[Task]:
     return list(dict.fromkeys(tasks))
 
 
-def _input_of(cfg: CfgNode, task: Optional[Task]) -> CfgNode:
+def _of_task(cfg: CfgNode, task: Optional[Task]) -> CfgNode:
+    """A config that holds the INPUT of this task and nothing else."""
     node = cfg.INPUT.clone()
     node.defrost()
     for of, key, value in cfg.INPUT.BY_TASK:
@@ -242,9 +246,4 @@ def _input_of(cfg: CfgNode, task: Optional[Task]) -> CfgNode:
                 node.merge_from_list([key, value])
             except (AssertionError, KeyError, ValueError) as error:
                 raise ValueError(f"INPUT.BY_TASK [{of}, {key}, {value}]: {error}") from error
-    return node
-
-
-def _with_input(cfg: CfgNode, node: CfgNode) -> CfgNode:
-    """A config that holds this INPUT and nothing else, for detectron2's builder."""
     return CfgNode({"INPUT": node})
