@@ -52,6 +52,8 @@ def steps(drawn: Path) -> List[Step]:
     weights = ("MODEL.WEIGHTS", str(SED / "model_final.pth"))
     clip = str(CLIP / "model_final.pth")
     config = ("--config-file", "configs/sed/quickstart.yaml")
+    # Small batches scale over processes, not over threads.
+    train = ("tools/train_net.py", "--resume", "--num-gpus", "0", "--num-processes", "2")
     return [
         Step(
             "draw the world",
@@ -61,14 +63,14 @@ def steps(drawn: Path) -> List[Step]:
         ),
         Step(
             "train a tiny CLIP on pictures and captions",
-            ("tools/train_net.py", "--config-file", "configs/clip/drawn.yaml", "--resume",
-             "OUTPUT_DIR", str(CLIP)),
+            (*train, "--config-file", "configs/clip/drawn.yaml",
+             "SOLVER.MAX_ITER", "450", "DATASETS.TEST", "[]", "OUTPUT_DIR", str(CLIP)),
             CLIP / "model_final.pth",
         ),
         Step(
             "train SED on masks of the seen classes",
-            ("tools/train_net.py", *config, "--resume", "MODEL.CLIP.WEIGHTS", clip,
-             "OUTPUT_DIR", str(SED)),
+            (*train, *config, "MODEL.CLIP.WEIGHTS", clip, "TEST.EVAL_PERIOD", "450",
+             "DATASETS.TEST", "['drawn_val_sem_seg']", "OUTPUT_DIR", str(SED)),
             SED / "model_final.pth",
         ),
         Step(
