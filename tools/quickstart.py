@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
+import yaml
 from PIL import Image
 from tabulate import tabulate
 
@@ -141,9 +142,13 @@ def run(step: Step, *, even_if_it_stands: bool) -> float:
 
 
 def fingerprint(step: Step) -> str:
-    """Returns: text that changes with the command or with a config file that it names."""
+    """Returns: text that changes with the command or with what a config file of it sets.
+
+    What only a comment says differently is no reason to train again.
+    """
     configs = [Path(word) for word in step.command if word.endswith(".yaml")]
-    return shlex.join(step.command) + "".join(f"\n{config.read_text()}" for config in configs)
+    settings = [json.dumps(yaml.safe_load(config.read_text())) for config in configs]
+    return "\n".join([shlex.join(step.command), *settings])
 
 
 def paint() -> List[Path]:

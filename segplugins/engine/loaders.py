@@ -15,14 +15,6 @@ from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
 from segplugins.structures import parse_vocabulary, register_vocabulary
 
-# Keys of detectron2's DATALOADER whose other values would change the samples behind the stream's
-# back, so that no run could be resumed where it was.
-_FIXED = {
-    "ASPECT_RATIO_GROUPING": (False, "it would hold images back"),
-    "FILTER_EMPTY_ANNOTATIONS": (False, "an image without regions is a sample as well"),
-    "SAMPLER_TRAIN": ("TrainingSampler", "DATALOADER.MIXING weighs data sets"),
-}
-
 
 def build_train_loader(cfg: CfgNode) -> DataLoader:
     """Builds the endless loader of DATASETS.TRAIN: labelled images, or image-text pairs.
@@ -37,9 +29,7 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
             faults of the data under DATALOADER.FAULTS strict.
     """
     names = check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
-    for key, (only, why) in _FIXED.items():
-        if cfg.DATALOADER[key] != only:
-            raise ValueError(f"DATALOADER.{key} must be {only}: {why}")
+    _check_fixed_keys(cfg)
     batch_size = micro_batch_size(
         cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, comm.get_world_size()
     )
@@ -62,6 +52,29 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
         collate_fn=_as_list,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),  # then copies to the GPU need not wait
     )
+
+
+def _check_fixed_keys(cfg: CfgNode) -> None:
+    """Refuses values of detectron2's keys that would change the samples behind the stream's back,
+    so that no run could be resumed where it was."""
+    node = cfg.DATALOADER
+    for key, value, only, why in (
+        ("ASPECT_RATIO_GROUPING", node.ASPECT_RATIO_GROUPING, False, "it would hold images back"),
+        (
+            "FILTER_EMPTY_ANNOTATIONS",
+            node.FILTER_EMPTY_ANNOTATIONS,
+            False,
+            "an image without regions is a sample as well",
+        ),
+        (
+            "SAMPLER_TRAIN",
+            node.SAMPLER_TRAIN,
+            "TrainingSampler",
+            "DATALOADER.MIXING weighs data sets",
+        ),
+    ):
+        if value != only:
+            raise ValueError(f"DATALOADER.{key} must be {only}: {why}")
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
