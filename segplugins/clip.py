@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import open_clip
 import torch
@@ -20,7 +20,7 @@ from timm.models import build_model_with_cfg, register_model
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 
-__all__ = ["ClipTowers", "TextTower", "load_clip", "read_state_dict"]
+__all__ = ["ClipTowers", "TextTower", "copy_tensors", "load_clip", "read_state_dict"]
 
 logger = logging.getLogger(__name__)
 
@@ -261,6 +261,52 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
     return tensors
 
 
+def copy_tensors(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    *,
+    source: Union[str, Path],
+    target: str,
+    new: Sequence[str] = (),
+) -> None:
+    """Copies a checkpoint into a model and says by name what did not fit.
+
+    Args:
+        found: of the checkpoint, under the model's names.
+        wanted: the model's state dict; changed in place.
+        source: the file, for messages.
+        target: what the model is, for messages.
+        new: tensors that such a checkpoint never has; the log names them without a warning.
+
+    Raises:
+        ValueError: less than half of the wanted tensors are found in their shape.
+    """
+    fits = {k: v for k, v in found.items() if k in wanted and v.shape == wanted[k].shape}
+    reports = {
+        "missing": sorted(wanted.keys() - found.keys() - set(new)),
+        "of another shape": [
+            f"{k} {tuple(found[k].shape)} for {tuple(wanted[k].shape)}"
+            for k in sorted(found.keys() & wanted.keys() - fits.keys())
+        ],
+        "unexpected": sorted(found.keys() - wanted.keys()),
+    }
+    if 2 * len(fits) < len(wanted):
+        detail = "; ".join(f"{what}: {_some(keys)}" for what, keys in reports.items() if keys)
+        raise ValueError(
+            f"{source} matches {len(fits)} of the {len(wanted)} tensors of {target}, less "
+            f"than half: it is another model's. {detail}"
+        )
+    with torch.no_grad():
+        for key, value in fits.items():
+            wanted[key].copy_(value)
+    logger.info("%s: %d of %d tensors of %s", source, len(fits), len(wanted), target)
+    if untouched := sorted(wanted.keys() & set(new) - found.keys()):
+        logger.info("%s: left as they were built: %s", source, ", ".join(untouched))
+    for what, keys in reports.items():
+        if keys:
+            logger.warning("%s: %d tensors %s: %s", source, len(keys), what, ", ".join(keys))
+
+
 @register_model
 def convnext_drawn(pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any) -> ConvNeXt:
     """A ConvNeXt of 0.4 M parameters whose stages have strides 2, 4, 8, 16.
@@ -368,34 +414,12 @@ def _towers(name: str, model: nn.Module, tokenizer: Any) -> ClipTowers:
 
 
 def _load(towers: ClipTowers, path: Path) -> None:
-    """Copies a checkpoint into the towers and says by name what did not fit."""
     model = nn.ModuleDict({"visual": towers.visual, "text": towers.text})
     wanted = {**model.state_dict(), "logit_scale": towers.logit_scale.data}
     found = {_our_name(key): value for key, value in read_state_dict(path).items()}
     if "logit_scale" in found:
         found["logit_scale"] = found["logit_scale"].reshape(towers.logit_scale.shape)
-    fits = {k: v for k, v in found.items() if k in wanted and v.shape == wanted[k].shape}
-    reports = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "of another shape": [
-            f"{k} {tuple(found[k].shape)} for {tuple(wanted[k].shape)}"
-            for k in sorted(found.keys() & wanted.keys() - fits.keys())
-        ],
-        "unexpected": sorted(found.keys() - wanted.keys()),
-    }
-    if 2 * len(fits) < len(wanted):
-        detail = "; ".join(f"{what}: {_some(keys)}" for what, keys in reports.items() if keys)
-        raise ValueError(
-            f"{path} matches {len(fits)} of the {len(wanted)} tensors of '{towers.name}', less "
-            f"than half: it is another model's. {detail}"
-        )
-    with torch.no_grad():
-        for key, value in fits.items():
-            wanted[key].copy_(value)
-    logger.info("%s: %d of %d tensors of %s", path, len(fits), len(wanted), towers.name)
-    for what, keys in reports.items():
-        if keys:
-            logger.warning("%s: %d tensors %s: %s", path, len(keys), what, ", ".join(keys))
+    copy_tensors(found, wanted, source=path, target=f"'{towers.name}'")
 
 
 def _our_name(key: str) -> str:

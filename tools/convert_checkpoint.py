@@ -1,11 +1,14 @@
-"""Turns a checkpoint of another program into one for MODEL.WEIGHTS or MODEL.CLIP.WEIGHTS.
+"""Turns a checkpoint of another program into one for MODEL.WEIGHTS, MODEL.CLIP.WEIGHTS or a Swin.
 
     python tools/convert_checkpoint.py model_final.pth sed_b.pth
     python tools/convert_checkpoint.py ViT-B-16.pt vit_b16.pth --unsafe --name ViT-B-16
+    python tools/convert_checkpoint.py swin_base_patch4_window7_224_22k.pth swin_b.pth
 
 Papers: their official checkpoints; they are compared with the model of the config, and every tensor
 that does not fit is named. CLIP: weights of open_clip, OpenAI (TorchScript) or a timm image trunk;
-with --name they are compared with that model of open_clip. No code from the file is run, unless
+with --name they are compared with that model of open_clip. Swin: Microsoft's, timm's or
+torchvision's, written under detectron2's names for MODEL.UNILSEG.SWIN.WEIGHTS and the like (which
+read those files unconverted too, if they are plain tensors). No code from the file is run, unless
 --unsafe allows it. A checkpoint that fits less than half of the model is an error, and nothing is
 written.
 """
@@ -26,6 +29,7 @@ from torch import Tensor
 from segplugins.clip import load_clip
 from segplugins.engine import setup_cfg
 from segplugins.engine.convert import clip_names, fit, read_tensors
+from segplugins.modeling.swin import swin_names
 from segplugins.projects import load_projects
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,9 +74,29 @@ def convert_clip(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dic
     if not renamed:
         raise ValueError(
             f"'{args.input}' has neither the names of a CLIP nor of one of the papers "
-            f"{sorted(converters())}; it begins with {sorted(tensors)[:3]}"
+            f"{sorted(converters())} nor of a Swin; it begins with {sorted(tensors)[:3]}"
         )
     return renamed
+
+
+def convert_swin(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dict[str, Tensor]:
+    """Gives the tensors of a Swin detectron2's names."""
+    renamed, unused = swin_names(tensors)
+    if not renamed:
+        raise ValueError(
+            f"'{args.input}' holds no Swin (version 1); it begins with {sorted(tensors)[:3]}"
+        )
+    if unused:
+        print(f"  {len(unused)} that a backbone does not have: {', '.join(unused)}")
+    return renamed
+
+
+def kind_of(tensors: Mapping[str, Tensor], papers: Mapping[str, ModuleType]) -> str:
+    """Returns: what a checkpoint is of, by its names."""
+    for name, paper in papers.items():
+        if paper.is_official(tensors):
+            return name
+    return "swin" if swin_names(tensors)[0] else "clip"
 
 
 def main() -> None:
@@ -84,7 +108,7 @@ def main() -> None:
     parser.add_argument("input", help="checkpoint to read")
     parser.add_argument("output", help=".pth file to write")
     parser.add_argument(
-        "--kind", choices=["clip", *known], help="what it is of; default: told by its names"
+        "--kind", choices=["clip", "swin", *known], help="what it is of; default: told by its names"
     )
     parser.add_argument(
         "--config-file", default="", help="of the paper's model it is compared with"
@@ -99,11 +123,12 @@ def main() -> None:
     partial = f"{args.output}.part"
     try:
         tensors = read_tensors(args.input, unsafe=args.unsafe)
-        told = next((name for name, paper in known.items() if paper.is_official(tensors)), "clip")
-        kind = args.kind or told
+        kind = args.kind or kind_of(tensors, known)
         print(f"{args.input}: {len(tensors)} tensors, read as {kind}")
         if kind == "clip":
             converted = convert_clip(tensors, args)
+        elif kind == "swin":
+            converted = convert_swin(tensors, args)
         else:
             converted = {"model": convert_paper(known[kind], tensors, args)}
         os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)

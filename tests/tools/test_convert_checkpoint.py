@@ -6,12 +6,15 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from segplugins.clip import load_clip
 from segplugins.engine import setup_cfg
 from segplugins.engine.checkpoint import load_weights
+from segplugins.modeling.swin import build_swin
 from segplugins.projects.sed import add_config
 from segplugins.projects.sed.weights import official_name
 
@@ -113,3 +116,27 @@ def test_a_clip_of_another_size_is_an_error(convert, tmp_path):
     with pytest.raises(SystemExit, match="less than half"):
         convert({"visual.conv1.weight": torch.zeros(1)}, "--name", "convnext_drawn")
     assert not list((tmp_path / "made").glob("*"))
+
+
+def test_a_swin_of_another_program_becomes_one_that_build_swin_takes(convert):
+    torch.manual_seed(7)
+    sizes = {"EMBED_DIM": 8, "DEPTHS": [1, 1, 1, 1], "NUM_HEADS": [1, 1, 2, 2], "WINDOW_SIZE": 2}
+    theirs = timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        img_size=64,
+        **{key.lower(): value for key, value in sizes.items()},
+    ).state_dict()
+    printed, target = convert({"state_dict": {f"module.{k}": v for k, v in theirs.items()}})
+    assert "read as swin" in printed
+    assert "4 that a backbone does not have: module.head.fc.bias" in printed
+    sizes |= {"PATCH_SIZE": 4, "DROP_PATH": 0.0, "WEIGHTS": target}
+    ours = build_swin(CfgNode(sizes)).state_dict()
+    # timm merges patches before a stage, detectron2 behind the one before it.
+    merge = "downsample.reduction.weight"
+    assert torch.equal(ours[f"layers.0.{merge}"], theirs[f"layers.1.{merge}"])
+    assert torch.load(target).keys() <= ours.keys()
+
+
+def test_what_is_no_swin_is_not_taken_for_one(convert):
+    with pytest.raises(SystemExit, match="holds no Swin .*begins with .'backbone.weight'"):
+        convert({"backbone.weight": torch.zeros(1)}, "--kind", "swin")

@@ -1,0 +1,158 @@
+"""detectron2's Swin Transformer from a config node, and other programs' Swin weights for it.
+
+"A Swin" is the first version, with a table of relative position biases; the second has none.
+timm's own forward pass is another function where a map is no multiple of the window: it shifts
+before it pads, Microsoft's code for dense prediction and detectron2's pad before they shift.
+"""
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import Dict, List, Mapping, Tuple
+
+from detectron2.config import CfgNode
+from detectron2.modeling.backbone.swin import SwinTransformer
+from torch import Tensor
+
+from segplugins.clip import copy_tensors, read_state_dict
+
+logger = logging.getLogger(__name__)
+
+STAGES = 4
+_TABLE = ".attn.relative_position_bias_table"
+# Buffers that every Swin computes from its window.
+_COMPUTED = ("relative_position_index", "attn_mask")
+# A norm per output, which classifiers lack: they begin as they are and are trained.
+_NEW = tuple(f"norm{i}.{kind}" for i in range(STAGES) for kind in ("weight", "bias"))
+_PARTS = re.compile(r"patch_embed\.|layers\.\d+\.(blocks\.\d+|downsample)\.|norm\d\.")
+
+
+def build_swin(node: CfgNode) -> SwinTransformer:
+    """Builds a Swin that gives "p0" to "p3", finest first, each behind a norm of its own.
+
+    Args:
+        node: EMBED_DIM, channels of p0, doubled at every stage; DEPTHS and NUM_HEADS of the four
+            stages; WINDOW_SIZE in cells; PATCH_SIZE, pixels per side of p0's cells; DROP_PATH, the
+            last block's; WEIGHTS, see `load_swin`, "" = random.
+
+    Returns:
+        The backbone; output_shape() has channels and strides.
+
+    Raises:
+        ValueError: a value outside its range, or see `load_swin`.
+        FileNotFoundError: there is no file WEIGHTS.
+    """
+    _check(node)
+    with warnings.catch_warnings():
+        # detectron2 calls torch.meshgrid and timm as they were some versions ago.
+        warnings.simplefilter("ignore")
+        model = SwinTransformer(
+            patch_size=node.PATCH_SIZE,
+            embed_dim=node.EMBED_DIM,
+            depths=list(node.DEPTHS),
+            num_heads=list(node.NUM_HEADS),
+            window_size=node.WINDOW_SIZE,
+            drop_path_rate=node.DROP_PATH,
+        )
+    # detectron2 writes down the strides of patches of 4 pixels whatever their size, and the total
+    # one under a name that its property does not find.
+    model._out_feature_strides = {f"p{i}": node.PATCH_SIZE * 2**i for i in range(STAGES)}
+    model._size_divisibility = node.PATCH_SIZE * 2 ** (STAGES - 1)
+    if node.WEIGHTS:
+        load_swin(model, node.WEIGHTS)
+    return model
+
+
+def _check(node: CfgNode) -> None:
+    for key in ("DEPTHS", "NUM_HEADS"):
+        if len(node[key]) != STAGES or min(node[key]) < 1:
+            raise ValueError(
+                f"SWIN.{key} must be {STAGES} numbers of at least 1, one per stage; "
+                f"got {list(node[key])}"
+            )
+    for key in ("EMBED_DIM", "WINDOW_SIZE", "PATCH_SIZE"):
+        if node[key] < 1:
+            raise ValueError(f"SWIN.{key} must be at least 1, got {node[key]}")
+    for i, heads in enumerate(node.NUM_HEADS):
+        if (node.EMBED_DIM * 2**i) % heads:
+            raise ValueError(
+                f"SWIN.NUM_HEADS {list(node.NUM_HEADS)}: the {node.EMBED_DIM * 2**i} channels of "
+                f"stage {i} do not part into {heads} heads; EMBED_DIM is {node.EMBED_DIM}"
+            )
+    if not 0 <= node.DROP_PATH < 1:
+        raise ValueError(f"SWIN.DROP_PATH must lie in [0, 1), got {node.DROP_PATH}")
+
+
+def swin_names(tensors: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Gives the weights of a Swin detectron2's names.
+
+    Args:
+        tensors: of Microsoft (classifier or detector), timm (classifier or features) or
+            torchvision, bare or below "module." or "backbone.".
+
+    Returns:
+        The tensors of the backbone, and the names of the others: classifier, last norm, buffers
+        that are computed. If it is no Swin, none and all.
+    """
+    bare = {name.removeprefix("module.").removeprefix("backbone."): name for name in tensors}
+    # timm writes the stages of a model for features as layers_0 and so on.
+    bare = {re.sub(r"^layers_(?=\d)", "layers.", name): given for name, given in bare.items()}
+    if not any(name.endswith(_TABLE) for name in bare):
+        return {}, sorted(tensors)
+    # Where patches merge: with Microsoft at the end of a stage, with timm at the beginning.
+    merges_first = not any(name.startswith("layers.0.downsample.") for name in bare)
+    renamed, used = {}, set()
+    for name, given in bare.items():
+        ours = _our_name(name, merges_first)
+        if _PARTS.match(ours) and not ours.endswith(_COMPUTED):
+            renamed[ours] = tensors[given]
+            used.add(given)
+    return renamed, sorted(tensors.keys() - used)
+
+
+def _our_name(name: str, merges_first: bool) -> str:
+    if not name.startswith("features."):
+        merge = re.match(r"layers\.(\d+)\.downsample\.", name)
+        if merge and merges_first:
+            return f"layers.{int(merge[1]) - 1}.downsample.{name[merge.end() :]}"
+        return name
+    # torchvision counts the stem, stages and merges through: features.0, .1, .2 and so on.
+    _, place, rest = name.split(".", 2)
+    stage, merges = divmod(int(place) - 1, 2)
+    if place == "0":
+        return {"0": "patch_embed.proj.", "2": "patch_embed.norm."}.get(rest[0], "") + rest[2:]
+    if merges:
+        return f"layers.{stage}.downsample.{rest}"
+    rest = rest.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
+    return f"layers.{stage}.blocks.{rest}"
+
+
+def load_swin(model: SwinTransformer, path: str) -> None:
+    """Copies a Swin's weights into a backbone and logs by name what it lacks and what is left over.
+
+    Args:
+        model: of `build_swin`; changed in place.
+        path: a local file of tensors, see `read_state_dict` and `swin_names`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not readable without running code from it, or fits less than half.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no Swin weights file '{path}'; give a local file, or \"\" for random weights"
+        )
+    found, unused = swin_names(read_state_dict(Path(path)))
+    if not found:
+        raise ValueError(
+            f"{path} holds no Swin: none of its {len(unused)} tensors is a {_TABLE.split('.')[-1]} "
+            f"(it has {', '.join(unused[:3])}, ...); expected weights of Microsoft, timm or "
+            "torchvision, not of Swin V2"
+        )
+    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(_COMPUTED)}
+    expected = _NEW if not found.keys() & set(_NEW) else ()
+    name = f"a Swin of {model.embed_dim} channels"
+    copy_tensors(found, wanted, source=path, target=name, new=expected)
+    if unused:
+        logger.info("%s: %d tensors unused: %s", path, len(unused), ", ".join(unused))
