@@ -16,6 +16,8 @@ _PAPER = (250, 250, 248)
 _INK = (40, 40, 44)
 _ROW = 18
 _SWATCH = 12
+_DASH = 6  # pixels
+_LONGEST = 60  # characters of a name in a legend of masks
 
 
 def class_colours(count: int) -> np.ndarray:
@@ -73,17 +75,8 @@ def legend(labels: np.ndarray, names: Sequence[str], *, height: int) -> np.ndarr
     counts = np.bincount(labels, minlength=len(names))
     order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
     colours = class_colours(len(names))
-    font = _font()
-    entries = [(i, f"{names[i]}  {100 * counts[i] / counts.sum():.0f} %") for i in order]
-    width = 40 + max([int(font.getlength(text)) for _, text in entries], default=40)
-    panel = Image.new("RGB", (width, max(height, _ROW * len(entries) + 10)), _PAPER)
-    draw = ImageDraw.Draw(panel)
-    for row, (index, text) in enumerate(entries):
-        top = 6 + row * _ROW
-        box = (10, top + 2, 10 + _SWATCH, top + 2 + _SWATCH)
-        draw.rectangle(box, fill=tuple(int(c) for c in colours[index]), outline=_INK)
-        draw.text((30, top), text, fill=_INK, font=font)
-    return np.asarray(panel)
+    shares = [f"{names[i]}  {100 * counts[i] / counts.sum():.0f} %" for i in order]
+    return _panel(colours[order], shares, height)
 
 
 def labelled_picture(
@@ -104,6 +97,66 @@ def labelled_picture(
         [enlarged(image, short_side), enlarged_overlay(image, labels, len(names), short_side)],
         legend(labels, names, height=0),
     )
+
+
+def overlay_masks(image: np.ndarray, masks: np.ndarray, *, alpha: float = 0.4) -> np.ndarray:
+    """Paints masks that may overlap over an image: each tinted and with an outline in its colour.
+
+    Where masks overlap, tints mix; where outlines run together, they take turns as dashes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: (T, H, W) bool; each keeps its colour when masks are added behind it.
+        alpha: share of the colours in a painted pixel, 0-1.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: image and masks differ in size.
+    """
+    if image.shape[:2] != masks.shape[1:]:
+        raise ValueError(f"image is {image.shape[:2]} pixels, its masks {masks.shape[1:]}")
+    colours = class_colours(len(masks)).astype(np.float32)
+    outlines = [_outline(mask) for mask in masks]
+    tint, covered = np.zeros(image.shape, np.float32), np.zeros(image.shape[:2], np.int64)
+    for mask, colour in zip(masks, colours):
+        tint[mask] += colour
+        covered += mask
+    tint /= np.maximum(covered, 1)[..., None]
+    painted = np.where(covered[..., None] > 0, image * (1 - alpha) + tint * alpha, image)
+    meeting = np.sum(outlines, axis=0, dtype=np.int64)
+    rows, columns = np.indices(image.shape[:2])
+    turn = (rows + columns) // _DASH % np.maximum(meeting, 1)
+    for outline, colour in zip(outlines, colours):
+        painted[outline & (turn == 0)] = colour
+        turn -= outline  # of the outlines that meet here, the next one's place in turn
+    return painted.round().astype(np.uint8)
+
+
+def masks_picture(
+    image: np.ndarray, masks: np.ndarray, names: Sequence[str], *, short_side: int = 256
+) -> np.ndarray:
+    """Image, masks over it and legend side by side, enlarged like `labelled_picture`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        masks: (T, H, W) bool.
+        names: of the masks; long ones are cut in the legend.
+        short_side: pixels that the short side has at least in the picture.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    large = enlarged(image, short_side)
+    size = (large.shape[1], large.shape[0])
+    resized = [
+        cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for mask in masks
+    ]
+    painted = overlay_masks(large, np.stack(resized).astype(bool))
+    short = [n if len(n) <= _LONGEST else f"{n[: _LONGEST - 3]}..." for n in names]
+    texts = [f"{name}  {100 * mask.mean():.0f} %" for name, mask in zip(short, masks)]
+    return beside([large, painted], _panel(class_colours(len(masks)), texts, 0))
 
 
 def enlarged(image: np.ndarray, short_side: int) -> np.ndarray:
@@ -200,6 +253,32 @@ def save_picture(path: Union[str, Path], picture: np.ndarray) -> None:
 
 def _font() -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=12)
+
+
+def _panel(colours: np.ndarray, texts: Sequence[str], height: int) -> np.ndarray:
+    """A legend: one row per colour with its text."""
+    font = _font()
+    width = 40 + max([int(font.getlength(text)) for text in texts], default=40)
+    panel = Image.new("RGB", (width, max(height, _ROW * len(texts) + 10)), _PAPER)
+    draw = ImageDraw.Draw(panel)
+    for row, (colour, text) in enumerate(zip(colours, texts)):
+        top = 6 + row * _ROW
+        box = (10, top + 2, 10 + _SWATCH, top + 2 + _SWATCH)
+        draw.rectangle(box, fill=tuple(int(c) for c in colour), outline=_INK)
+        draw.text((30, top), text, fill=_INK, font=font)
+    return np.asarray(panel)
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """The outermost two pixels of a mask, at the image's border too."""
+    inside = cv2.erode(
+        mask.astype(np.uint8),
+        np.ones((3, 3), np.uint8),
+        iterations=2,
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return mask & (inside == 0)
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:

@@ -28,6 +28,40 @@ def test_an_overlay_refuses_a_map_of_another_size():
         pictures.overlay(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5), int), 2)
 
 
+def test_masks_that_overlap_mix_and_keep_their_outlines():
+    image = np.full((40, 60, 3), 100, np.uint8)
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, :30, :40] = masks[1, 10:, 20:] = True
+    painted = pictures.overlay_masks(image, masks, alpha=0.5)
+    first, second = pictures.class_colours(2).astype(float)
+    np.testing.assert_array_equal(painted[35, 5], image[0, 0])  # in neither
+    np.testing.assert_allclose(painted[5, 5], 50 + first / 2, atol=0.5)
+    np.testing.assert_allclose(painted[20, 30], 50 + (first + second) / 4, atol=0.5)
+    # Each outline goes on inside the other mask, and along the border of the image.
+    assert (painted[29, 25:35] == first).all() and (painted[10, 25:35] == second).all()
+    assert (painted[0, 5:35] == first).all() and (painted[39, 25:55] == second).all()
+
+
+def test_outlines_that_run_together_take_turns():
+    masks = np.zeros((3, 40, 60), bool)
+    masks[:, 10:30, 10:50] = True
+    painted = pictures.overlay_masks(np.zeros((40, 60, 3), np.uint8), masks)
+    seen = {tuple(colour) for colour in painted[10, 10:50]}
+    assert seen == {tuple(colour) for colour in pictures.class_colours(3)}
+
+
+def test_masks_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"image is \(4, 6\) pixels, its masks \(4, 5\)"):
+        pictures.overlay_masks(np.zeros((4, 6, 3), np.uint8), np.zeros((1, 4, 5), bool))
+
+
+def test_a_picture_of_masks_has_a_legend_row_each_and_cuts_long_names():
+    image, masks = np.zeros((300, 300, 3), np.uint8), np.zeros((2, 300, 300), bool)
+    wide = pictures.masks_picture(image, masks, ["a" * 60, "b"]).shape[1]
+    assert pictures.masks_picture(image, masks, ["a" * 500, "b"]).shape[1] <= wide
+    assert pictures.masks_picture(image[:20, :30], masks[:, :20, :30], ["a", "b"]).shape[0] == 256
+
+
 def test_a_legend_has_one_row_per_class_present():
     labels = np.zeros((10, 10), int)
     labels[0] = 2

@@ -136,19 +136,13 @@ class SegMapper:
             )
         return next(iter(self.metadata.values()), SimpleNamespace())
 
-    def _augment(self, augmented: T.AugInput, task: Task) -> T.TransformList:
-        return self.by_task.get(task, self.augmentations)(augmented)
+    def _augmentations(self, task: Task) -> T.AugmentationList:
+        return self.by_task.get(task, self.augmentations)
 
     def _add_test_input(
         self, result: Dict[str, Any], record: Mapping, metadata: Any, image: np.ndarray
     ) -> None:
-        augmented = T.AugInput(image)
-        transforms = self._augment(augmented, result["task"])
-        result["image"] = _image_tensor(augmented.image)
-        height, width = image.shape[:2]
-        box = transforms.apply_box(np.array([[0.0, 0.0, width, height]]))[0].round()
-        if box.tolist() != [0, 0, augmented.image.shape[1], augmented.image.shape[0]]:
-            result["image_box"] = tuple(int(value) for value in box)
+        result.update(input_at_test(image, self._augmentations(result["task"])))
         if "regions" in record:
             result["regions"] = record["regions"]  # the truth, for evaluators
         if result["vocabulary"] is None and "texts" not in record:
@@ -162,13 +156,34 @@ class SegMapper:
         # float64, as detectron2 resamples it: whole numbers of any size, nearest as torch takes it
         ids = None if label_map is None else label_map.ids.astype(np.float64)
         augmented = T.AugInput(image, sem_seg=ids)
-        transforms = self._augment(augmented, result["task"])
+        transforms = self._augmentations(result["task"])(augmented)
         result["image"] = _image_tensor(augmented.image)
         if label_map is not None:
             self.targets.add_map(result, label_map, augmented.sem_seg, metadata, transforms)
         if regions is not None:
             sizes = {"before": image.shape[:2], "after": augmented.image.shape[:2]}
             self.targets.add_regions(result, record, regions, metadata, transforms, sizes)
+
+
+def input_at_test(image: np.ndarray, augmentations: T.AugmentationList) -> Dict[str, Any]:
+    """Brings an image to the size at which a model sees it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        augmentations: of `build_augmentations` for test.
+
+    Returns:
+        "image" (3, h, w) uint8, and where it was padded "image_box", the pixels (x0, y0, x1, y1)
+        that it takes up.
+    """
+    augmented = T.AugInput(image)
+    transforms = augmentations(augmented)
+    result: Dict[str, Any] = {"image": _image_tensor(augmented.image)}
+    height, width = image.shape[:2]
+    box = transforms.apply_box(np.array([[0.0, 0.0, width, height]]))[0].round()
+    if box.tolist() != [0, 0, augmented.image.shape[1], augmented.image.shape[0]]:
+        result["image_box"] = tuple(int(value) for value in box)
+    return result
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

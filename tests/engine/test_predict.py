@@ -3,11 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.data import transforms as T
 from PIL import Image
 from torch import nn
 
+from segplugins.data.augmentations import LetterBox
 from segplugins.engine.media import find_media
 from segplugins.engine.predict import Predictor, segment_files
+from segplugins.engine.predict_labels import LabelMaps
 from segplugins.structures import Vocabulary, get_vocabulary
 
 NAMES = Vocabulary("test_predict", ("dark", "bright", "never seen"))
@@ -34,7 +37,8 @@ class Brightness(nn.Module):
 
 
 def predictor(vocabulary=NAMES, **options):
-    return Predictor(Brightness(**options), vocabulary, min_size=32, max_size=64)
+    resize = T.ResizeShortestEdge([32, 32], 64)
+    return Predictor(Brightness(**options), LabelMaps(vocabulary), augmentations=[resize])
 
 
 def half_bright(height=24, width=30):
@@ -55,6 +59,30 @@ def test_the_model_sees_the_configured_size():
     sees = predictor()
     sees([half_bright(24, 30), half_bright(10, 100)])
     assert sees.model.batches == [[(3, 32, 40), (3, 6, 64)]]  # short side 32, long side at most 64
+
+
+def test_the_model_is_told_where_a_padded_image_lies():
+    # 24 x 30 in a square of 60: doubled, 6 rows of border above and below.
+    records = []
+    sees = Predictor(
+        Brightness(), LabelMaps(NAMES), augmentations=[LetterBox(60, [120.0, 110.0, 100.0])]
+    )
+    sees.model.register_forward_pre_hook(lambda module, given: records.extend(given[0]))
+    sees([half_bright(24, 30)])
+    assert records[0]["image"].shape == (3, 60, 60)
+    assert records[0]["image_box"] == (0, 6, 60, 54)
+    assert records[0]["image"][:, 0, 0].tolist() == [120, 110, 100]
+
+
+def test_a_config_says_how_images_are_brought_to_size(toy_cfg):
+    cfg = toy_cfg("INPUT.RESIZE letterbox INPUT.SIZE 40")
+    (augmentation,) = Predictor.from_config(cfg, LabelMaps(NAMES)).augmentations.augs
+    assert isinstance(augmentation, LetterBox) and augmentation.size == 40
+
+
+def test_a_model_without_label_maps_is_told_of_prompts():
+    with pytest.raises(ValueError, match=r"with \['phrase_masks'\], not .* asked with --prompt"):
+        LabelMaps(NAMES).read({"phrase_masks": torch.zeros(1, 2, 2)})
 
 
 @pytest.fixture
