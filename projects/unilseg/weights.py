@@ -1,0 +1,118 @@
+"""Names of the official UniLSeg checkpoints and ours, in both directions.
+
+Nothing is transposed or merged: every official tensor is one of ours under another name. Scales
+are counted from 0, the finest; the official code counts from 1 in the vision path, and keeps the
+coarsest one's Pre-Fusion apart.
+"""
+
+from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
+
+from torch import Tensor
+
+# Buffers that are computed from the window, or count what no weight depends on.
+_OWN = ("relative_position_index", "num_batches_tracked")
+# Of CLIP; its image tower and temperature stand in the official checkpoint without a use.
+_TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
+_MOST_LAYERS = 12  # of the language path that are known; the released models have 6
+# By the channels of the image encoder's patches.
+_RELEASED = {128: "unilseg_20.yaml"}
+
+_LAYER = {
+    "self_attn.": "self_attn.",
+    "multihead_attn.": "cross_attn.",
+    **{part: part for part in ("linear1.", "linear2.", "norm1.", "norm2.", "norm3.")},
+}
+_CONV = {"0.": "", "1.": "norm."}  # convolution without a bias, BatchNorm
+
+
+def _prefixes() -> Iterator[Tuple[str, str]]:
+    """(official, ours)."""
+    for part in _TEXT:
+        yield f"backbone.{part}", f"text_encoder.text.{part}"
+    yield "backbone_visual.", "image_encoder."
+    yield from _pre_fusion()
+    yield from _vision_path()
+    yield from _language_path()
+
+
+def _pre_fusion() -> Iterator[Tuple[str, str]]:
+    scales = [(f"all_fusion_module.{i}.", f"all_fusion_proj.{i}.") for i in range(3)]
+    for i, (attention, projection) in enumerate([*scales, ("fusion.", "fusion_proj.")]):
+        yield f"{attention}multihead_attn.", f"pre_fusion.scales.{i}.attention."
+        yield projection, f"pre_fusion.scales.{i}.projection."
+
+
+def _vision_path() -> Iterator[Tuple[str, str]]:
+    official, ours = "pixel_decoder.", "vision_path."
+    for i in range(4):
+        for theirs, mine in _CONV.items():
+            yield f"{official}adapter_{i + 1}.{theirs}", f"{ours}laterals.{i}.{mine}"
+            yield f"{official}layer_{i + 1}.{theirs}", f"{ours}outputs.{i}.{mine}"
+        for theirs, mine in _LAYER.items():
+            yield f"{official}cross_attn_{i + 1}.{theirs}", f"{ours}layers.{i}.{mine}"
+    for theirs, mine in _CONV.items():
+        yield f"{official}mask_features.{theirs}", f"{ours}mask_features.{mine}"
+
+
+def _language_path() -> Iterator[Tuple[str, str]]:
+    official, ours = "query_decoder.", "language_path."
+    for theirs, mine in _CONV.items():
+        yield f"{official}visual_proj.{theirs}", f"{ours}memory.{mine}"
+    yield f"{official}text_proj.0.", f"{ours}sentence."
+    yield f"{official}text_proj.1.", f"{ours}sentence_norm."
+    decoder = f"{official}query_transformer.decoder."
+    for j in range(_MOST_LAYERS):
+        for theirs, mine in _LAYER.items():
+            yield f"{decoder}layers.{j}.{theirs}", f"{ours}layers.{j}.{mine}"
+    yield f"{decoder}norm.", f"{ours}norm."
+
+
+# Ours: a norm begins like the convolution in front of it, so the longer prefix is tried first.
+_PREFIXES: List[Tuple[str, str]] = sorted(_prefixes(), key=lambda pair: -len(pair[1]))
+
+
+def our_name(official: str) -> str:
+    """Returns: the name of an official tensor in this model; one that is not known stays."""
+    bare = official.removeprefix("module.")
+    for theirs, ours in _PREFIXES:
+        if bare.startswith(theirs):
+            return ours + bare.removeprefix(theirs)
+    return official
+
+
+def official_name(ours: str) -> str:
+    """Returns: the name of one of our tensors in the official code; unknown ones stay."""
+    for theirs, mine in _PREFIXES:
+        if ours.startswith(mine):
+            return theirs + ours.removeprefix(mine)
+    return ours
+
+
+def is_official(names: Iterable[str]) -> bool:
+    """Returns: whether these are the names of an official UniLSeg checkpoint."""
+    decoder = "query_decoder.query_transformer."
+    return any(name.removeprefix("module.").startswith(decoder) for name in names)
+
+
+def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Returns: the tensors under our names, and the names of those that UniLSeg does not use."""
+    unused = [name for name in official if our_name(name) == name or name.endswith(_OWN)]
+    left_out = set(unused)
+    return {our_name(k): v for k, v in official.items() if k not in left_out}, unused
+
+
+def config_file(official: Mapping[str, Tensor]) -> str:
+    """Returns: the config, relative to the checkout, of the released model with these widths.
+
+    Raises:
+        ValueError: there is none.
+    """
+    bare = {name.removeprefix("module."): value for name, value in official.items()}
+    patches = bare.get("backbone_visual.patch_embed.proj.weight")
+    width = None if patches is None else len(patches)
+    if width not in _RELEASED:
+        raise ValueError(
+            f"no released UniLSeg has an image encoder that begins with {width} channels "
+            f"(released: {sorted(_RELEASED)}); name its config with --config-file"
+        )
+    return f"configs/unilseg/{_RELEASED[width]}"
