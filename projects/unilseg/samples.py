@@ -1,0 +1,122 @@
+"""Training samples: of each image some phrases, and of each phrase the mask of all it means.
+
+H, W are the size of an image in pixels.
+"""
+
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from segplugins.structures import get_vocabulary
+from segplugins.structures.regions import Task
+
+from .prompts import Prompts
+
+# Their phrases are asked for although they may have no target; a class that is not there is not.
+_ASKED_ANYWAY = (Task.REFERRING, Task.SALIENT)
+
+
+class Sample(NamedTuple):
+    """A triplet of the paper.
+
+    Args:
+        image: index of its image in the batch.
+        phrase: what the model reads.
+        mask: (H, W) bool.
+    """
+
+    image: int
+    phrase: str
+    mask: Tensor
+
+
+class Sampling:
+    """Draws from torch's global generator, which phrases of each image are trained.
+
+    Args:
+        prompts: names to phrases.
+        per_image: phrases of one image, different ones; fewer where it has fewer.
+        negative_prob: with this probability a class that is not in the image is asked for instead,
+            of those of which it is known.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(self, prompts: Prompts, *, per_image: int, negative_prob: float):
+        if per_image < 1:
+            raise ValueError(f"MODEL.UNILSEG.TEXTS_PER_IMAGE must be at least 1, got {per_image}")
+        if not 0 <= negative_prob <= 1:
+            raise ValueError(f"MODEL.UNILSEG.NEGATIVE_PROB must lie in [0, 1], got {negative_prob}")
+        self.prompts = prompts
+        self.per_image = per_image
+        self.negative_prob = negative_prob
+
+    def __call__(self, records: Sequence[dict]) -> List[Sample]:
+        """Returns: the samples of a batch, image by image; images without any phrase give none.
+
+        Args:
+            records: of SegMapper, with "instances" that have masks.
+
+        Raises:
+            ValueError: a record has no masks.
+        """
+        return [
+            Sample(index, self._phrase(record, name), mask)
+            for index, record in enumerate(records)
+            for name, mask in self._drawn(record)
+        ]
+
+    def _phrase(self, record: dict, name: str) -> str:
+        return self.prompts.phrase(record.get("task", Task.REFERRING), name)
+
+    def _drawn(self, record: dict) -> List[Tuple[str, Tensor]]:
+        positives, negatives = _candidates(record)
+        nothing = torch.zeros(record["image"].shape[-2:], dtype=torch.bool)
+        drawn = []
+        for chosen in torch.randperm(len(positives))[: self.per_image].tolist():
+            if negatives and self.negative_prob and torch.rand(()) < self.negative_prob:
+                drawn.append((negatives.pop(int(torch.randint(len(negatives), ()))), nothing))
+            else:
+                name, rows = positives[chosen]
+                masks = record["instances"].gt_masks.tensor
+                drawn.append((name, masks[rows].any(dim=0) if rows else nothing))
+        return drawn
+
+
+def _candidates(record: dict) -> Tuple[List[Tuple[str, List[int]]], List[str]]:
+    """Returns: names to ask for with their rows of the instances, and names that are not there."""
+    instances = record.get("instances")
+    if instances is None or (len(instances) and not instances.has("gt_masks")):
+        raise ValueError(
+            f"{record.get('file_name', 'a record')} has no masks; UniLSeg learns from masks "
+            "(INPUT.TARGETS ['instances'], and no data set of boxes alone)"
+        )
+    if record.get("vocabulary") is not None:
+        vocabulary = get_vocabulary(record["vocabulary"])
+        names = [synonyms[0] for synonyms in vocabulary.synonyms]
+        none = vocabulary.none_index
+    else:
+        names, none = list(record["texts"]), None
+    rows: Dict[int, List[int]] = {}
+    for row, index in enumerate(instances.gt_classes.tolist()):
+        rows.setdefault(index, []).append(row)
+    if record.get("vocabulary") is None and record.get("task") in _ASKED_ANYWAY:
+        return [(name, rows.get(i, [])) for i, name in enumerate(names)], []
+    unknown = record.get("ignore_negative")
+    absent = [
+        name
+        for i, name in enumerate(names)
+        if i not in rows and i != none and (unknown is None or not unknown[i])
+    ]
+    return [(names[i], mine) for i, mine in sorted(rows.items())], absent
+
+
+def padded_masks(samples: Sequence[Sample], size: Sequence[int], device: torch.device) -> Tensor:
+    """Returns: (T, *size) bool, each mask in the upper left corner as its image is in the batch."""
+    masks = torch.zeros((len(samples), *size), dtype=torch.bool, device=device)
+    for row, sample in zip(masks, samples):
+        height, width = sample.mask.shape
+        row[:height, :width] = sample.mask.to(device, non_blocking=True)
+    return masks

@@ -1,0 +1,342 @@
+"""UniLSeg: an image and a phrase, whatever its granularity, to one mask.
+
+Paper: Liu, Zhang, Wang, Wang, Yang, Tang, "Universal Segmentation at Arbitrary Granularity with
+Language Instruction", CVPR 2024. Reading order: a Swin and CLIP's text encoder, Pre-Fusion (Eq. 1)
+pre_fusion.py, the vision path (Eq. 2 to 5) vision_path.py, the language path language_path.py;
+their product is the response (Eq. 6). What a task makes of a name is prompts.py, what is trained of
+an image samples.py, what becomes of responses at test responses.py.
+
+B images · T phrases · L words · J decoder layers · (h, w) finest grid · H W pixels.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from segplugins.clip import load_clip
+from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.modeling.swin import build_swin
+from segplugins.structures import get_vocabulary
+from segplugins.structures.regions import Task
+from segplugins.text import TextEncoder
+
+from .language_path import LanguagePath
+from .loss import ResponseLoss
+from .pre_fusion import PreFusion
+from .prompts import Prompts
+from .responses import RESIZES, Asked, Placement, label_map, probabilities, score_map
+from .samples import Sample, Sampling, padded_masks
+from .vision_path import VisionPath
+
+_VOCABULARIES = 4  # whose encoded phrases are kept
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How images are answered at test.
+
+    Args:
+        threshold: probabilities above it belong to a mask.
+        chunk: phrases that are answered at a time; it bounds memory, not the result.
+        resize: see `probabilities`.
+        label_maps: answer vocabularies with label maps instead of probabilities per class.
+        background_threshold: with label maps, pixels below it are a vocabulary's none-class.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    threshold: float = 0.5
+    chunk: int = 8
+    resize: str = "paper"
+    label_maps: bool = False
+    background_threshold: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ValueError(
+                f"MODEL.UNILSEG.TEST.THRESHOLD must lie in [0, 1), got {self.threshold}"
+            )
+        if self.chunk < 1:
+            raise ValueError(
+                f"MODEL.UNILSEG.TEST.PROMPT_CHUNK must be at least 1, got {self.chunk}"
+            )
+        if self.resize not in RESIZES:
+            raise ValueError(
+                f"MODEL.UNILSEG.TEST.RESIZE must be one of {RESIZES}, got '{self.resize}'"
+            )
+
+
+class Phrases(NamedTuple):
+    """What the text encoder says of T phrases.
+
+    Args:
+        words: f_w, (T, L, D).
+        sentences: f_s, (T, D).
+        is_word: (T, L) bool.
+    """
+
+    words: Tensor
+    sentences: Tensor
+    is_word: Tensor
+
+
+class Seen(NamedTuple):
+    """What the image encoder says of images, and what Pre-Fusion asks for them.
+
+    Args:
+        features: f_v, (B, C_i, h_i, w_i) each, finest first.
+        questions: see `PreFusion.questions`.
+    """
+
+    features: Sequence[Tensor]
+    questions: Dict[str, Tensor]
+
+    def of(self, rows: Union[slice, Tensor]) -> "Seen":
+        """Returns: that of some of the images, or one image several times."""
+        return Seen(
+            [feature[rows] for feature in self.features],
+            {name: asked[rows] for name, asked in self.questions.items()},
+        )
+
+
+@META_ARCH_REGISTRY.register()
+class UniLSeg(nn.Module):
+    """Language-prompted segmentation of any granularity.
+
+    Args:
+        image_encoder: images to maps "p0" to "p3", finest first.
+        text_encoder: phrases to words and sentences.
+        normalizer: records to one padded batch.
+        pre_fusion: words into the image's features.
+        vision_path: fused features and words to the pixel map.
+        language_path: the coarsest fused feature and the sentence to the query.
+        criterion: responses and masks to losses.
+        sampling: what is trained of an image.
+        inference: how images are answered at test.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        image_encoder: nn.Module,
+        text_encoder: TextEncoder,
+        normalizer: ImageNormalizer,
+        pre_fusion: PreFusion,
+        vision_path: VisionPath,
+        language_path: LanguagePath,
+        criterion: ResponseLoss,
+        sampling: Sampling,
+        inference: Inference,
+    ):
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.normalizer = normalizer
+        self.pre_fusion = pre_fusion
+        self.vision_path = vision_path
+        self.language_path = language_path
+        self.criterion = criterion
+        self.sampling = sampling
+        self.inference = inference
+        self.prompts: Prompts = sampling.prompts
+        self._known: OrderedDict[tuple, Phrases] = OrderedDict()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict:
+        """Reads MODEL.UNILSEG, MODEL.CLIP, MODEL.PIXEL_MEAN and _STD, and TEST.
+
+        Raises:
+            ValueError: the vision path is not as wide as the words.
+        """
+        node, clip = cfg.MODEL.UNILSEG, cfg.MODEL.CLIP
+        towers = load_clip(clip.NAME, clip.WEIGHTS)
+        width = towers.text.width
+        if width != node.CONV_DIM:
+            raise ValueError(
+                f"MODEL.UNILSEG.CONV_DIM is {node.CONV_DIM}, but the words of '{clip.NAME}' have "
+                f"{width} channels; places and words look at each other, so set it to {width}"
+            )
+        image_encoder = build_swin(node.SWIN)
+        shapes = image_encoder.output_shape()
+        channels = [shapes[name].channels for name in sorted(shapes)]
+        shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}
+        prompts = Prompts(node.PROMPTS, node.SYNONYMS)
+        return {
+            "image_encoder": image_encoder,
+            "text_encoder": TextEncoder(
+                towers, batch=clip.TEXT_BATCH, context_length=node.TEXT_LENGTH
+            ),
+            "normalizer": ImageNormalizer(
+                cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, shapes["p0"].stride
+            ),
+            "pre_fusion": PreFusion(
+                channels,
+                scales=node.PREFUSION_SCALES if node.PREFUSION else [],
+                text_width=width,
+                **shared,
+            ),
+            "vision_path": VisionPath(
+                channels,
+                width=width,
+                mask_dim=node.MASK_DIM,
+                hidden=node.DIM_FEEDFORWARD,
+                ratios=node.SR_RATIOS,
+                norm=node.NORM,
+                text_length=node.TEXT_LENGTH,
+                attend=node.VISION_PATH,
+                **shared,
+            ),
+            "language_path": LanguagePath(
+                channels[-1],
+                text_dim=towers.embed_dim,
+                query_dim=node.MASK_DIM,
+                layers=node.DEC_LAYERS if node.LANGUAGE_PATH else 0,
+                hidden=node.DIM_FEEDFORWARD,
+                norm=node.NORM,
+                **shared,
+            ),
+            "criterion": ResponseLoss(
+                bce_weight=node.BCE_WEIGHT,
+                dice_weight=node.DICE_WEIGHT,
+                deep_supervision=node.DEEP_SUPERVISION,
+                at=node.LOSS_AT,
+            ),
+            "sampling": Sampling(
+                prompts, per_image=node.TEXTS_PER_IMAGE, negative_prob=node.NEGATIVE_PROB
+            ),
+            "inference": Inference(
+                threshold=node.TEST.THRESHOLD,
+                chunk=node.TEST.PROMPT_CHUNK,
+                resize=node.TEST.RESIZE,
+                label_maps=cfg.TEST.LABEL_MAPS,
+                background_threshold=cfg.TEST.BACKGROUND_THRESHOLD,
+            ),
+        }
+
+    def forward(self, records: List[dict]) -> Union[Dict[str, Tensor], List[dict]]:
+        """Detectron2's contract: losses in training, results otherwise.
+
+        Args:
+            records: one per image, from SegMapper: "image" (3, H, W) RGB 0-255; "task";
+                "vocabulary", its name, or None and the "texts" themselves; in training "instances"
+                with "gt_masks"; at test "height", "width" in pixels, and "image_box" where the
+                image was padded.
+
+        Returns:
+            Training: losses, scalars. Test: per record with a vocabulary {"sem_seg"}, probabilities
+            (K, height, width) or, with label maps, (height, width) int64; per record with texts
+            {"phrase_masks"}, (T, height, width) bool, of salient objects float32 probabilities.
+
+        Raises:
+            ValueError: a record asks for nothing or for an empty phrase, or has no masks to learn.
+        """
+        if self.training:
+            return self.losses(records)
+        return self.answer(records)
+
+    def losses(self, records: Sequence[dict]) -> Dict[str, Tensor]:
+        """Returns: see `ResponseLoss`; a batch without any phrase gives 0 and a gradient of 0."""
+        samples = self.sampling(records)
+        counts = 1.0 if samples else 0.0
+        if not samples:
+            nothing = torch.zeros(records[0]["image"].shape[-2:], dtype=torch.bool)
+            samples = [Sample(image, "nothing", nothing) for image in (0, 0)]
+        images = self.normalizer(list(records)).tensor
+        rows = torch.tensor([sample.image for sample in samples], device=images.device)
+        phrases = self.encode_phrases([sample.phrase for sample in samples])
+        responses = self.respond(self.encode_images(images).of(rows), phrases)
+        masks = padded_masks(samples, images.shape[-2:], images.device)
+        return {name: counts * loss for name, loss in self.criterion(responses, masks).items()}
+
+    def encode_images(self, images: Tensor) -> Seen:
+        """Returns: what is the same for every phrase, of (B, 3, H, W), normalised."""
+        maps = self.image_encoder(images)
+        features = [maps[name] for name in sorted(maps)]
+        return Seen(features, self.pre_fusion.questions(features))
+
+    def encode_phrases(self, phrases: Sequence[str]) -> Phrases:
+        """Returns: what the text encoder says of T phrases."""
+        features = self.text_encoder(phrases)
+        return Phrases(features.tokens, features.pooled, features.is_token)
+
+    def respond(self, seen: Seen, phrases: Phrases) -> Tensor:
+        """The response map (Eq. 6), after every decoder layer.
+
+        Args:
+            seen: of T images, or of one image that T phrases ask about.
+            phrases: T.
+
+        Returns:
+            (J, T, h, w) logits.
+        """
+        fused = self.pre_fusion(*seen, phrases.words, phrases.is_word)
+        pixels = self.vision_path(fused, phrases.words, phrases.is_word)
+        queries = self.language_path(fused[-1], phrases.sentences)
+        return torch.einsum("jtc,tchw->jthw", torch.stack(queries), pixels)
+
+    @torch.no_grad()
+    def answer(self, records: Sequence[dict]) -> List[dict]:
+        """Returns: see `forward`; each image as if it were alone."""
+        asked = [Asked(self.ask(record)) for record in records]
+        images = self.normalizer(list(records))
+        seen = self.encode_images(images.tensor)
+        results = []
+        for i, (record, its, size) in enumerate(zip(records, asked, images.image_sizes)):
+            placement = Placement(
+                seen=tuple(images.tensor.shape[-2:]),
+                box=record.get("image_box", (0, 0, size[1], size[0])),
+                size=(record["height"], record["width"]),
+            )
+            results.append(self._answer(record, its, seen.of(slice(i, i + 1)), placement))
+        return results
+
+    def ask(self, record: dict) -> List[Tuple[str, ...]]:
+        """Returns: per class of the record's vocabulary, or per text, its phrases."""
+        return self.prompts.of_record(record)
+
+    def _answer(self, record: dict, asked: Asked, seen: Seen, placement: Placement) -> dict:
+        how = self.inference
+        known = self._known_phrases(asked.distinct)
+        place = {phrase: row for row, phrase in enumerate(asked.distinct)}
+
+        def answer(phrases: List[str]) -> Tensor:
+            rows = [place[phrase] for phrase in phrases]
+            some = Phrases(*(part[rows] for part in known))
+            return probabilities(self.respond(seen, some)[-1], placement, how.resize)
+
+        if record.get("vocabulary") is None:
+            scores = score_map(asked, answer, how.chunk)
+            grey = record.get("task") == Task.SALIENT
+            return {"phrase_masks": scores if grey else scores > how.threshold}
+        if not how.label_maps:
+            return {"sem_seg": score_map(asked, answer, how.chunk)}
+        labels = label_map(
+            asked,
+            answer,
+            how.chunk,
+            none=get_vocabulary(record["vocabulary"]).none_index,
+            threshold=how.background_threshold,
+        )
+        return {"sem_seg": labels}
+
+    def _known_phrases(self, phrases: Sequence[str]) -> Phrases:
+        """Encodes phrases once for as long as the text encoder's weights stay as they are."""
+        key = (self.text_encoder.fingerprint(), *phrases)
+        if key not in self._known:
+            self._known[key] = self.encode_phrases(phrases)
+            if len(self._known) > _VOCABULARIES:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def train(self, mode: bool = True) -> "UniLSeg":
+        """Training changes the text encoder: what is known of phrases is forgotten."""
+        self._known.clear()
+        return super().train(mode)

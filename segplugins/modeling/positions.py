@@ -1,0 +1,67 @@
+"""Fixed sine codes of places: what attention, which sees no order, is told of rows, columns, words.
+
+C is the number of channels, H W the grid, L the number of tokens.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_TEMPERATURE = 10000.0
+_EPS = 1e-6
+
+
+@lru_cache(maxsize=64)
+def sine_positions_2d(channels: int, height: int, width: int) -> Tensor:
+    """Codes the middle of each cell of a grid, as DETR does.
+
+        channel j of the rows:  sin (j even) or cos (j odd) of  2 pi (y + 1/2) / H / T^(2 [j/2] / n)
+
+    with n = C / 2 and T = 10000; the columns alike, behind the rows.
+
+    Args:
+        channels: C, a multiple of 4.
+        height: H.
+        width: W.
+
+    Returns:
+        (C, H, W) float32 on the CPU, the same tensor at every call: do not change it.
+
+    Raises:
+        ValueError: C is no multiple of 4.
+    """
+    if channels % 4:
+        raise ValueError(f"2-D positions need a multiple of 4 channels, got {channels}")
+    rows = _waves((torch.arange(height) + 0.5) / (height + _EPS), channels // 2)
+    columns = _waves((torch.arange(width) + 0.5) / (width + _EPS), channels // 2)
+    return torch.cat(
+        [
+            rows[:, :, None].expand(-1, -1, width),
+            columns[:, None, :].expand(-1, height, -1),
+        ]
+    )
+
+
+@lru_cache(maxsize=64)
+def sine_positions_1d(channels: int, length: int) -> Tensor:
+    """Codes the places 1..L of a row of tokens, without the half that `sine_positions_2d` has.
+
+    Returns:
+        (C, L) float32 on the CPU, the same tensor at every call: do not change it.
+
+    Raises:
+        ValueError: C is odd.
+    """
+    if channels % 2:
+        raise ValueError(f"1-D positions need an even number of channels, got {channels}")
+    return _waves((torch.arange(length) + 1) / (length + _EPS), channels)
+
+
+def _waves(places: Tensor, channels: int) -> Tensor:
+    """Returns: (channels, N) of N places between 0 and 1."""
+    exponents = 2 * (torch.arange(channels) // 2) / channels
+    angles = 2 * math.pi * places[None] / _TEMPERATURE ** exponents[:, None]
+    odd = (torch.arange(channels) % 2 == 1)[:, None]
+    return torch.where(odd, angles.cos(), angles.sin())
