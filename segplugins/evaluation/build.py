@@ -29,7 +29,6 @@ def _semantic(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator
         background_threshold=setting.background_threshold,
         none_class=None if setting.vocabulary is None else setting.vocabulary.none_index,
         background=setting.background,
-        gallery=Gallery(),
         **options,
     )
 
@@ -82,6 +81,8 @@ EVALUATORS: Dict[str, Build] = {
     "classification": _under_own_names(ClassificationEvaluator),
     "retrieval": _plain(RetrievalEvaluator),
 }
+# Those whose pictures have nothing painted on them.
+_WITHOUT_MASKS = ("classification", "retrieval")
 
 
 def build_evaluator(
@@ -104,16 +105,21 @@ def build_evaluator(
     """
     setting = read_setting(cfg, dataset_name)
     folder = output_dir or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
-    options = setting.metadata.get("evaluator_options", {})
-    kinds = _kinds(setting)
     return OpenVocabEvaluator(
         dataset_name,
-        [EVALUATORS[kind](setting, folder, **options.get(kind, {})) for kind in kinds],
+        [_evaluator(kind, setting, folder) for kind in _kinds(setting)],
         setting.metadata.get("seen"),
         classes=setting.classes,
         vocabulary=setting.vocabulary,
         output_dir=folder,
     )
+
+
+def _evaluator(kind: str, setting: Setting, folder: str) -> DatasetEvaluator:
+    options = dict(setting.metadata.get("evaluator_options", {}).get(kind, {}))
+    if kind not in _WITHOUT_MASKS:
+        options = {"gallery": Gallery(), **options}
+    return EVALUATORS[kind](setting, folder, **options)
 
 
 def _kinds(setting: Setting) -> List[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image, ImageOps
 
-from segplugins.evaluation.gallery import LONG_SIDE, Picture
+from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.pictures import class_colours, enlarged, enlarged_overlay
@@ -33,9 +33,10 @@ def write_details(output_dir: str, parts: Sequence[DatasetEvaluator]) -> None:
     for part in parts:
         if isinstance(part, SemanticEvaluator):
             details["confused"] += confused_pairs(part.confusion, part.classes)
-            if part.gallery is not None:
-                details["best"] += [_picture(p, part.classes) for p in part.gallery.best()]
-                details["worst"] += [_picture(p, part.classes) for p in part.gallery.worst()]
+        gallery: Optional[Gallery] = getattr(part, "gallery", None)
+        if gallery is not None:
+            details["best"] += [_picture(picture) for picture in gallery.best()]
+            details["worst"] += [_picture(picture) for picture in gallery.worst()]
         elif getattr(part, "sample_scores", None):
             samples = list(zip(part.sample_scores, part._samples.records))
             details["best"] += _samples(samples, sign=-1)
@@ -85,21 +86,12 @@ def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[s
     known.sort(key=lambda sample: (sign * sample[0], describe(sample[1])))
     return [
         {
-            "caption": f"{_words(record)}: {score:.1f}",
+            "caption": f"{asked(record)}: {score:.1f}",
             "images": [_data_uri(_read_image(record["file_name"]))],
             "legend": [],
         }
         for score, record in known[: min(_SAMPLES, (len(known) + (sign < 0)) // 2)]
     ]
-
-
-def _words(record: Mapping[str, Any]) -> str:
-    """A sample's file and phrases."""
-    texts = record.get("texts") or dict.fromkeys(
-        region.text for region in record.get("regions", ())
-    )
-    name = os.path.basename(record["file_name"])
-    return f"{name}, “{'”, “'.join(texts)}”" if texts else name
 
 
 def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray:
@@ -112,7 +104,8 @@ def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray
     return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
 
 
-def _picture(picture: Picture, classes: Sequence[str]) -> Dict[str, Any]:
+def _picture(picture: Picture) -> Dict[str, Any]:
+    classes = picture.names
     image = _read_image(picture.file_name, picture.truth.shape[::-1])
     colours = class_colours(len(classes))
     shown = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
@@ -124,8 +117,7 @@ def _picture(picture: Picture, classes: Sequence[str]) -> Dict[str, Any]:
         for labels in (picture.truth, picture.prediction)
     )
     return {
-        "caption": f"{os.path.basename(picture.file_name)}: {100 * picture.accuracy:.1f} % of the "
-        "pixels right. Image, truth, prediction.",
+        "caption": f"{picture.caption}. Image, truth, prediction.",
         "images": [_data_uri(shown) for shown in (enlarged(image, side), *maps)],
         "legend": [
             {"class": classes[i], "colour": "#" + bytes(colours[i].tolist()).hex()}

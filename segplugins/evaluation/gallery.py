@@ -1,33 +1,45 @@
 """The best and the worst pictures of an evaluation, kept small while it runs."""
 
+import math
+import os
 from dataclasses import dataclass
-from typing import Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
+import torch
+from torch import Tensor
 
 # Pixels on the long side of a kept label map. The page shows it at about this size.
 LONG_SIDE = 320
+# Given a step, every step-th pixel of prediction and truth.
+Thinned = Callable[[int], Tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
 class Picture:
-    """One image with what was predicted for it.
+    """One sample with what was predicted for it.
 
     Args:
+        sample: what tells it from the others, see `samples.describe`.
         file_name: of the image.
-        accuracy: share of the labelled pixels that are right, 0-1.
-        truth: (h, w) evaluated classes, K where ignored; thinned to at most 320 pixels a side.
-        prediction: (h, w) evaluated classes, K for others.
+        caption: of the page: the file, what was asked, and the score.
+        score: that it was chosen by, in percent.
+        names: of the N labels.
+        truth: (h, w) labels, N for everything else; thinned to at most 320 pixels a side.
+        prediction: (h, w) labels, N for everything else.
     """
 
+    sample: str
     file_name: str
-    accuracy: float
+    caption: str
+    score: float
+    names: Tuple[str, ...]
     truth: np.ndarray
     prediction: np.ndarray
 
 
 class Gallery:
-    """Keeps the pictures with the highest and the lowest pixel accuracy.
+    """Keeps the pictures with the highest and the lowest score.
 
     Args:
         keep: pictures of either kind.
@@ -43,36 +55,41 @@ class Gallery:
 
     def offer(
         self,
-        file_name: str,
-        right: int,
-        labelled: int,
+        sample: str,
+        record: Mapping[str, Any],
+        score: float,
+        told: str,
+        names: Sequence[str],
         size: Tuple[int, int],
-        thinned: Callable[[int], Tuple[np.ndarray, np.ndarray]],
+        thinned: Thinned,
     ) -> None:
         """Takes a picture in if it is among the best or the worst so far.
 
         Args:
-            file_name: of the image.
-            right: labelled pixels whose class was predicted.
-            labelled: pixels that count; with 0 the picture says nothing and is left out.
+            sample: what tells it from the others.
+            record: of the catalog.
+            score: percent; one of NaN says nothing and is left out.
+            told: how the page tells the score, with {} in its place.
+            names: of the N labels.
             size: (H, W) of its label maps.
-            thinned: given a step, returns every step-th pixel of prediction and truth, evaluated
-                classes up to 65535. Called only if the picture is taken.
+            thinned: given a step, returns every step-th pixel of prediction and truth, labels up to
+                65535. Called only if the picture is taken.
         """
-        if not labelled:
+        if math.isnan(score):
             return
-        accuracy = int(right) / int(labelled)
         full = len(self.pictures) >= 2 * self._keep
-        if full and self.worst()[-1].accuracy <= accuracy <= self.best()[-1].accuracy:
+        if full and self.worst()[-1].score <= score <= self.best()[-1].score:
             return
         prediction, truth = thinned(-(-max(size) // LONG_SIDE))
         kept = (labels.astype(np.uint16) for labels in (truth, prediction))
-        self.join([self.pictures, [Picture(file_name, accuracy, *kept)]])
+        caption = f"{asked(record)}: {told.format(f'{score:.1f}')}"
+        picture = Picture(sample, record["file_name"], caption, float(score), tuple(names), *kept)
+        self.join([self.pictures, [picture]])
 
     def join(self, parts: Sequence[Sequence[Picture]]) -> None:
         """Replaces the pictures by the best and worst of several galleries."""
-        everything = {picture.file_name: picture for part in parts for picture in part}
-        self.pictures = sorted(everything.values(), key=lambda p: (p.accuracy, p.file_name))
+        everything = {picture.sample: picture for part in parts for picture in part}
+        self.pictures = sorted(everything.values(), key=lambda p: (p.score, p.sample))
         if len(self.pictures) > 2 * self._keep:
             self.pictures = self.pictures[: self._keep] + self.pictures[-self._keep :]
 
@@ -83,3 +100,38 @@ class Gallery:
     def best(self) -> List[Picture]:
         """Returns up to `keep` pictures, best first."""
         return self.pictures[len(self.worst()) :][::-1][: self._keep]
+
+
+def asked(record: Mapping[str, Any]) -> str:
+    """Returns a sample's file and the phrases that a model was asked for."""
+    texts = record.get("texts") or dict.fromkeys(
+        region["text"] if isinstance(region, Mapping) else region.text
+        for region in record.get("regions", ())
+    )
+    name = os.path.basename(record["file_name"])
+    return f"{name}, “{'”, “'.join(texts)}”" if texts else name
+
+
+def of_masks(prediction: Union[Tensor, np.ndarray], truth: Union[Tensor, np.ndarray]) -> Thinned:
+    """Returns what a gallery asks of masks (N, H, W) bool, of any device: their label maps."""
+
+    def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
+        both = (torch.as_tensor(masks)[:, ::step, ::step] for masks in (prediction, truth))
+        return tuple(stacked(masks.cpu().numpy()) for masks in both)
+
+    return thinned
+
+
+def stacked(masks: np.ndarray) -> np.ndarray:
+    """Lays masks over each other, small ones on top.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        (H, W) int64: the index of a mask, N where there is none.
+    """
+    labels = np.full(masks.shape[1:], len(masks), np.int64)
+    for index in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        labels[masks[index]] = index
+    return labels

@@ -24,6 +24,8 @@ from segplugins.evaluation.detections import (
     images_of,
     write_results,
 )
+from segplugins.evaluation.gallery import Gallery
+from segplugins.evaluation.instance_pictures import image_quality, label_maps
 from segplugins.evaluation.instance_truth import (
     InstanceTruth,
     TrueImage,
@@ -88,6 +90,7 @@ class InstanceEvaluator(DatasetEvaluator):
             (LVIS, default 300).
         output_dir: where coco_instances_results.json is written, which COCO's and LVIS's servers
             read; None = nowhere.
+        gallery: keeps the pictures of the highest and the lowest `image_quality`; None = none.
         distributed: gather over all processes.
 
     Raises:
@@ -103,11 +106,13 @@ class InstanceEvaluator(DatasetEvaluator):
         class_agnostic: bool = False,
         max_per_image: Optional[int] = None,
         output_dir: Optional[str] = None,
+        gallery: Optional[Gallery] = None,
         distributed: bool = True,
     ):
         if tasks is not None and (not tasks or set(tasks) - set(_TASKS)):
             raise ValueError(f"tasks must be one or more of {_TASKS}, got {tuple(tasks)}")
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self.truth = self._read_truth(dataset_name, tasks is None or "segm" in tasks)
         self._category_of = class_mapping(dataset_name, self.truth)
         if class_agnostic and self.truth.frequency:
@@ -159,8 +164,13 @@ class InstanceEvaluator(DatasetEvaluator):
             image = self.truth.images.get(known["image_id"])
             if image is None:
                 raise ValueError(f"{describe(known)}: the annotations know no such image")
-            instances = output_of(known, output, "instances")
-            self._samples.add(record, self._detections(known, instances, image))
+            found = self._detections(known, output_of(known, output, "instances"), image)
+            self._samples.add(record, found)
+            if self.gallery is not None and self.truth.is_known:
+                score = image_quality(image, found, federated=bool(self.truth.frequency))
+                names, size = self.truth.names, (image.height, image.width)
+                shown = label_maps(image, found, len(names))
+                self._samples.show(known, score, "PQ of the image {}", names, size, shown)
 
     def _detections(self, known: dict, instances: Instances, image: TrueImage) -> Detections:
         if not instances.get_fields() or len(instances) == 0:

@@ -1,11 +1,12 @@
 """The evaluator of panoptic segmentation; what it counts stands in panoptic_quality.py."""
 
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from segplugins.evaluation.gallery import Gallery, Thinned
 from segplugins.evaluation.panoptic_quality import (
     panoptic_counts,
     panoptic_quality,
@@ -50,6 +51,11 @@ def categories_of(dataset_name: str) -> Tuple[Tuple[str, ...], Tuple[bool, ...]]
     return tuple(names.values()), tuple(index in things for index in names)
 
 
+def _image_quality(counts: np.ndarray) -> float:
+    """Returns the PQ of one image in percent, NaN without a segment."""
+    return panoptic_quality(counts[:, 1:])["PQ"]
+
+
 class PanopticEvaluator(DatasetEvaluator):
     """Scores "panoptic_seg" against the panoptic PNG of each image.
 
@@ -63,6 +69,7 @@ class PanopticEvaluator(DatasetEvaluator):
             `categories_of`.
         class_agnostic: adds PQ_agnostic, SQ_agnostic, RQ_agnostic: all categories as one.
         per_class: adds "PQ-<name>" of each category.
+        gallery: keeps the pictures of the highest and the lowest PQ; None = no pictures.
         read_truth: panoptic PNG to (H, W) segment ids.
         distributed: gather over all processes.
     """
@@ -73,10 +80,12 @@ class PanopticEvaluator(DatasetEvaluator):
         *,
         class_agnostic: bool = False,
         per_class: bool = True,
+        gallery: Optional[Gallery] = None,
         read_truth: Callable[[str], np.ndarray] = read_segment_ids,
         distributed: bool = True,
     ):
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self._names, is_thing = categories_of(dataset_name)
         self._is_thing = np.array(is_thing, dtype=bool)
         self._class_agnostic = class_agnostic
@@ -104,6 +113,26 @@ class PanopticEvaluator(DatasetEvaluator):
             except ValueError as error:
                 raise ValueError(f"{describe(known)}: {error}") from error
             self._samples.add(record, row)
+            if self.gallery is not None:
+                score = _image_quality(row[0])
+                maps = ((prediction, predicted_segments), (truth, true_segments))
+                shown = self._class_maps(*maps)
+                self._samples.show(known, score, "PQ {}", self._names, truth.shape, shown)
+
+    def _class_maps(self, *maps: Tuple[np.ndarray, Sequence]) -> Thinned:
+        """Returns what a gallery asks of maps of segment ids: their categories, K for void."""
+
+        def thinned(step: int) -> Tuple[np.ndarray, ...]:
+            shown = []
+            for ids, segments in maps:
+                ids = ids[::step, ::step]
+                labels = np.full(ids.shape, len(self._names), np.int64)
+                for segment in segments:
+                    labels[ids == segment["id"]] = segment["category_id"]
+                shown.append(labels)
+            return tuple(shown)
+
+        return thinned
 
     def _count(
         self, prediction: np.ndarray, predicted: Sequence, truth: np.ndarray, true: Sequence
@@ -149,5 +178,5 @@ class PanopticEvaluator(DatasetEvaluator):
         if self._per_class:
             for index, name in enumerate(self._names):
                 scores[f"PQ-{name}"] = panoptic_quality(counts[index : index + 1])["PQ"]
-        self.sample_scores = [panoptic_quality(row[0][:, 1:])["PQ"] for row in rows]
+        self.sample_scores = [_image_quality(row[0]) for row in rows]
         return {"panoptic_seg": scores}

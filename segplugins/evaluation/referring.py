@@ -1,6 +1,6 @@
 """The evaluator of referring segmentation; what it counts stands in referring_scores.py."""
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from segplugins.evaluation.gallery import Gallery, of_masks
 from segplugins.evaluation.referring_scores import (
     GeneralisedCounts,
     generalised_counts,
@@ -35,6 +36,7 @@ class ReferringEvaluator(DatasetEvaluator):
             and counts as empty; 0 = only an empty one does.
         resolution: "image" scores at the size of the truth, which the masks must have; "network" at
             the size of the masks, to which the truth is brought (nearest pixel), as LAVT does.
+        gallery: keeps the best and the worst pictures; None = no pictures.
         distributed: gather over all processes.
 
     Raises:
@@ -49,11 +51,13 @@ class ReferringEvaluator(DatasetEvaluator):
         threshold: float = 0.5,
         no_target_below: int = 50,
         resolution: str = "image",
+        gallery: Optional[Gallery] = None,
         distributed: bool = True,
     ):
         if resolution not in ("image", "network"):
             raise ValueError(f"resolution must be 'image' or 'network', got '{resolution}'")
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self._generalised = generalised
         self._threshold = threshold
         self._no_target_below = no_target_below
@@ -78,7 +82,11 @@ class ReferringEvaluator(DatasetEvaluator):
                 )[0].bool()
             counts = intersection_and_union(predicted, target)
             said = self._said_absent(known, output, predicted, len(texts))
-            self._samples.add(record, np.column_stack([counts.cpu(), absent, said]))
+            row = np.column_stack([counts.cpu(), absent, said])
+            self._samples.add(record, row)
+            shown = of_masks(predicted, target)
+            size = target.shape[1:]
+            self._samples.show(known, self._mean(row), "IoU {}", texts, size, shown)
 
     def _predicted(
         self, known: dict, output: Mapping, texts: Sequence[str], size: Sequence[int]

@@ -1,15 +1,19 @@
 """The evaluator of salient objects; the measures stand in saliency.py and structure.py."""
 
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from segplugins.evaluation.gallery import Gallery, of_masks
 from segplugins.evaluation.saliency import dataset_scores, saliency_scores
 from segplugins.evaluation.samples import Samples, describe
 from segplugins.evaluation.targets import phrase_masks, phrase_targets, phrases, truth_size
+
+# Pictures show as object what is brighter.
+GREY = 127
 
 
 def grey_map(scores: Tensor) -> np.ndarray:
@@ -47,11 +51,15 @@ class SalientEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: registered in DatasetCatalog.
+        gallery: keeps the best and the worst pictures; None = no pictures.
         distributed: gather over all processes.
     """
 
-    def __init__(self, dataset_name: str, *, distributed: bool = True):
-        self._samples = Samples(dataset_name, distributed=distributed)
+    def __init__(
+        self, dataset_name: str, *, gallery: Optional[Gallery] = None, distributed: bool = True
+    ):
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self.sample_scores: List[float] = []
 
     def reset(self) -> None:
@@ -67,10 +75,14 @@ class SalientEvaluator(DatasetEvaluator):
             target, _ = phrase_targets(known, texts, truth_size(known, record))
             scores = phrase_masks(known, output, texts, target.shape[1:])
             try:
-                row = saliency_scores(grey_map(scores[0]), target[0])
+                grey = grey_map(scores[0])
+                row = saliency_scores(grey, target[0])
             except ValueError as error:
                 raise ValueError(f"{describe(known)}: {error}") from error
             self._samples.add(record, row)
+            shown = of_masks((grey > GREY)[None], target)
+            told, size = "100 (1 - MAE) = {}", target.shape[1:]
+            self._samples.show(known, 100 * (1 - row.mae), told, texts, size, shown)
 
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """Returns: {"salient": see `dataset_scores`}; {} on all processes but the first.

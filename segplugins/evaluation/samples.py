@@ -12,6 +12,8 @@ import torch
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
+from segplugins.evaluation.gallery import Gallery, Thinned
+
 # What tells two records apart. One image can be several samples (an object with its expressions,
 # a frame with one expression); sets without these are told apart by file.
 _IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
@@ -48,13 +50,17 @@ class Samples:
     Args:
         dataset_name: registered in detectron2's DatasetCatalog.
         distributed: gather over all processes; False where each works on a data set of its own.
+        gallery: keeps the best and the worst pictures; None = no pictures.
 
     Raises:
         ValueError: two records of the data set cannot be told apart.
     """
 
-    def __init__(self, dataset_name: str, *, distributed: bool = True):
+    def __init__(
+        self, dataset_name: str, *, distributed: bool = True, gallery: Optional[Gallery] = None
+    ):
         self.dataset_name = dataset_name
+        self.gallery = gallery
         self._distributed = distributed
         self._records: Dict[Tuple, dict] = {}
         for record in DatasetCatalog.get(dataset_name):
@@ -76,8 +82,10 @@ class Samples:
         return list(self._records.values())
 
     def reset(self) -> None:
-        """Forgets all rows."""
+        """Forgets all rows and pictures."""
         self._rows: Dict[Tuple, Any] = {}
+        if self.gallery is not None:
+            self.gallery.reset()
 
     def pairs(
         self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]
@@ -117,8 +125,21 @@ class Samples:
             raise ValueError(f"two predictions for {describe(record)}; each image is scored once")
         self._rows[key] = row
 
+    def show(
+        self,
+        record: Mapping[str, Any],
+        score: float,
+        told: str,
+        names: Sequence[str],
+        size: Tuple[int, int],
+        thinned: Thinned,
+    ) -> None:
+        """Offers a record of the catalog to the gallery, if there is one; see `Gallery.offer`."""
+        if self.gallery is not None:
+            self.gallery.offer(describe(record), record, score, told, names, size, thinned)
+
     def gather(self) -> Optional[List[Any]]:
-        """Brings the rows of all processes together.
+        """Brings the rows, and the pictures, of all processes together.
 
         Samplers that hand every process equally many samples give some of them out twice; such a
         sample counts once, with the row of the lowest rank.
@@ -130,6 +151,8 @@ class Samples:
             ValueError: a record has no row.
         """
         shares = comm.gather(self._rows) if self._distributed else [self._rows]
+        if self._distributed and self.gallery is not None:
+            self.gallery.join(comm.all_gather(self.gallery.pictures))
         if self._distributed and not comm.is_main_process():
             return None
         rows: Dict[Tuple, Any] = {}

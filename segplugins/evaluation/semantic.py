@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, T
 import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 from torch import Tensor
 
 from segplugins.evaluation.counts import SharedCounts, add_cells
@@ -181,7 +180,7 @@ class SemanticEvaluator(DatasetEvaluator):
         self._boundary = boundary
         self._read_truth = read_truth
         self._distributed = distributed
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
         for record in self._samples.records:
             if "sem_seg_file_name" not in record:
                 raise ValueError(
@@ -207,8 +206,6 @@ class SemanticEvaluator(DatasetEvaluator):
         layers = 1 + self._boundary
         self._counts = SharedCounts(layers, len(self.classes) + 1, self._distributed)
         self._samples.reset()
-        if self.gallery is not None:
-            self.gallery.reset()
 
     @property
     def confusion(self) -> np.ndarray:
@@ -272,13 +269,14 @@ class SemanticEvaluator(DatasetEvaluator):
         self._counts.add(describe(record), layers)
         if self.gallery is not None:
             labelled = columns < len(self.classes)
-            right = pixels[labelled & (rows == columns)].sum()
+            right, of = pixels[labelled & (rows == columns)].sum(), pixels[labelled].sum()
+            score = 100 * int(right) / int(of) if of else float("nan")
 
             def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
                 return self.fold(record, prediction[::step, ::step], truth[::step, ::step])
 
-            name, size = record["file_name"], truth.shape
-            self.gallery.offer(name, right, pixels[labelled].sum(), size, thinned)
+            told = "{} % of the pixels right"
+            self._samples.show(record, score, told, self.classes, truth.shape, thinned)
 
     def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
         """Joins what all processes counted.
@@ -291,8 +289,6 @@ class SemanticEvaluator(DatasetEvaluator):
             ValueError: images of the data set were not predicted.
         """
         self._counts.join([describe(record) for record in self._samples.repeated()])
-        if self._distributed and self.gallery is not None:
-            self.gallery.join(comm.all_gather(self.gallery.pictures))
         if self._samples.gather() is None:
             return None
         boundary = self._counts.matrices[1] if self._boundary else None

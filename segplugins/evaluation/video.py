@@ -18,6 +18,7 @@ from segplugins.evaluation.davis import (
     same_labels,
     statistics,
 )
+from segplugins.evaluation.gallery import Gallery, Thinned, of_masks
 from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.samples import Samples, describe
 from segplugins.evaluation.submission import frame_path, write_labels, write_mask, write_zip
@@ -56,6 +57,7 @@ class VideoEvaluator(DatasetEvaluator):
             0 and 255, and submission.zip beside it. None = nothing is written.
         threshold: scores above it belong to the mask.
         bound_th: tolerance of F, see boundary.py.
+        gallery: keeps the best and the worst pictures; None = no pictures.
         distributed: gather over all processes.
 
     Raises:
@@ -70,9 +72,11 @@ class VideoEvaluator(DatasetEvaluator):
         output_dir: Optional[str] = None,
         threshold: float = 0.5,
         bound_th: float = BOUND_TH,
+        gallery: Optional[Gallery] = None,
         distributed: bool = True,
     ):
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self._groups = [_names(known)[:2] for known in self._samples.records]
         with_truth = [has_truth(known) for known in self._samples.records]
         if any(with_truth) and not all(with_truth):
@@ -109,6 +113,8 @@ class VideoEvaluator(DatasetEvaluator):
             mask = (mask if mask.dtype == torch.bool else mask > self._threshold).cpu().numpy()
             if self._scored:
                 row = tuple(map(float, j_and_f(mask, target[0], bound_th=self._bound_th)))
+                shown = of_masks(mask[None], target)
+                self._samples.show(known, 50 * sum(row), "J&F {}", texts, size, shown)
             if self._output_dir is not None:
                 write_mask(self._output_dir, self._path(known), mask)
             self._samples.add(record, row)
@@ -185,6 +191,8 @@ class RefDavisEvaluator(DatasetEvaluator):
         dataset_name: registered in DatasetCatalog.
         output_dir: where label maps are written, <run>/<video>/<frame>.png; None = nowhere.
         bound_th: tolerance of F, see boundary.py.
+        gallery: keeps the frames whose phrases found their own objects best and worst; None = no
+            pictures.
         distributed: gather over all processes.
     """
 
@@ -194,9 +202,11 @@ class RefDavisEvaluator(DatasetEvaluator):
         *,
         output_dir: Optional[str] = None,
         bound_th: float = BOUND_TH,
+        gallery: Optional[Gallery] = None,
         distributed: bool = True,
     ):
-        self._samples = Samples(dataset_name, distributed=distributed)
+        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
+        self.gallery = gallery
         self._groups = [_names(known)[:2] for known in self._samples.records]
         self._output_dir = output_dir
         self._bound_th = bound_th
@@ -221,6 +231,11 @@ class RefDavisEvaluator(DatasetEvaluator):
                 raise ValueError(f"{describe(known)}: {error}") from error
             objects = int(np.where(truth == VOID, 0, truth).max(initial=0))
             self._samples.add(record, _DavisRow(of, objects))
+            if objects:
+                strict = same_labels([of], objects)
+                score = 50 * float(strict.j.mean() + strict.f.mean())
+                shown = _object_maps(labels, truth, len(texts))
+                self._samples.show(known, score, "J&F {}", texts, truth.shape, shown)
 
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """Returns: {"video": scores in percent}; {} on all processes but the first.
@@ -239,6 +254,16 @@ class RefDavisEvaluator(DatasetEvaluator):
         scores = {name: float(np.mean([of[name] for of in of_runs.values()])) for name in names}
         scores.update({f"J&F-{run}": of["J&F"] for run, of in of_runs.items() if run})
         return {"video": scores}
+
+
+def _object_maps(prediction: np.ndarray, truth: np.ndarray, count: int) -> Thinned:
+    """Returns what a gallery asks of maps of object numbers 1..count, all else 0 or void."""
+
+    def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
+        both = (labels[::step, ::step].astype(np.int64) - 1 for labels in (prediction, truth))
+        return tuple(np.where((b < 0) | (b >= count), count, b) for b in both)
+
+    return thinned
 
 
 def _score_run(videos: Sequence[Sequence[_DavisRow]]) -> Dict[str, float]:

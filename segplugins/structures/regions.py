@@ -237,6 +237,27 @@ def box_of_mask(mask: np.ndarray) -> Optional[Tuple[float, float, float, float]]
     return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
+def box_outline(box: Sequence[float], height: int, width: int, *, line: float = 2) -> np.ndarray:
+    """Returns the border of a box as pixels, to be painted.
+
+    Args:
+        box: (x0, y0, x1, y1) in pixels.
+        height: H of the image in pixels.
+        width: W of the image in pixels.
+        line: pixels that the border is wide, inwards.
+
+    Returns:
+        (height, width) bool: pixels whose centre lies in the border.
+    """
+    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+
+    def inside(margin: float) -> np.ndarray:
+        within = (columns > box[0] + margin) & (columns < box[2] - margin)
+        return within & (rows > box[1] + margin) & (rows < box[3] - margin)
+
+    return inside(0) & ~inside(line)
+
+
 def check_box(box: Sequence[float]) -> None:
     """Checks one box (x0, y0, x1, y1).
 

@@ -138,10 +138,10 @@ def theirs_of(path, results, task, limit=100, agnostic=False):
 
 
 @pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_100_random_sets_equal_pycocotools(tmp_path, task):
+def test_200_random_sets_equal_pycocotools(tmp_path, task):
     generator = np.random.default_rng(0)
     crowds = 0
-    for round_ in range(100):
+    for round_ in range(200):
         truth, results = random_set(generator)
         crowds += sum(a["iscrowd"] for a in truth["annotations"])
         if not results:
@@ -174,12 +174,12 @@ def numpy_float():
 
 @pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_50_random_sets_equal_lvis(tmp_path, task):
+def test_200_random_sets_equal_lvis(tmp_path, task):
     from lvis import LVIS, LVISEval, LVISResults
 
     logging.getLogger("lvis").setLevel(logging.ERROR)
     generator = np.random.default_rng(1)
-    for round_ in range(50):
+    for round_ in range(200):
         truth, results = random_set(generator, classes=5, lvis=True)
         path = tmp_path / f"{round_}.json"
         path.write_text(json.dumps(for_json(truth)))

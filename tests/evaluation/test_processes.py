@@ -1,4 +1,4 @@
-"""Two and three processes give the numbers of one, each evaluator in one run."""
+"""Processes and batches do not change a number or a picture, for every evaluator in one run."""
 
 import json
 import multiprocessing
@@ -10,10 +10,12 @@ import torch.distributed as dist
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
+from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
+from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
 from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
 from segplugins.structures import Vocabulary, register_vocabulary
@@ -41,6 +43,7 @@ def record_of(index, folder):
     ]
     regions = [Region("it", mask=encode_mask(labels == 1), class_index=0)]
     return {
+        "file_name": f"{index}.jpg",
         "image_id": index,
         "video_id": "v",
         "expression_id": str(index // 4),
@@ -52,6 +55,7 @@ def record_of(index, folder):
         "pan_seg_file_name": str(folder / f"pan_{index}.png"),
         "segments_info": segments,
         "label_file_name": str(folder / f"{index}.png"),
+        "sem_seg_file_name": str(folder / f"{index}.png"),
         "class_index": index % 3,
         "captions": ["one", "two"],
     }
@@ -69,6 +73,7 @@ def output_of(index):
     instances.pred_classes = torch.tensor([0, 1])
     found = [int(label) for label in np.unique(guess) if label]
     return {
+        "sem_seg": torch.from_numpy(guess),
         "phrase_masks": torch.from_numpy((guess == 1) * generator.random(SIZE))[None],
         "panoptic_seg": (torch.from_numpy(guess), [{"id": k, "category_id": k - 1} for k in found]),
         "instances": instances,
@@ -79,34 +84,52 @@ def output_of(index):
 
 
 def evaluators_of(name):
+    kept = {"gallery": Gallery(2)}
     return {
-        "referring": ReferringEvaluator(name),
-        "generalised": ReferringEvaluator(name, generalised=True, no_target_below=3),
-        "salient": SalientEvaluator(name),
-        "video": VideoEvaluator(name),
-        "davis": RefDavisEvaluator(name),
-        "panoptic": PanopticEvaluator(name, class_agnostic=True),
-        "instances": InstanceEvaluator(name, class_agnostic=True),
+        "semantic": SemanticEvaluator(name, ("other", "car", "cat", "sky"), boundary=True, **kept),
+        "referring": ReferringEvaluator(name, **kept),
+        "generalised": ReferringEvaluator(name, generalised=True, no_target_below=3, **kept),
+        "salient": SalientEvaluator(name, **kept),
+        "video": VideoEvaluator(name, **kept),
+        "davis": RefDavisEvaluator(name, **kept),
+        "panoptic": PanopticEvaluator(name, class_agnostic=True, **kept),
+        "instances": InstanceEvaluator(name, class_agnostic=True, **kept),
         "classification": ClassificationEvaluator(name),
         "retrieval": RetrievalEvaluator(name),
     }
 
 
-def evaluate(name, records, rank=0, world=1, answer=output_of):
+def evaluate(name, records, rank=0, world=1, answer=output_of, batch=1):
     results = {}
     for kind, evaluator in evaluators_of(name).items():
+        evaluator.reset()  # those of one call share a gallery
         mine = range(rank * COUNT // world, (rank + 1) * COUNT // world)
-        for index in mine:
-            evaluator.process([records[index]], [answer(index)])
-        results[kind] = evaluator.evaluate()
+        for start in mine[::batch]:
+            chosen = mine[start - mine.start :][:batch]
+            evaluator.process([records[i] for i in chosen], [answer(i) for i in chosen])
+        # The processes but the first give an empty result, or none.
+        results[kind] = dict(evaluator.evaluate() or {})
+        if results[kind] and hasattr(evaluator, "gallery"):
+            results[kind]["pictures"] = told_of(evaluator.gallery)
     return results
+
+
+def told_of(gallery):
+    """The pictures as numbers: the score of each, and its maps as one number."""
+    told = {}
+    for picture in gallery.pictures:
+        told[picture.caption] = picture.score
+        for side in ("truth", "prediction"):
+            labels = getattr(picture, side).ravel().astype(float)
+            told[f"{picture.caption}, {side}"] = float(labels @ np.sqrt(np.arange(labels.size)))
+    return told
 
 
 def one_process(rank, world, name, records, folder):
     torch.set_num_threads(1)
     store = f"file://{folder}/store_{world}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
-    results = evaluate(name, records, rank, world)
+    results = evaluate(name, records, rank, world, batch=world)
     (folder / f"results_{world}_{rank}.json").write_text(json.dumps(results))
     dist.barrier()
     dist.destroy_process_group()
@@ -128,14 +151,19 @@ def assert_equal(ours, expected):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_any_number_of_processes_gives_the_same_numbers(catalog, tmp_path):
+def test_any_number_of_processes_and_any_batch_gives_the_same_numbers_and_pictures(
+    catalog, tmp_path
+):
     register_vocabulary(VOCABULARY)
     records = [record_of(index, tmp_path) for index in range(COUNT)]
     name = catalog(records, vocabulary=VOCABULARY.name)
     expected = evaluate(name, records)
     # The comparison says something: no evaluator gives only 0, 100 or nothing.
     for kind, tasks in expected.items():
-        assert any(0 < value < 100 for scores in tasks.values() for value in scores.values()), kind
+        measured = [scores for task, scores in tasks.items() if task != "pictures"]
+        assert any(0 < value < 100 for scores in measured for value in scores.values()), kind
+        assert kind in ("classification", "retrieval") or len(tasks["pictures"]) == 12, kind
+    assert_equal(evaluate(name, records, batch=COUNT), expected)
     context = multiprocessing.get_context("fork")  # inherits the registered data set
     for world in (2, 3):
         processes = [

@@ -450,8 +450,8 @@ def test_the_gallery_keeps_the_best_and_the_worst(dataset):
         guess = torch.ones(1, 10, dtype=torch.int64)
         guess[:, :right] = 0
         evaluator.process([record], [{"sem_seg": guess}])
-    assert [picture.accuracy for picture in evaluator.gallery.best()] == [0.9, 0.8]
-    assert [picture.accuracy for picture in evaluator.gallery.worst()] == [0.0, 0.1]
+    assert [picture.score for picture in evaluator.gallery.best()] == [90, 80]
+    assert [picture.score for picture in evaluator.gallery.worst()] == [0, 10]
     worst = evaluator.gallery.worst()[0]
     assert worst.file_name == "image_4.jpg"
     assert (worst.prediction == 1).all() and (worst.truth == 0).all()

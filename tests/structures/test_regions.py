@@ -8,6 +8,7 @@ from segplugins.structures.regions import (
     Region,
     Task,
     box_of_mask,
+    box_outline,
     check_box,
     decode_mask,
     encode_mask,
@@ -192,3 +193,16 @@ WRONG_CLASS = Instances((2, 3), gt_classes=torch.tensor([1]), gt_boxes=Boxes(tor
 def test_a_record_that_no_model_could_read_is_refused_by_file_and_key(changes, message):
     with pytest.raises(ValueError, match=f"record of a.jpg: .*{message}"):
         validate_record(good_record(**changes), training=True)
+
+
+def test_the_outline_of_a_box_lies_inside_of_it():
+    drawn = box_outline((1, 0, 6, 5), 5, 8, line=1).astype(int)
+    assert drawn.tolist() == [
+        [0, 1, 1, 1, 1, 1, 0, 0],
+        [0, 1, 0, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0, 1, 0, 0],
+        [0, 1, 0, 0, 0, 1, 0, 0],
+        [0, 1, 1, 1, 1, 1, 0, 0],
+    ]
+    assert box_outline((1, 0, 6, 5), 5, 8, line=3).sum() == 25  # all of a small box
+    assert not box_outline((9, 9, 20, 20), 5, 8).any()

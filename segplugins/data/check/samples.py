@@ -9,7 +9,7 @@ from segplugins.data.check.images import record_id
 from segplugins.data.check.run import Checked
 from segplugins.data.read_images import read_image
 from segplugins.data.read_regions import has_label_map, read_label_map, read_regions, target_form
-from segplugins.structures.regions import Region
+from segplugins.structures.regions import Region, box_outline
 
 
 class Sample(NamedTuple):
@@ -73,9 +73,4 @@ def _paint(labels: np.ndarray, region: Region, index: int) -> None:
     if region.mask is not None:
         labels[region.bitmap(*labels.shape)] = index
         return
-    height, width = labels.shape
-    columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-    x0, y0, x1, y1 = region.box
-    inside = (columns > x0) & (columns < x1) & (rows > y0) & (rows < y1)
-    within = (columns > x0 + 2) & (columns < x1 - 2) & (rows > y0 + 2) & (rows < y1 - 2)
-    labels[inside & ~within] = index
+    labels[box_outline(region.box, *labels.shape)] = index
