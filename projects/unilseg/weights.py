@@ -9,8 +9,8 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
-# Buffers that are computed from the window, or count what no weight depends on.
-_OWN = ("relative_position_index", "num_batches_tracked")
+from segplugins.engine.convert import OWN_BUFFERS
+
 # Of CLIP; its image tower and temperature stand in the official checkpoint without a use.
 _TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 _MOST_LAYERS = 12  # of the language path that are known; the released models have 6
@@ -96,7 +96,7 @@ def is_official(names: Iterable[str]) -> bool:
 
 def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
     """Returns: the tensors under our names, and the names of those that UniLSeg does not use."""
-    unused = [name for name in official if our_name(name) == name or name.endswith(_OWN)]
+    unused = [name for name in official if our_name(name) == name or name.endswith(OWN_BUFFERS)]
     left_out = set(unused)
     return {our_name(k): v for k, v in official.items() if k not in left_out}, unused
 

@@ -1,0 +1,118 @@
+"""Spoils a share of a data set's masks, to see what training on a machine's masks is like.
+
+    python -m segplugins.projects.unilseg.noisy_masks --dataset drawn_train_referring \\
+        --share 0.3 --out output/unilseg/noisy
+
+writes noisy.jsonl (region lines, marked as drawn by a machine) and noisy.yaml, which
+DATASETS.REGISTER takes; the set is called <dataset>_noisy. The truth is never touched.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Iterable, Iterator
+
+import numpy as np
+import yaml
+
+from segplugins.data import dataset_metadata, load_dataset, read_regions
+from segplugins.structures.regions import encode_mask
+
+# What a region lines record says of who drew its masks: below 1, a machine.
+_DRAWN_BY_MACHINE = 0.99
+
+
+def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
+    """Returns: a mask (H, W) bool with a fault that machines make: its box, half of it, or moved."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return mask
+    kind = draw.choice(("box", "half", "shift"))
+    if kind == "shift":
+        far = [max(1, side // 2) for side in (np.ptp(rows) + 1, np.ptp(columns) + 1)]
+        shift = [draw.choice((-distance, distance)) for distance in far]
+        return _shifted(mask, *shift)
+    changed = np.zeros_like(mask)
+    if kind == "box":
+        changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        return changed
+    middle = (columns[0] + columns[-1]) // 2
+    changed[:, : middle + 1] = mask[:, : middle + 1]
+    return changed
+
+
+def _shifted(mask: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Moves a mask; what leaves the image is gone."""
+    height, width = mask.shape
+    moved = np.zeros_like(mask)
+    y, x = np.nonzero(mask)
+    inside = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
+    moved[y[inside] + down, x[inside] + right] = True
+    return moved
+
+
+def noisy_lines(dataset_name: str, share: float, seed: int) -> Iterator[dict]:
+    """Yields: region lines of a data set, each region spoiled with probability `share`.
+
+    Raises:
+        KeyError: no such data set.
+        ValueError: a share outside 0-1, or a region without mask.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of spoiled masks must lie in [0, 1], got {share}")
+    draw = random.Random(seed)
+    metadata = dataset_metadata(dataset_name)
+    for record in load_dataset(dataset_name):
+        size = record["height"], record["width"]
+        regions = []
+        for region in read_regions(record, metadata):
+            mask = region.bitmap(*size)
+            if draw.random() < share:
+                mask = spoiled(mask, draw)
+            line = {**asdict(region), "mask": encode_mask(mask), "box": None}
+            regions.append({**line, "score": _DRAWN_BY_MACHINE})
+        yield {
+            "file_name": record["file_name"],
+            "height": size[0],
+            "width": size[1],
+            "task": str(record["task"]),
+            "regions": regions,
+        }
+
+
+def write_noisy_set(dataset_name: str, lines: Iterable[dict], out: Path) -> None:
+    """Writes noisy.jsonl and noisy.yaml into a folder, which is made."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "noisy.jsonl", "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, default=_plain) + "\n")
+    described = {
+        "kind": "regions",
+        "images": "/",  # file names are whole paths
+        "sets": {f"{dataset_name}_noisy": {"lines": "noisy.jsonl"}},
+    }
+    (out / "noisy.yaml").write_text(yaml.safe_dump(described))
+
+
+def _plain(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def main() -> None:
+    """Parses and writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True, help="registered, of regions with masks")
+    parser.add_argument("--share", type=float, default=0.3, help="of masks that are spoiled, 0-1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="folder of what is written")
+    args = parser.parse_args()
+    write_noisy_set(args.dataset, noisy_lines(args.dataset, args.share, args.seed), args.out)
+    print(f"written: {args.out / 'noisy.yaml'}")
+
+
+if __name__ == "__main__":
+    main()
