@@ -25,7 +25,7 @@ _DRAWN_BY_MACHINE = 0.99
 
 
 def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
-    """Returns: a mask (H, W) bool with a fault that machines make: its box, half of it, or moved."""
+    """Returns: a mask (H, W) bool as machines get it wrong: its box, half of it, or moved."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return mask
