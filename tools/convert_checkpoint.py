@@ -23,12 +23,13 @@ from types import ModuleType
 from typing import Dict, Mapping
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
 from segplugins.clip import load_clip
 from segplugins.engine import setup_cfg
-from segplugins.engine.convert import clip_names, fit, read_tensors
+from segplugins.engine.convert import OWN_BUFFERS, clip_names, fit, read_tensors
 from segplugins.modeling.swin import swin_names
 from segplugins.projects import load_projects
 
@@ -56,14 +57,25 @@ def convert_paper(
     args.config_file = args.config_file or str(ROOT / weights.config_file(tensors))
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()]).clone()
     cfg.defrost()
-    cfg.MODEL.DEVICE, cfg.MODEL.CLIP.WEIGHTS = "cpu", ""  # nothing to download for a comparison
+    cfg.MODEL.DEVICE = "cpu"
+    _forget_weights(cfg.MODEL)  # nothing to download or to look for, only to compare names
     model = build_model(cfg).state_dict()
     renamed, unused = weights.convert(tensors)
+    own = {name: value for name, value in model.items() if name.endswith(OWN_BUFFERS)}
+    renamed = {**own, **renamed}
     found = fit(renamed, model, unused=unused)
     print(f"{len(found.fitting)} of {len(model)} tensors of the model of {args.config_file} fit")
     for line in found.report():
         print(f"  {line}")
     return {name: renamed[name] for name in found.fitting}
+
+
+def _forget_weights(node: CfgNode) -> None:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            _forget_weights(value)
+        elif key == "WEIGHTS":
+            node[key] = ""
 
 
 def convert_clip(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dict[str, Tensor]:

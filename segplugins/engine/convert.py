@@ -24,7 +24,7 @@ _CLIP_PARTS = (
     "logit_bias",
 )
 # Buffers that a model computes or counts itself: a checkpoint without them lacks nothing.
-_OWN = ("relative_position_index", "num_batches_tracked")
+OWN_BUFFERS = ("relative_position_index", "num_batches_tracked")
 _TIMM_TRUNK = ("stem", "stages", "patch_embed", "blocks", "norm", "head", "cls_token", "pos_embed")
 
 
@@ -155,14 +155,12 @@ def fit(
 
     Args:
         tensors: of the checkpoint, under the model's names.
-        wanted: the model's state dict. Buffers of it that are computed count only where the
-            checkpoint has them.
+        wanted: the model's state dict.
         unused: names in the checkpoint that were left out already.
 
     Raises:
         ValueError: fewer than half of the model's tensors are there in their shape.
     """
-    wanted = {k: v for k, v in wanted.items() if k in tensors or not k.endswith(_OWN)}
     both = tensors.keys() & wanted.keys()
     fitting = sorted(name for name in both if tensors[name].shape == wanted[name].shape)
     found = Fit(

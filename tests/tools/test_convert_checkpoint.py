@@ -72,6 +72,13 @@ def test_an_official_checkpoint_becomes_one_for_this_model(model, convert):
         assert torch.equal(other.state_dict()[name], value), name
 
 
+def test_weights_that_a_config_begins_with_are_not_needed(model, convert, tmp_path):
+    config = tmp_path / "begins.yaml"
+    config.write_text(f"_BASE_: {TINY}\nMODEL: {{WEIGHTS: a.pth, CLIP: {{WEIGHTS: b.pth}}}}\n")
+    printed, _ = convert({"model": official(model)}, "--config-file", str(config))
+    assert f"{len(model.state_dict())} of {len(model.state_dict())} tensors" in printed
+
+
 def test_tensors_that_do_not_fit_are_named_and_left_out(model, convert):
     state = official(model)
     prefix = "sem_seg_head.predictor.transformer."
