@@ -7,21 +7,24 @@ first. A step whose output stands is not done again; --fresh starts over.
 
 import argparse
 import json
+import multiprocessing
 import os
+import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
+import torch
 import yaml
 from PIL import Image
 from tabulate import tabulate
 
-import segplugins.data.datasets  # noqa: F401  registers the drawn world
+import segplugins.data.datasets  # registers the drawn world
+import segplugins.engine  # noqa: F401  every step starts as a copy of this process: imported once
 from segplugins.data import load_dataset
 from segplugins.pictures import (
     beside,
@@ -32,6 +35,7 @@ from segplugins.pictures import (
     save_picture,
     sheet,
 )
+from segplugins.projects import load_projects
 from segplugins.structures import Vocabulary, get_vocabulary
 
 OUTPUT = Path("output/quickstart")
@@ -39,59 +43,48 @@ CLIP, SED, EVAL, DEMO = (OUTPUT / name for name in ("clip", "sed", "eval", "demo
 SETS = {"seen classes": "drawn_val_sem_seg", "seen and unseen": "drawn_val_unseen_sem_seg"}
 SHOWN = 3  # pictures of each set
 
+Command = Tuple[str, ...]
+
 
 class Step(NamedTuple):
-    """A command, and the file that it leaves when it has run to its end."""
+    """Commands that run beside each other, each with the file that it leaves at its end."""
 
     title: str
-    command: Tuple[str, ...]
-    leaves: Path
+    commands: Dict[Path, Command]
 
 
 def steps(drawn: Path) -> List[Step]:
-    """Returns: the commands in order, on the drawn world in the folder `drawn`."""
+    """Returns: the steps in order, on the drawn world in the folder `drawn`."""
     weights = ("MODEL.WEIGHTS", str(SED / "model_final.pth"))
     clip = str(CLIP / "model_final.pth")
     config = ("--config-file", "configs/sed/quickstart.yaml")
     # Small batches scale over processes, not over threads.
     train = ("tools/train_net.py", "--resume", "--num-gpus", "0", "--num-processes", "2")
+    draw = (
+        "tools/make_drawn_world.py", "--out", str(drawn), "--train", "1200", "--val", "120",
+        "--pairs", "1600", "--clips", "8", "--val-clips", "4", "--size", "128", "--seed", "0",
+    )  # fmt: skip
+    train_clip = (
+        *train, "--config-file", "configs/clip/drawn.yaml",
+        "SOLVER.MAX_ITER", "450", "DATASETS.TEST", "[]", "OUTPUT_DIR", str(CLIP),
+    )  # fmt: skip
+    train_sed = (
+        *train, *config, "MODEL.CLIP.WEIGHTS", clip, "DATASETS.TEST", "[]", "OUTPUT_DIR", str(SED),
+    )  # fmt: skip
+    answers = {
+        EVAL / "results.json": ("tools/eval.py", *config, *weights, "OUTPUT_DIR", str(EVAL)),
+    }
+    for split, vocabulary in (("val", "drawn_seen"), ("val_unseen", "drawn")):
+        answers[DEMO / split / "000009.json"] = (
+            "tools/demo.py", *config, "--input", str(drawn / "images" / split / "00000?.png"),
+            "--vocabulary", vocabulary, "--output", str(DEMO / split), *weights,
+        )  # fmt: skip
     return [
-        Step(
-            "draw the world",
-            ("tools/make_drawn_world.py", "--out", str(drawn), "--train", "1200", "--val", "120",
-             "--pairs", "1600", "--clips", "8", "--val-clips", "4", "--size", "128", "--seed", "0"),
-            drawn / "contact_sheet.png",
-        ),
-        Step(
-            "train a tiny CLIP on pictures and captions",
-            (*train, "--config-file", "configs/clip/drawn.yaml",
-             "SOLVER.MAX_ITER", "450", "DATASETS.TEST", "[]", "OUTPUT_DIR", str(CLIP)),
-            CLIP / "model_final.pth",
-        ),
-        Step(
-            "train SED on masks of the seen classes",
-            (*train, *config, "MODEL.CLIP.WEIGHTS", clip, "TEST.EVAL_PERIOD", "450",
-             "DATASETS.TEST", "['drawn_val_sem_seg']", "OUTPUT_DIR", str(SED)),
-            SED / "model_final.pth",
-        ),
-        Step(
-            "evaluate on seen and unseen classes",
-            ("tools/eval.py", *config, *weights, "OUTPUT_DIR", str(EVAL)),
-            EVAL / "results.json",
-        ),
-        *(
-            Step(
-                f"segment pictures by your words: {title}",
-                ("tools/demo.py", *config, "--input", str(drawn / "images" / split / "00000?.png"),
-                 "--vocabulary", vocabulary, "--output", str(DEMO / split), *weights),
-                DEMO / split / "000009.json",
-            )
-            for title, split, vocabulary in (
-                ("seen classes", "val", "drawn_seen"),
-                ("seen and unseen", "val_unseen", "drawn"),
-            )
-        ),
-    ]  # fmt: skip
+        Step("draw the world", {drawn / "contact_sheet.png": draw}),
+        Step("train a tiny CLIP on pictures and captions", {CLIP / "model_final.pth": train_clip}),
+        Step("train SED on masks of the seen classes", {SED / "model_final.pth": train_sed}),
+        Step("evaluate on seen and unseen classes, and segment pictures by your words", answers),
+    ]
 
 
 def main() -> None:
@@ -101,6 +94,9 @@ def main() -> None:
     if parser.parse_args().fresh:
         shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir(parents=True, exist_ok=True)
+    load_projects()
+    # Large pages, where this C library knows the word: the tensors of a step are large and many.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     datasets = Path(os.environ.setdefault("DETECTRON2_DATASETS", "datasets"))
     start = time.perf_counter()
     changed = False
@@ -125,30 +121,48 @@ def run(step: Step, *, even_if_it_stands: bool) -> float:
     Raises:
         SystemExit: the command failed; its own message stands above.
     """
-    stamp = OUTPUT / "steps" / f"{step.title.replace(' ', '_').replace(':', '')}.txt"
+    stamp = OUTPUT / "steps" / f"{step.title.replace(' ', '_').replace(',', '')}.txt"
     made_by = stamp.read_text() if stamp.is_file() else None
-    if step.leaves.exists() and made_by == fingerprint(step) and not even_if_it_stands:
-        print(f"- {step.title}: stands in {step.leaves.parent}")
+    stands = made_by == fingerprint(step) and all(leaves.exists() for leaves in step.commands)
+    if stands and not even_if_it_stands:
+        print(f"- {step.title}: stands in {', '.join(str(path.parent) for path in step.commands)}")
         return 0.0
-    if step.leaves.exists() and step.leaves.is_relative_to(OUTPUT):
-        shutil.rmtree(step.leaves.parent)  # of another command: nothing of it goes into this one
-    print(f"\n- {step.title}\n  $ {shlex.join(('python', *step.command))}", flush=True)
+    print(f"\n- {step.title}")
+    for leaves, command in step.commands.items():
+        if leaves.exists() and leaves.is_relative_to(OUTPUT):
+            shutil.rmtree(leaves.parent)  # of another command: nothing of it goes into this one
+        print(f"  $ {shlex.join(('python', *command))}", flush=True)
     start = time.perf_counter()
-    if subprocess.run((sys.executable, *step.command), check=False).returncode:
+    threads = max(1, (os.cpu_count() or 1) // len(step.commands))
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=be, args=(one, threads)) for one in step.commands.values()]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    if any(process.exitcode for process in started):
         sys.exit(f"'{step.title}' failed; what went wrong stands above")
     stamp.parent.mkdir(exist_ok=True)
     stamp.write_text(fingerprint(step))
     return time.perf_counter() - start
 
 
+def be(command: Command, threads: int) -> None:
+    """Goes on as `python *command`, with what is imported already."""
+    torch.set_num_threads(threads)
+    sys.argv = list(command)
+    runpy.run_path(command[0], run_name="__main__")
+
+
 def fingerprint(step: Step) -> str:
-    """Returns: text that changes with the command or with what a config file of it sets.
+    """Returns: text that changes with the commands or with what a config file of them sets.
 
     What only a comment says differently is no reason to train again.
     """
-    configs = [Path(word) for word in step.command if word.endswith(".yaml")]
-    settings = [json.dumps(yaml.safe_load(config.read_text())) for config in configs]
-    return "\n".join([shlex.join(step.command), *settings])
+    commands = step.commands.values()
+    configs = {word: None for one in commands for word in one if word.endswith(".yaml")}
+    settings = [json.dumps(yaml.safe_load(Path(config).read_text())) for config in configs]
+    return "\n".join([*map(shlex.join, commands), *settings])
 
 
 def paint() -> List[Path]:
@@ -160,8 +174,12 @@ def paint() -> List[Path]:
         for row in result_rows(dataset, DEMO / split)
     ]
     save_picture(results, sheet(rows, columns=1))
-    loss, quality = read_history(SED / "metrics.json")
-    curves(history, {"loss": loss, "mIoU on seen classes, %": quality})
+    names = {"total": "total_loss", "final logits": "loss_sem_seg_0"}
+    parts = {"total": "total_loss", "presence": "loss_presence", "assignment": "loss_assignment"}
+    curves(
+        history,
+        {"loss of CLIP": read_losses(CLIP, parts), "loss of SED": read_losses(SED, names)},
+    )
     return [results, history]
 
 
@@ -181,16 +199,14 @@ def result_rows(dataset: str, predicted: Path) -> List[np.ndarray]:
     return rows
 
 
-def read_history(metrics: Path) -> Tuple[dict, dict]:
-    """Reads what training logged. Returns: lines of the loss and of mIoU, each name to (x, y)."""
-    logged = [json.loads(line) for line in metrics.read_text().splitlines()]
-    keys = {"total": "total_loss", "final logits": "loss_sem_seg_0"}
-    loss = {
+def read_losses(folder: Path, keys: Dict[str, str]) -> Dict[str, tuple]:
+    """Reads what training logged. Returns: {name: (iterations, losses)} of {name: key}."""
+    lines = (folder / "metrics.json").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    return {
         name: tuple(zip(*((entry["iteration"], entry[key]) for entry in logged if key in entry)))
         for name, key in keys.items()
     }
-    points = [(e["iteration"], e["sem_seg/mIoU"]) for e in logged if "sem_seg/mIoU" in e]
-    return loss, {"validation": tuple(zip(*points))} if points else {}
 
 
 def report(seconds: Dict[str, float], total: float, pictures: List[Path]) -> str:

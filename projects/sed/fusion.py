@@ -94,7 +94,8 @@ class SkipFusion(nn.Module):
         batch = x.shape[:2]
         y = F.conv_transpose2d(x.flatten(0, 1), terms.kernel, stride=2, padding=1)
         y = y.add_(F.conv2d(guidance.flatten(0, 1), of_guidance, padding=1))
-        y.unflatten(0, batch).add_(terms.share[:, None])
+        # Spread to the rows first: adding into a view of them would copy the gradient.
+        y = y.add_(terms.share[:, None].expand(-1, batch[1], -1, -1, -1).flatten(0, 1))
         y = F.relu(self.first_norm(y), inplace=True)
         y = F.relu(self.second_norm(self.second(y)), inplace=True)
         return y.permute(0, 2, 3, 1).unflatten(0, batch)
