@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import (
     DefaultTrainer,
     HookBase,
@@ -209,8 +210,13 @@ class Trainer(DefaultTrainer):
             with autocast(device, precision):
                 results[name] = inference_on_dataset(model, loader, evaluator)
         if comm.is_main_process():
-            logger.info("Results\n%s", results_table(results))
+            logger.info("Results\n%s", results_table(results, _groups(names)))
         return results
+
+
+def _groups(names: Sequence[str]) -> Dict[str, Optional[str]]:
+    """Data set to the benchmark that it is part of, if any."""
+    return {name: MetadataCatalog.get(name).get("group") for name in names}
 
 
 class LateWriter(HookBase):

@@ -1,6 +1,6 @@
-"""Seen and unseen classes: the split that open-vocabulary papers report."""
+"""Groups that papers report: seen and unseen classes, and data sets that are one benchmark."""
 
-from typing import Dict, Mapping, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -76,3 +76,36 @@ def seen_unseen(
 def _mean(values: Sequence[float]) -> float:
     values = [value for value in values if not np.isnan(value)]
     return float(np.mean(values)) if values else float("nan")
+
+
+def over_sets(
+    results: Mapping[str, Mapping[str, Mapping[str, float]]],
+    group_of: Mapping[str, Optional[str]],
+) -> Dict[str, Dict[str, Dict[str, float]]]:
+    """Sums up the data sets of each group, as SeginW does its 25: unweighted mean and median.
+
+    Args:
+        results: {data set: {task: {metric: value}}}.
+        group_of: data set -> its group; None, or absent, = none.
+
+    Returns:
+        {"<group>, mean of <n> sets": {task: {metric: value}}, "<group>, median of <n> sets": ...}
+        of the metrics that do not belong to one class. A metric that one of the sets lacks, or has
+        as NaN, is NaN: a mean over fewer sets compares with nothing.
+    """
+    members: Dict[str, List[str]] = {}
+    for name in results:
+        if group_of.get(name) is not None:
+            members.setdefault(group_of[name], []).append(name)
+    summed: Dict[str, Dict[str, Dict[str, float]]] = {}
+    for group, names in members.items():
+        for how, average in (("mean", np.mean), ("median", np.median)):
+            tasks = summed[f"{group}, {how} of {len(names)} sets"] = {}
+            for task in dict.fromkeys(task for name in names for task in results[name]):
+                rows = [overall(results[name].get(task, {})) for name in names]
+                metrics = dict.fromkeys(metric for row in rows for metric in row)
+                tasks[task] = {
+                    metric: float(average([row.get(metric, np.nan) for row in rows]))
+                    for metric in metrics
+                }
+    return summed

@@ -240,18 +240,3 @@ class InstanceEvaluator(DatasetEvaluator):
         for name, precision in zip(self.truth.names, curves.precision):
             scores[f"AP-{name}"] = percent(precision[0])
         return scores
-
-
-def over_sets(scores: Mapping[str, float]) -> Dict[str, float]:
-    """Sums up one score over several data sets, as SeginW does over its 25.
-
-    Args:
-        scores: data set -> score, for instance its mask AP.
-
-    Returns:
-        "mean" and "median", unweighted; NaN where a set is NaN or there is none.
-    """
-    values = np.array(list(scores.values()), np.float64)
-    if not len(values):
-        return {"mean": float("nan"), "median": float("nan")}
-    return {"mean": float(values.mean()), "median": float(np.median(values))}

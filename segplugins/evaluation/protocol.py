@@ -51,6 +51,7 @@ def _data(setting: Setting) -> Dict[str, Any]:
         },
         "options": _plain(setting.metadata.get("evaluator_options", {})),
         "licence": setting.metadata.get("licence"),
+        "group": setting.metadata.get("group"),
     }
     if vocabulary is not None:
         described["vocabulary"] = {

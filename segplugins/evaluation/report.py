@@ -2,6 +2,7 @@
 
 import math
 from html import escape
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Sequence
 
 from segplugins.evaluation.groups import overall, per_class
@@ -45,6 +46,7 @@ def report_page(
     results: Mapping[str, Mapping[str, Mapping[str, float]]],
     protocol: Mapping[str, Mapping[str, Any]],
     details: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]] = MappingProxyType({}),
 ) -> str:
     """Draws the page.
 
@@ -52,6 +54,7 @@ def report_page(
         results: {data set: {task: {metric: value}}}.
         protocol: by data set, see `describe_protocol`.
         details: by data set, see `read_details`.
+        groups: means over several data sets, see `over_sets`; they stand in the summary.
 
     Returns:
         HTML with everything in it: no script, no address.
@@ -69,7 +72,8 @@ def report_page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>"
         f"<h1>{escape(model.get('architecture', 'Evaluation'))}</h1>"
-        f"<p>{escape(weights)}{_hash(checkpoint)}</p>{_summary(results)}{''.join(sections)}"
+        f"<p>{escape(weights)}{_hash(checkpoint)}</p>"
+        f"{_summary({**results, **groups})}{''.join(sections)}"
         "</main></body></html>\n"
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 from tabulate import tabulate
 
 from segplugins.evaluation.details import read_details
-from segplugins.evaluation.groups import overall, per_class
+from segplugins.evaluation.groups import over_sets, overall, per_class
 from segplugins.evaluation.report import report_page
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -27,9 +27,10 @@ def write_results(
 ) -> Path:
     """Writes what a run measured, over the files of an earlier run in that folder.
 
-    - results.json: {"results": data set to task to metric to value, "protocol": by data set}.
+    - results.json: {"results": data set to task to metric to value, "protocol": by data set,
+      "groups": mean and median over the data sets of one benchmark, see `over_sets`}.
     - per_class.csv: a row per data set, task and class.
-    - per_group.csv: a row per data set, task, group of classes and metric.
+    - per_group.csv: a row per data set (and group of them), task, group of classes and metric.
     - report.html: all of it as a page that needs no other file, with the pictures that the
       evaluators left in inference/<data set>/.
 
@@ -48,14 +49,15 @@ def write_results(
     results = _by_dataset(results, protocol)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    written = {"results": _without_nan(results), "protocol": _without_nan(protocol)}
+    groups = over_sets(results, {name: of.get("group") for name, of in protocol.items()})
+    written = {"results": results, "groups": groups, "protocol": protocol}
     details = {name: read_details(folder / "inference" / name) for name in results}
     files = {
         "per_class.csv": _csv(list(class_rows(results, protocol))),
-        "per_group.csv": _csv(list(group_rows(results))),
-        "report.html": report_page(results, protocol, details),
+        "per_group.csv": _csv(list(group_rows({**results, **groups}))),
+        "report.html": report_page(results, protocol, details, groups),
         # Last: where it stands, the others do.
-        "results.json": json.dumps(written, indent=1, allow_nan=False),
+        "results.json": json.dumps(_without_nan(written), indent=1, allow_nan=False),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -102,17 +104,18 @@ def _group_of(key: str) -> Tuple[str, str]:
     return "all", key
 
 
-def results_table(results: Results) -> str:
+def results_table(results: Results, group_of: Optional[Mapping[str, Optional[str]]] = None) -> str:
     """Draws results for the console: per task one table with a row per data set.
 
     Args:
         results: {data set: {task: {metric: value}}}.
+        group_of: data set -> benchmark that it is part of; mean and median over each get a row.
 
     Returns:
         Lines of text. Metrics of single classes are left out; NaN is "-".
     """
     tables: Dict[str, Dict[str, Mapping[str, float]]] = {}
-    for dataset, task, result in _tasks(results):
+    for dataset, task, result in _tasks({**results, **over_sets(results, group_of or {})}):
         tables.setdefault(task, {})[dataset] = overall(result)
     texts = []
     for task, rows in tables.items():

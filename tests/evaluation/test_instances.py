@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 from segplugins.evaluation.average_precision import coco_scores, lvis_scores, rank_detections
 from segplugins.evaluation.detections import Detections, as_one_class, encode_masks, images_of
 from segplugins.evaluation.instance_truth import to_rle, truth_from_file
-from segplugins.evaluation.instances import InstanceEvaluator, over_sets
+from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.evaluation.matching import IOU_THRESHOLDS, Pair, match
 from segplugins.structures.regions import Region, Task, encode_mask
 
@@ -569,12 +569,6 @@ def test_a_set_of_boxes_is_scored_by_boxes_whatever_its_file_holds(catalog, worl
     boxes = catalog(records, json_file=path, task=Task.DETECTION)
     nothing = [{"instances": Instances((HEIGHT, WIDTH))} for _ in records]
     assert set(run(boxes, records, nothing)) == {"bbox"}
-
-
-def test_seginw_is_the_mean_and_the_median_over_sets():
-    assert over_sets({"a": 10, "b": 20, "c": 60}) == {"mean": 30, "median": 20}
-    assert math.isnan(over_sets({"a": 10, "b": float("nan")})["mean"])
-    assert math.isnan(over_sets({})["median"])
 
 
 def test_small_medium_and_large_are_scored_apart(tmp_path):

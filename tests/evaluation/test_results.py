@@ -3,9 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from segplugins.evaluation.details import write_details
+from segplugins.evaluation.groups import over_sets
 from segplugins.evaluation.results import results_table, write_results
 
 RESULTS = {
@@ -99,3 +101,38 @@ def test_details_of_what_keeps_none_are_empty(tmp_path):
         "best": [],
         "worst": [],
     }
+
+
+SEGINW = {
+    "a": {"segm": {"AP": 10.0, "AP-hand": 10.0}, "bbox": {"AP": 1.0}},
+    "b": {"segm": {"AP": 20.0, "AP50": 3.0}, "bbox": {"AP": float("nan")}},
+    "other": {"segm": {"AP": 99.0}},
+    "c": {"segm": {"AP": 60.0}, "bbox": {"AP": 1.0}},
+}
+IN_SEGINW = {"a": "seginw", "b": "seginw", "c": "seginw", "other": None}
+
+
+def test_a_benchmark_of_many_sets_is_their_mean_and_median():
+    summed = over_sets(SEGINW, IN_SEGINW)
+    assert list(summed) == ["seginw, mean of 3 sets", "seginw, median of 3 sets"]
+    mean, median = summed.values()
+    assert mean["segm"]["AP"] == 30 and median["segm"]["AP"] == 20
+    assert "AP-hand" not in mean["segm"]
+    # One set without a number leaves the benchmark without one.
+    assert all(np.isnan(of["bbox"]["AP"]) and np.isnan(of["segm"]["AP50"]) for of in (mean, median))
+    assert over_sets(SEGINW, {}) == {}
+
+
+def test_the_mean_of_a_benchmark_stands_in_file_table_and_page(tmp_path):
+    protocol = {name: {"group": group} for name, group in IN_SEGINW.items()}
+    written = json.loads(write_results(tmp_path, SEGINW, protocol).read_text())
+    assert written["groups"]["seginw, mean of 3 sets"] == {
+        "segm": {"AP": 30.0, "AP50": None},
+        "bbox": {"AP": None},
+    }
+    assert set(written["results"]) == set(SEGINW)
+    rows = [tuple(row.values()) for row in rows_of(tmp_path / "per_group.csv")]
+    assert ("seginw, median of 3 sets", "segm", "all", "AP", "20.0") in rows
+    assert "seginw, mean of 3 sets" in (tmp_path / "report.html").read_text()
+    assert "seginw, mean of 3 sets    30.00" in results_table(SEGINW, IN_SEGINW)
+    assert "seginw" not in results_table(SEGINW)
