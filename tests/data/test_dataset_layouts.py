@@ -1,5 +1,6 @@
 """Every registered source is read from a miniature in its own on-disk layout."""
 
+import functools
 import json
 import pickle
 
@@ -87,7 +88,12 @@ def test_training_splits_of_refcoco_have_two_forms():
         ("ecssd", "ECSSD/images/a.jpg", "ECSSD/ground_truth_mask/a.png"),
         ("pascal_s", "PASCAL-S/a.jpg", "PASCAL-S/a.png"),
         ("sod", "SOD/images/a.jpg", "SOD/masks/a.png"),
+        ("duts_test", "DUTS/DUTS-TE/DUTS-TE-Image/a.jpg", "DUTS/DUTS-TE/DUTS-TE-Mask/a.png"),
         ("hrsod_test", "HRSOD/HRSOD_test/a.jpg", "HRSOD/HRSOD_test_mask/a.png"),
+        ("uhrsd_train", "UHRSD/UHRSD_TR_2K/image/a.jpg", "UHRSD/UHRSD_TR_2K/mask/a.png"),
+        ("dis_train", "DIS5K/DIS-TR/im/a.jpg", "DIS5K/DIS-TR/gt/a.png"),
+        ("msra10k", "MSRA10K/Imgs/a.jpg", "MSRA10K/Imgs/a.png"),
+        ("coift", "COIFT/images/a.jpg", "COIFT/masks/a.png"),
         ("dis_te4", "DIS5K/DIS-TE4/im/a.jpg", "DIS5K/DIS-TE4/gt/a.png"),
     ],
 )
@@ -189,6 +195,30 @@ def test_ade20k_panoptic_takes_the_categories_of_its_file(root, save):
     assert (wall.text, wall.is_thing, bed.text, bed.class_index) == ("wall", False, "bed", 1)
 
 
+def test_coco_and_lvis_of_detectron2_are_read_from_their_files(root, save, monkeypatch):
+    from detectron2.data.datasets import load_coco_json, load_lvis_json
+
+    photo(save, root / "coco/val2017/a.jpg")
+    categories = [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}]
+    content = coco("a.jpg", categories, coco_url="http://images.org/val2017/a.jpg")
+    lists = {"neg_category_ids": [9], "not_exhaustive_category_ids": [5]}
+    content["images"][0].update(lists)
+    images = str(root / "coco/val2017")
+    for name, load in (("test_coco", load_coco_json), ("test_lvis_file", load_lvis_json)):
+        path = root / f"{name}.json"
+        write_json(path, content)
+        folder = images if name == "test_coco" else str(root / "coco")
+        metadata = MetadataCatalog.get(name)
+        if name != "test_coco":
+            ids = {c["id"]: i for i, c in enumerate(categories)}
+            metadata.set(thing_classes=["cat", "dog"], thing_dataset_id_to_contiguous_id=ids)
+        DatasetCatalog.register(name, functools.partial(load, str(path), folder, name))
+        record, (cat,) = regions_of(name)
+        assert record["file_name"] == f"{images}/a.jpg"
+        assert (cat.text, cat.class_index, cat.mask) == ("cat", 0, SQUARE)
+    assert (record["negative_classes"], record["not_exhaustive_classes"]) == ([1], [0])
+
+
 def test_lvis_of_detectron2_gets_our_names_for_what_is_not_there(root, monkeypatch):
     records = [{"file_name": "a", "neg_category_ids": [3], "not_exhaustive_category_ids": [1]}]
     DatasetCatalog.register("test_lvis", lambda: records)
@@ -205,3 +235,5 @@ def test_every_set_that_we_register_names_its_licence():
     ]
     assert len(ours) > 150
     assert all(MetadataCatalog.get(name).licence for name in ours)
+    for name in ("coco_2017_val", "coco_2017_val_panoptic", "lvis_v1_train", "lvis_v1_val"):
+        assert "CC BY 4.0" in MetadataCatalog.get(name).licence  # detectron2 names none

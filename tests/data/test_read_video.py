@@ -3,8 +3,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 
 from segplugins.data import SegMapper, load_dataset, register_videos
+from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.data.read_video import (
     DAVIS_RUNS,
     davis_records,
@@ -85,6 +87,21 @@ def write_davis(root, save, lines):
     for run in DAVIS_RUNS:
         path = root / "davis_text_annotations" / f"Davis17_{run}.txt"
         path.write_bytes("\n".join(lines).encode("latin-1"))
+
+
+def test_the_registered_video_sets_are_found_below_the_root(root, save, monkeypatch):
+    monkeypatch.setenv(PARTIAL_VARIABLE, "1")
+    write_youtube(root / "ref-youtube-vos", save, split="train")
+    write_youtube(root / "ref-youtube-vos", save, split="valid", videos=("v1", "v2"))
+    write_youtube(root / "ref-youtube-vos", save, split="test", videos=("v2",), with_objects=False)
+    write_davis(root / "ref-davis17", save, ['bear 1 "a brown bear"'])
+    counts = {"ref_youtube_vos_train": 3, "ref_youtube_vos_valid": 6, "ref_youtube_vos_test": 6}
+    for name, count in {**counts, "ref_davis17_val": 4 * 2}.items():
+        records = load_dataset(name)
+        assert len(records) == count, name
+        assert all(record["file_name"].startswith(str(root)) for record in records)
+    kinds = [MetadataCatalog.get(n).evaluator_type for n in ("ref_youtube_vos_valid", name)]
+    assert kinds == ["video", "ref_davis"]
 
 
 def test_davis_asks_for_all_objects_of_a_frame_in_each_run(root, save):
