@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.data.datasets import load_coco_json
+from detectron2.data.datasets.lvis import load_lvis_json
 
 from segplugins.data import SegMapper, dataset_metadata, load_dataset, read_regions
 from segplugins.data.catalog import PARTIAL_VARIABLE
@@ -195,26 +197,20 @@ def test_ade20k_panoptic_takes_the_categories_of_its_file(root, save):
     assert (wall.text, wall.is_thing, bed.text, bed.class_index) == ("wall", False, "bed", 1)
 
 
-def test_coco_and_lvis_of_detectron2_are_read_from_their_files(root, save, monkeypatch):
-    from detectron2.data.datasets import load_coco_json, load_lvis_json
-
+def test_coco_and_lvis_are_read_by_detectron2_and_become_regions(root, save):
     photo(save, root / "coco/val2017/a.jpg")
-    categories = [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     content = coco("a.jpg", categories, coco_url="http://images.org/val2017/a.jpg")
-    lists = {"neg_category_ids": [9], "not_exhaustive_category_ids": [5]}
-    content["images"][0].update(lists)
-    images = str(root / "coco/val2017")
-    for name, load in (("test_coco", load_coco_json), ("test_lvis_file", load_lvis_json)):
-        path = root / f"{name}.json"
-        write_json(path, content)
-        folder = images if name == "test_coco" else str(root / "coco")
-        metadata = MetadataCatalog.get(name)
-        if name != "test_coco":
-            ids = {c["id"]: i for i, c in enumerate(categories)}
-            metadata.set(thing_classes=["cat", "dog"], thing_dataset_id_to_contiguous_id=ids)
-        DatasetCatalog.register(name, functools.partial(load, str(path), folder, name))
+    content["images"][0].update(neg_category_ids=[2], not_exhaustive_category_ids=[1])
+    write_json(root / "file.json", content)
+    folders = {"test_coco": (load_coco_json, "coco/val2017", "test_coco")}
+    folders["test_lvis_file"] = (load_lvis_json, "coco", None)  # knows its classes by release
+    for name, (load, folder, known_as) in folders.items():
+        MetadataCatalog.get(name).set(thing_classes=["cat", "dog"])
+        read = functools.partial(load, str(root / "file.json"), f"{root / folder}/", known_as)
+        DatasetCatalog.register(name, read)
         record, (cat,) = regions_of(name)
-        assert record["file_name"] == f"{images}/a.jpg"
+        assert record["file_name"] == str(root / "coco/val2017/a.jpg")
         assert (cat.text, cat.class_index, cat.mask) == ("cat", 0, SQUARE)
     assert (record["negative_classes"], record["not_exhaustive_classes"]) == ([1], [0])
 
