@@ -1,4 +1,4 @@
-"""Config node of UniLSeg. Each key is read once, in `UniLSeg.from_config` (SWIN: `build_swin`).
+"""Config node of UniLSeg. Each key is read once, in `UniLSeg.from_config`.
 
 The text encoder and its weights are MODEL.CLIP.*; what is frozen and the encoders' learning rates
 are MODEL.FREEZE and SOLVER.LR_MULTIPLIERS; how images are brought to size and hidden in part is

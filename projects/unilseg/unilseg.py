@@ -163,7 +163,16 @@ class UniLSeg(nn.Module):
                 f"MODEL.UNILSEG.CONV_DIM is {node.CONV_DIM}, but the words of '{clip.NAME}' have "
                 f"{width} channels; places and words look at each other, so set it to {width}"
             )
-        image_encoder = build_swin(node.SWIN)
+        swin = node.SWIN
+        image_encoder = build_swin(
+            embed_dim=swin.EMBED_DIM,
+            depths=swin.DEPTHS,
+            num_heads=swin.NUM_HEADS,
+            window_size=swin.WINDOW_SIZE,
+            patch_size=swin.PATCH_SIZE,
+            drop_path=swin.DROP_PATH,
+            weights=swin.WEIGHTS,
+        )
         shapes = image_encoder.output_shape()
         channels = [shapes[name].channels for name in sorted(shapes)]
         shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}

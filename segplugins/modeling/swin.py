@@ -1,4 +1,4 @@
-"""detectron2's Swin Transformer from a config node, and other programs' Swin weights for it.
+"""detectron2's Swin Transformer, and other programs' Swin weights for it.
 
 "A Swin" is the first version, with a table of relative position biases; the second has none.
 timm's own forward pass is another function where a map is no multiple of the window: it shifts
@@ -9,9 +9,8 @@ import logging
 import re
 import warnings
 from pathlib import Path
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
-from detectron2.config import CfgNode
 from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor
 
@@ -28,60 +27,75 @@ _NEW = tuple(f"norm{i}.{kind}" for i in range(STAGES) for kind in ("weight", "bi
 _PARTS = re.compile(r"patch_embed\.|layers\.\d+\.(blocks\.\d+|downsample)\.|norm\d\.")
 
 
-def build_swin(node: CfgNode) -> SwinTransformer:
+def build_swin(
+    *,
+    embed_dim: int,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
+    window_size: int,
+    patch_size: int,
+    drop_path: float,
+    weights: str,
+) -> SwinTransformer:
     """Builds a Swin that gives "p0" to "p3", finest first, each behind a norm of its own.
 
     Args:
-        node: EMBED_DIM, channels of p0, doubled at every stage; DEPTHS and NUM_HEADS of the four
-            stages; WINDOW_SIZE in cells; PATCH_SIZE, pixels per side of p0's cells; DROP_PATH, the
-            last block's; WEIGHTS, see `load_swin`, "" = random.
+        embed_dim: channels of p0, doubled at every stage.
+        depths: blocks of the four stages.
+        num_heads: heads of the four stages.
+        window_size: in cells.
+        patch_size: pixels per side of p0's cells.
+        drop_path: of the last block; it rises evenly from 0.
+        weights: see `load_swin`; "" = random.
 
     Returns:
         The backbone; output_shape() has channels and strides.
 
     Raises:
         ValueError: a value outside its range, or see `load_swin`.
-        FileNotFoundError: there is no file WEIGHTS.
+        FileNotFoundError: there is no file `weights`.
     """
-    _check(node)
+    _check_stages(embed_dim, depths, num_heads)
+    for name, value in (("WINDOW_SIZE", window_size), ("PATCH_SIZE", patch_size)):
+        if value < 1:
+            raise ValueError(f"SWIN.{name} must be at least 1, got {value}")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"SWIN.DROP_PATH must lie in [0, 1), got {drop_path}")
     with warnings.catch_warnings():
         # detectron2 calls torch.meshgrid and timm as they were some versions ago.
         warnings.simplefilter("ignore")
         model = SwinTransformer(
-            patch_size=node.PATCH_SIZE,
-            embed_dim=node.EMBED_DIM,
-            depths=list(node.DEPTHS),
-            num_heads=list(node.NUM_HEADS),
-            window_size=node.WINDOW_SIZE,
-            drop_path_rate=node.DROP_PATH,
+            patch_size=patch_size,
+            embed_dim=embed_dim,
+            depths=list(depths),
+            num_heads=list(num_heads),
+            window_size=window_size,
+            drop_path_rate=drop_path,
         )
     # detectron2 writes down the strides of patches of 4 pixels whatever their size, and the total
     # one under a name that its property does not find.
-    model._out_feature_strides = {f"p{i}": node.PATCH_SIZE * 2**i for i in range(STAGES)}
-    model._size_divisibility = node.PATCH_SIZE * 2 ** (STAGES - 1)
-    if node.WEIGHTS:
-        load_swin(model, node.WEIGHTS)
+    model._out_feature_strides = {f"p{i}": patch_size * 2**i for i in range(STAGES)}
+    model._size_divisibility = patch_size * 2 ** (STAGES - 1)
+    if weights:
+        load_swin(model, weights)
     return model
 
 
-def _check(node: CfgNode) -> None:
-    for key in ("DEPTHS", "NUM_HEADS"):
-        if len(node[key]) != STAGES or min(node[key]) < 1:
+def _check_stages(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    if embed_dim < 1:
+        raise ValueError(f"SWIN.EMBED_DIM must be at least 1, got {embed_dim}")
+    for name, values in (("DEPTHS", depths), ("NUM_HEADS", num_heads)):
+        if len(values) != STAGES or min(values) < 1:
             raise ValueError(
-                f"SWIN.{key} must be {STAGES} numbers of at least 1, one per stage; "
-                f"got {list(node[key])}"
+                f"SWIN.{name} must be {STAGES} numbers of at least 1, one per stage; "
+                f"got {list(values)}"
             )
-    for key in ("EMBED_DIM", "WINDOW_SIZE", "PATCH_SIZE"):
-        if node[key] < 1:
-            raise ValueError(f"SWIN.{key} must be at least 1, got {node[key]}")
-    for i, heads in enumerate(node.NUM_HEADS):
-        if (node.EMBED_DIM * 2**i) % heads:
+    for i, heads in enumerate(num_heads):
+        if (embed_dim * 2**i) % heads:
             raise ValueError(
-                f"SWIN.NUM_HEADS {list(node.NUM_HEADS)}: the {node.EMBED_DIM * 2**i} channels of "
-                f"stage {i} do not part into {heads} heads; EMBED_DIM is {node.EMBED_DIM}"
+                f"SWIN.NUM_HEADS {list(num_heads)}: the {embed_dim * 2**i} channels of stage {i} "
+                f"do not part into {heads} heads; EMBED_DIM is {embed_dim}"
             )
-    if not 0 <= node.DROP_PATH < 1:
-        raise ValueError(f"SWIN.DROP_PATH must lie in [0, 1), got {node.DROP_PATH}")
 
 
 def swin_names(tensors: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:

@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
 from segplugins.modeling.swin import build_swin, load_swin, swin_names
@@ -16,17 +15,17 @@ DEPTHS, HEADS, WIDTH, WINDOW = [2, 1, 2, 2], [1, 2, 2, 4], 8, 3
 SIZE = 192
 
 
-def node(**changed):
+def sizes(**changed):
     keys = {
-        "EMBED_DIM": WIDTH,
-        "DEPTHS": DEPTHS,
-        "NUM_HEADS": HEADS,
-        "WINDOW_SIZE": WINDOW,
-        "PATCH_SIZE": 4,
-        "DROP_PATH": 0.0,
-        "WEIGHTS": "",
+        "embed_dim": WIDTH,
+        "depths": DEPTHS,
+        "num_heads": HEADS,
+        "window_size": WINDOW,
+        "patch_size": 4,
+        "drop_path": 0.0,
+        "weights": "",
     }
-    return CfgNode({**keys, **changed})
+    return {**keys, **changed}
 
 
 def randomised(model):
@@ -65,7 +64,7 @@ def torchvision_stages(model, images):
 
 def microsoft_state():
     """As Microsoft saves a classifier: detectron2's names, and more than a backbone has."""
-    model = randomised(build_swin(node()))
+    model = randomised(build_swin(**sizes()))
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in NORMS}
     mask = {"layers.0.blocks.1.attn_mask": torch.zeros(4, 9, 9)}
     return {**state, **mask, "norm.weight": torch.ones(64), "head.bias": torch.zeros(5)}
@@ -80,7 +79,7 @@ NORMS = ("norm0", "norm1", "norm2", "norm3")
 def test_weights_of_another_program_give_its_maps(tmp_path, other, stages_of):
     theirs = other()
     torch.save(theirs.state_dict(), tmp_path / "swin.pth")
-    ours = build_swin(node(WEIGHTS=str(tmp_path / "swin.pth"))).eval()
+    ours = build_swin(**sizes(weights=str(tmp_path / "swin.pth"))).eval()
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.no_grad():
         maps, expected = ours(images), stages_of(theirs, images)
@@ -94,7 +93,7 @@ def test_weights_of_another_program_give_its_maps(tmp_path, other, stages_of):
 def test_timm_with_padding_is_another_function():
     # 128 pixels: 32, 16, 8 and 4 cells are no multiples of 3. It shifts before it pads.
     theirs = timm_swin(128, depths=[2, 1, 1, 1])
-    ours = build_swin(node(DEPTHS=[2, 1, 1, 1])).eval()
+    ours = build_swin(**sizes(depths=[2, 1, 1, 1])).eval()
     ours.load_state_dict(swin_names(theirs.state_dict())[0], strict=False)
     images = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
@@ -104,7 +103,7 @@ def test_timm_with_padding_is_another_function():
 
 
 def test_all_that_a_backbone_has_is_found_and_the_rest_is_named():
-    wanted = {k for k in build_swin(node()).state_dict() if not k.endswith("position_index")}
+    wanted = {k for k in build_swin(**sizes()).state_dict() if not k.endswith("position_index")}
     wanted -= {f"{norm}.{kind}" for norm in NORMS for kind in ("weight", "bias")}
     index = [f"layers.{i}.blocks.{j}.attn.relative_position_index" for i in range(4)
              for j in range(DEPTHS[i])]  # fmt: skip
@@ -133,9 +132,9 @@ def test_prefixes_and_timms_names_for_features_are_known(prefix):
 
 def test_norms_of_a_detector_are_taken(tmp_path):
     torch.manual_seed(0)
-    state = {f"backbone.{k}": v for k, v in randomised(build_swin(node())).state_dict().items()}
+    state = {f"backbone.{k}": v for k, v in randomised(build_swin(**sizes())).state_dict().items()}
     torch.save({"state_dict": {**state, "neck.weight": torch.zeros(2)}}, tmp_path / "swin.pth")
-    loaded = build_swin(node(WEIGHTS=str(tmp_path / "swin.pth"))).state_dict()
+    loaded = build_swin(**sizes(weights=str(tmp_path / "swin.pth"))).state_dict()
     assert all(torch.equal(loaded[k.removeprefix("backbone.")], v) for k, v in state.items())
 
 
@@ -144,7 +143,7 @@ def test_what_is_missing_or_left_over_is_logged_by_name(tmp_path, caplog):
     del state["patch_embed.proj.bias"]
     state["layers.0.blocks.0.mlp.fc1.bias"] = torch.zeros(3)
     torch.save({"model": state}, tmp_path / "swin.pth")
-    model = build_swin(node())
+    model = build_swin(**sizes())
     with caplog.at_level(logging.INFO, "segplugins"):
         load_swin(model, str(tmp_path / "swin.pth"))
     warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -159,14 +158,14 @@ def test_what_is_missing_or_left_over_is_logged_by_name(tmp_path, caplog):
 def test_weights_that_are_another_models_are_refused(tmp_path):
     path = tmp_path / "swin.pth"
     with pytest.raises(FileNotFoundError, match="no Swin weights file '.*swin.pth'; give a local"):
-        build_swin(node(WEIGHTS=str(path)))
+        build_swin(**sizes(weights=str(path)))
     torch.save({"stem.weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=r"no Swin: none of its 1 tensors .*\(it has stem.weight"):
-        build_swin(node(WEIGHTS=str(path)))
+        build_swin(**sizes(weights=str(path)))
     torch.save(timm_swin(embed_dim=16).state_dict(), path)
     fits = r"matches \d+ of the \d+ tensors of a Swin of 8 channels, less than half.*attn.proj.bias"
     with pytest.raises(ValueError, match=fits):
-        build_swin(node(WEIGHTS=str(path)))
+        build_swin(**sizes(weights=str(path)))
 
 
 def test_the_second_version_is_refused(tmp_path):
@@ -175,12 +174,12 @@ def test_the_second_version_is_refused(tmp_path):
     )
     torch.save(second.state_dict(), tmp_path / "swin.pth")
     with pytest.raises(ValueError, match="holds no Swin: .*not of Swin V2"):
-        build_swin(node(WEIGHTS=str(tmp_path / "swin.pth")))
+        build_swin(**sizes(weights=str(tmp_path / "swin.pth")))
 
 
 @pytest.mark.parametrize("patch", [2, 4])
 def test_shapes_are_those_of_the_maps(patch):
-    model = build_swin(node(PATCH_SIZE=patch)).eval()
+    model = build_swin(**sizes(patch_size=patch)).eval()
     maps = model(torch.zeros(1, 3, 64, 96))
     for i in range(4):
         shape, stride = model.output_shape()[f"p{i}"], patch * 2**i
@@ -190,7 +189,7 @@ def test_shapes_are_those_of_the_maps(patch):
 
 
 def test_paths_are_dropped_as_configured():
-    model = build_swin(node(DROP_PATH=0.3))
+    model = build_swin(**sizes(drop_path=0.3))
     assert model.layers[3].blocks[1].drop_path.drop_prob == pytest.approx(0.3)
     assert isinstance(model.layers[0].blocks[0].drop_path, torch.nn.Identity)
 
@@ -198,12 +197,12 @@ def test_paths_are_dropped_as_configured():
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"DEPTHS": [2, 2]}, r"SWIN.DEPTHS must be 4 numbers .* got \[2, 2\]"),
-        ({"NUM_HEADS": [3, 2, 2, 4]}, "8 channels of stage 0 do not part into 3 heads"),
-        ({"PATCH_SIZE": 0}, "SWIN.PATCH_SIZE must be at least 1, got 0"),
-        ({"DROP_PATH": 1.0}, r"SWIN.DROP_PATH must lie in \[0, 1\), got 1.0"),
+        ({"depths": [2, 2]}, r"SWIN.DEPTHS must be 4 numbers .* got \[2, 2\]"),
+        ({"num_heads": [3, 2, 2, 4]}, "8 channels of stage 0 do not part into 3 heads"),
+        ({"patch_size": 0}, "SWIN.PATCH_SIZE must be at least 1, got 0"),
+        ({"drop_path": 1.0}, r"SWIN.DROP_PATH must lie in \[0, 1\), got 1.0"),
     ],
 )
 def test_a_config_that_gives_no_swin_is_refused(changed, message):
     with pytest.raises(ValueError, match=message):
-        build_swin(node(**changed))
+        build_swin(**sizes(**changed))

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from detectron2.config import CfgNode
 from open_clip.model import CLIP
 
 from segplugins.clip import ClipTowers, TextTower
@@ -60,16 +59,15 @@ def swin_of(state):
     of_stage = [
         [v for n, v in tables.items() if n.startswith(f"layers.{i}.")] for i in range(stages)
     ]
-    node = {
-        "PATCH_SIZE": state["patch_embed.proj.weight"].shape[-1],
-        "EMBED_DIM": len(state["patch_embed.proj.weight"]),
-        "DEPTHS": [len(tables) for tables in of_stage],
-        "NUM_HEADS": [tables[0].shape[1] for tables in of_stage],
-        "WINDOW_SIZE": (round(len(of_stage[0][0]) ** 0.5) + 1) // 2,
-        "DROP_PATH": 0.0,
-        "WEIGHTS": "",
-    }
-    return build_swin(CfgNode(node))
+    return build_swin(
+        patch_size=state["patch_embed.proj.weight"].shape[-1],
+        embed_dim=len(state["patch_embed.proj.weight"]),
+        depths=[len(tables) for tables in of_stage],
+        num_heads=[tables[0].shape[1] for tables in of_stage],
+        window_size=(round(len(of_stage[0][0]) ** 0.5) + 1) // 2,
+        drop_path=0.0,
+        weights="",
+    )
 
 
 def towers_of(state, heads, rows):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from segplugins.clip import load_clip
@@ -127,17 +126,16 @@ def test_a_clip_of_another_size_is_an_error(convert, tmp_path):
 
 def test_a_swin_of_another_program_becomes_one_that_build_swin_takes(convert):
     torch.manual_seed(7)
-    sizes = {"EMBED_DIM": 8, "DEPTHS": [1, 1, 1, 1], "NUM_HEADS": [1, 1, 2, 2], "WINDOW_SIZE": 2}
+    sizes = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 2}
     theirs = timm.create_model(
         "swin_tiny_patch4_window7_224",
         img_size=64,
-        **{key.lower(): value for key, value in sizes.items()},
+        **sizes,
     ).state_dict()
     printed, target = convert({"state_dict": {f"module.{k}": v for k, v in theirs.items()}})
     assert "read as swin" in printed
     assert "4 that a backbone does not have: module.head.fc.bias" in printed
-    sizes |= {"PATCH_SIZE": 4, "DROP_PATH": 0.0, "WEIGHTS": target}
-    ours = build_swin(CfgNode(sizes)).state_dict()
+    ours = build_swin(patch_size=4, drop_path=0.0, weights=str(target), **sizes).state_dict()
     # timm merges patches before a stage, detectron2 behind the one before it.
     merge = "downsample.reduction.weight"
     assert torch.equal(ours[f"layers.0.{merge}"], theirs[f"layers.1.{merge}"])
