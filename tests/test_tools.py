@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segplugins.data.drawn_world import write_drawn_world
 from segplugins.engine import Trainer, setup_cfg
@@ -91,6 +95,41 @@ def test_one_checkpoint_on_three_vocabularies_gives_one_table_from_any_number_of
         for metric, value in one[name]["sem_seg"].items():
             expected = None if value != value else pytest.approx(value, abs=1e-9)
             assert two[name]["sem_seg"][metric] == expected, (name, metric)
+
+
+def test_a_users_folder_becomes_a_trained_and_evaluated_model_as_the_readme_says(work):
+    readme = (ROOT / "README.md").read_text()
+    described = re.search(r"```yaml\n(# streets.yaml.*?)```", readme, re.DOTALL).group(1)
+    streets = work / "streets"
+    streets.mkdir()
+    (streets / "streets.yaml").write_text(described)
+    for split in ("train", "val"):
+        for kind in ("images", "annotations"):
+            (streets / kind / split).mkdir(parents=True)
+        for number in range(3):
+            labels = np.full((48, 64), number, np.uint8)
+            labels[:2] = 255
+            Image.fromarray(labels).save(streets / f"annotations/{split}/{number}.png")
+            colours = np.stack([40 * labels] * 3, axis=-1)
+            Image.fromarray(colours).save(streets / f"images/{split}/{number}.jpg")
+    section = readme.partition("## A data set of your own")[2].replace("\\\n", " ")
+    check, train = re.findall(r"^    (python tools/\S+ .*streets.*)$", section, re.MULTILINE)
+    check, train = (
+        shlex.split(line.replace("streets.yaml", str(streets / "streets.yaml")))[1:]
+        for line in (check, train)
+    )
+    done = run(work, *check, "--workers", "0")
+    assert done.returncode == 0 and done.stdout.count("no faults") == 2, done.stdout + done.stderr
+    # The smallest config: the one of the README starts from the CLIP that the quickstart trains.
+    train[train.index("configs/sed/camvid.yaml")] = TINY
+    train[train.index("SOLVER.MAX_ITER") + 1] = "2"
+    out = work / "own"
+    done = run(work, *train, "MODEL.SED.RESOLUTION", "[64,64]", "OUTPUT_DIR", out)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    measured = json.loads((out / "results.json").read_text())["results"]["streets_val"]["sem_seg"]
+    assert 0 <= measured["mIoU"] <= 100 and measured["IoU-sky"] is not None
+    assert measured["IoU-car"] is None  # shown by no picture
+    assert (out / "model_final.pth").is_file() and (out / "report.html").is_file()
 
 
 def test_an_unknown_key_ends_in_one_line(work):
