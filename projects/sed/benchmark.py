@@ -194,6 +194,7 @@ def build_model(sizes: Sizes, side: int, classes: int, device: str) -> SED:
             criterion=DecoderLoss([1.0] * 4, "negative"),
             resolution=(pixels, pixels),
             rejection_heads_only=False,
+            train_classes=0,
             inference=Inference(top_k=TOP_K, class_chunk=CHUNK),
         )
         .to(device)

@@ -25,6 +25,9 @@ def add_config(cfg: CN) -> None:
     # Pixels without a label: "negative" = they are none of the classes, as in the official code;
     # "mask" = they do not count.
     node.IGNORED_PIXELS = "negative"
+    # Most classes of a training step: those that its images show, then others by lot. A step costs
+    # what its classes cost. 0 = all, as the paper.
+    node.TRAIN_CLASSES = 0
     # Train nothing but the rejection heads of a model that is trained already.
     node.REJECTION_HEADS_ONLY = False
 

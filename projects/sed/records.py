@@ -42,6 +42,34 @@ def one_vocabulary(records: Sequence[dict]) -> Vocabulary:
     return vocabularies.pop()
 
 
+def drawn_classes(labels: Tensor, classes: int, most: int) -> Tensor:
+    """Draws the classes of a training step: all that the labels show, and others up to a number.
+
+    Args:
+        labels: (B, H, W) int64; values outside 0..classes-1 are no class.
+        classes: T.
+        most: of them; 0 = all.
+
+    Returns:
+        (N,) int64, in ascending order; N is above `most` only where more are shown.
+    """
+    if not 0 < most < classes:
+        return torch.arange(classes, device=labels.device)
+    # Shown ones first, then by lot; a count per class needs no wait for what is unique.
+    known = labels[(labels >= 0) & (labels < classes)]
+    shown = torch.bincount(known, minlength=classes) > 0
+    rank = shown + torch.rand(classes, device=labels.device)
+    number = max(most, int(shown.sum()))
+    return rank.topk(number).indices.sort().values
+
+
+def relabelled(labels: Tensor, chosen: Tensor, classes: int) -> Tensor:
+    """Returns: (B, H, W) int64, places in `chosen` instead of classes; NO_LABEL for all else."""
+    table = torch.full((classes + 1,), NO_LABEL, device=labels.device)
+    table[chosen] = torch.arange(len(chosen), device=labels.device)
+    return table[torch.where((labels >= 0) & (labels < classes), labels, classes)]
+
+
 def batched_labels(records: Sequence[dict], images: ImageList, order: Tensor) -> Tensor:
     """Pads the records' labels like their images and counts classes in the decoder's order.
 

@@ -28,7 +28,14 @@ from .cost_map import cost_map
 from .decoder import GradualFusionDecoder
 from .loss import DecoderLoss
 from .maps import label_map, score_map
-from .records import alphabetical, batched_labels, one_vocabulary, vocabulary_of
+from .records import (
+    alphabetical,
+    batched_labels,
+    drawn_classes,
+    one_vocabulary,
+    relabelled,
+    vocabulary_of,
+)
 from .sliding import WindowedDecoding, windows
 
 SKIPS = ("res4", "res3", "res2")
@@ -77,10 +84,11 @@ class SED(nn.Module):
         criterion: logits and labels to losses.
         resolution: height and width that images are resized to, in pixels.
         rejection_heads_only: train nothing but the rejection heads.
+        train_classes: most classes of a training step, those shown first; 0 = all.
         inference: how images are answered at test.
 
     Raises:
-        ValueError: a resolution that does not fit the encoder's stride.
+        ValueError: a resolution that does not fit the encoder's stride, or `train_classes` < 0.
     """
 
     @configurable
@@ -94,6 +102,7 @@ class SED(nn.Module):
         criterion: DecoderLoss,
         resolution: Sequence[int],
         rejection_heads_only: bool,
+        train_classes: int,
         inference: Inference,
     ):
         super().__init__()
@@ -103,12 +112,15 @@ class SED(nn.Module):
                 f"MODEL.SED.RESOLUTION must be two multiples of the encoder's stride {stride}, "
                 f"got {list(resolution)}"
             )
+        if train_classes < 0:
+            raise ValueError(f"MODEL.SED.TRAIN_CLASSES must be at least 0, got {train_classes}")
         self.encoder = encoder
         self.normalizer = normalizer
         self.classifier = classifier
         self.decoder = decoder
         self.criterion = criterion
         self.resolution = tuple(resolution)
+        self.train_classes = train_classes
         self.inference = inference
         if rejection_heads_only:
             self.requires_grad_(False)
@@ -154,6 +166,7 @@ class SED(nn.Module):
             ),
             "resolution": node.RESOLUTION,
             "rejection_heads_only": heads_only,
+            "train_classes": node.TRAIN_CLASSES,
             "inference": Inference(
                 top_k=node.REJECTION.TOP_K if node.REJECTION.ENABLED else None,
                 class_chunk=node.CLASS_CHUNK,
@@ -179,10 +192,13 @@ class SED(nn.Module):
             return self.answer(records)
         images = self.normalizer(records)
         vocabulary = one_vocabulary(records)
+        labels = batched_labels(records, images, self.order(vocabulary))
+        chosen = drawn_classes(labels, len(vocabulary), self.train_classes)
         text = self.embed(vocabulary)
+        text = text if len(chosen) == len(text) else text[chosen]
         dense, features = self.encoder(self.resized(images.tensor))
         logits = self.decoder(cost_map(dense, text), [features[name] for name in SKIPS])
-        return self.criterion(logits, batched_labels(records, images, self.order(vocabulary)))
+        return self.criterion(logits, relabelled(labels, chosen, len(vocabulary)))
 
     def resized(self, images: Tensor) -> Tensor:
         """Returns: (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""

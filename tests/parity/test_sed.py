@@ -319,6 +319,7 @@ def build_model(folder, text_features, top_k=None):
         criterion=DecoderLoss([1.0] * 4, "negative"),
         resolution=sizes["clip_resolution"],
         rejection_heads_only=False,
+        train_classes=0,
         inference=Inference(top_k=top_k),
     )
     model.load_state_dict(renamed(state))

@@ -13,7 +13,12 @@ from segplugins.engine.groups import freeze
 from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.projects.sed import SED, add_config
 from segplugins.projects.sed.loss import DecoderLoss, class_loss
-from segplugins.projects.sed.records import one_vocabulary
+from segplugins.projects.sed.records import (
+    NO_LABEL,
+    drawn_classes,
+    one_vocabulary,
+    relabelled,
+)
 from segplugins.projects.sed.sed import Inference
 from segplugins.structures import Vocabulary, get_vocabulary, register_vocabulary
 
@@ -47,9 +52,9 @@ def shared():
 @pytest.fixture
 def model(shared):
     """The tiny model, its inference as the config has it."""
-    before = shared.inference
+    before = shared.inference, shared.train_classes
     yield shared.eval()
-    shared.inference = before
+    shared.inference, shared.train_classes = before
 
 
 def record(height=40, width=56, vocabulary="sed-test", seed=0, **extra):
@@ -133,6 +138,33 @@ def test_the_labels_follow_the_classes_into_the_decoders_order(model):
     with torch.no_grad():
         for one, other in zip(model([first]).values(), model([second]).values()):
             assert torch.equal(one, other)
+
+
+def test_a_step_may_be_of_some_classes_but_never_without_one_that_is_shown():
+    labels = torch.tensor([[[5, 5, 2, -1, 255]]])
+    assert drawn_classes(labels, 8, 0).tolist() == list(range(8))
+    others = set()
+    for _ in range(50):
+        chosen = drawn_classes(labels, 8, 4).tolist()
+        assert len(chosen) == 4 and chosen == sorted(chosen) and {2, 5} <= set(chosen)
+        others |= set(chosen)
+    assert others == set(range(8))  # each other one has its turn
+    assert drawn_classes(labels, 8, 1).tolist() == [2, 5]
+    moved = relabelled(labels, torch.tensor([1, 2, 5]), 8)
+    assert moved.tolist() == [[[2, 2, 1, NO_LABEL, NO_LABEL]]]
+
+
+def test_the_loss_of_a_step_of_some_classes_is_that_of_a_vocabulary_of_them(model):
+    labels = torch.zeros(40, 56, dtype=torch.int64)
+    labels[20:] = 2
+    model.train_classes = 2  # as many as are shown: nothing is left to the lot
+    few = model.train()([record(sem_seg=labels)])
+    register_vocabulary(get_vocabulary("sed-test").select([0, 2], "sed-two"))
+    model.train_classes = 0
+    both = model([record(vocabulary="sed-two", sem_seg=labels // 2)])
+    assert few.keys() == both.keys()
+    for name, loss in both.items():
+        torch.testing.assert_close(few[name], loss)
 
 
 def test_ignored_labels_of_any_number_are_ignored(model):
@@ -304,6 +336,7 @@ def test_the_encoder_is_frozen_by_prefixes():
         ("MODEL.SED.REJECTION.TOP_K", "0", "TOP_K must be at least 1, got 0"),
         ("MODEL.SED.REJECTION.TOP_K", "-3", "TOP_K must be at least 1, got -3"),
         ("MODEL.SED.CLASS_CHUNK", "-1", "CLASS_CHUNK must be at least 0, got -1"),
+        ("MODEL.SED.TRAIN_CLASSES", "-1", "TRAIN_CLASSES must be at least 0, got -1"),
         ("MODEL.SED.IGNORED_PIXELS", "skip", "IGNORED_PIXELS must be one of"),
         ("MODEL.SED.DECODER.HEADS", "5", "5 attention heads do not divide"),
     ],
