@@ -92,6 +92,22 @@ def test_300_random_images_equal_the_definitions():
     assert matched > 100 and crowds > 100  # the cases are there
 
 
+def test_200_random_counts_become_the_means_of_the_definition():
+    generator = np.random.default_rng(6)
+    for _ in range(200):
+        counts = generator.integers(0, 3, (5, 4)).astype(float)
+        counts[:, 0] = counts[:, 1] * generator.uniform(0.5, 1, 5)  # an IoU for each match
+        among = generator.random(5) < 0.7
+        rows = []
+        for iou, tp, fp, fn in counts[among]:
+            if tp + fp + fn:
+                sq, rq = iou / tp if tp else 0, tp / (tp + fp / 2 + fn / 2)
+                rows.append((sq * rq, sq, rq))
+        expected = 100 * np.mean(rows, axis=0) if rows else [float("nan")] * 3
+        scores = panoptic_quality(counts, among)
+        np.testing.assert_allclose([scores[k] for k in ("PQ", "SQ", "RQ")], expected, atol=1e-9)
+
+
 def test_quality_is_segmentation_times_recognition():
     # One category: two matches of 0.8 and 0.6, one false positive, two misses.
     # SQ = 1.4 / 2, RQ = 2 / (2 + 1/2 + 2/2), PQ = SQ * RQ.

@@ -158,6 +158,19 @@ def test_a_perfect_answer_is_100_and_an_empty_one_0(catalog):
     assert set(run(name, records, [empty]).values()) == {0.0}
 
 
+def test_a_perfect_answer_to_phrases_without_target_is_100_and_an_empty_one_finds_only_those(
+    catalog,
+):
+    records = [record(0, [region("left", LEFT), Region("nowhere")])]
+    name = catalog(records)
+    masks = torch.from_numpy(np.stack([LEFT, np.zeros(SIZE, bool)]))
+    options = {"generalised": True, "no_target_below": 0}
+    perfect = run(name, records, [{"phrase_masks": masks}], **options)
+    assert set(perfect.values()) == {100.0}
+    empty = run(name, records, [{"phrase_masks": torch.zeros_like(masks)}], **options)
+    assert (empty["gIoU"], empty["cIoU"], empty["N_acc"], empty["T_acc"]) == (50, 0, 100, 0)
+
+
 def test_several_regions_of_one_phrase_are_one_target(catalog):
     records = [record(0, [region("all", LEFT), region("all", TOP)])]
     answer = {"phrase_masks": torch.from_numpy((LEFT | TOP)[None])}

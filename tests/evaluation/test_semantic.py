@@ -9,7 +9,12 @@ from PIL import Image
 
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
-from segplugins.evaluation.label_maps import best_class, paired_runs, read_label_map
+from segplugins.evaluation.label_maps import (
+    best_class,
+    boundary_labels,
+    paired_runs,
+    read_label_map,
+)
 from segplugins.evaluation.semantic import (
     SemanticEvaluator,
     confusion_matrix,
@@ -373,6 +378,43 @@ def test_the_boundary_variant_compares_a_band_inside_each_object(dataset):
     assert result["BoundaryIoU-c0"] == pytest.approx(68.0)
     assert result["min(IoU, B-Iou)-c0"] == pytest.approx(min(68.0, result["IoU-c0"]))
     assert result["IoU-c1"] == pytest.approx(100 * 16 / 36)
+
+
+def differences_plainly(labels, width):
+    """Each label minus the smallest one within `width` pixels; outside the image is label 0."""
+    padded = np.pad(labels, width)
+    around = [
+        padded[y : y + labels.shape[0], x : x + labels.shape[1]]
+        for y in range(2 * width + 1)
+        for x in range(2 * width + 1)
+    ]
+    return labels - np.min(around, axis=0)
+
+
+def test_200_random_boundaries_equal_the_definition():
+    generator = np.random.default_rng(7)
+    for _ in range(200):
+        classes = int(generator.integers(2, 30))
+        width = int(generator.integers(1, 3))
+        # The diagonal of a square of side s is 1.414 s, the band round(0.02 * 1.414 s) wide.
+        side = {1: 12, 2: 60}[width]
+        blocks = generator.integers(0, classes, (2, side // 6, side // 6))
+        truth, guess = (np.kron(block, np.ones((6, 6), np.int64)) for block in blocks)
+        truths, guesses = (differences_plainly(labels, width) for labels in (truth, guess))
+        assert np.array_equal(boundary_labels(truth), truths)
+        fold = ClassFold(classes, ignore_label=255)
+        confusion = confusion_matrix([(guess, truth)], fold)
+        boundary = confusion_matrix([(guesses, truths)], fold)
+        result = semantic_metrics(confusion, names_of(classes), boundary)
+        plain = plain_metrics([truth], [guess], classes, 255)
+        for c in range(classes):
+            both = ((truths == c) & (guesses == c)).sum()
+            either = ((truths == c) | (guesses == c)).sum()
+            expected = 100 * both / either if either else np.nan
+            assert result[f"BoundaryIoU-c{c}"] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+            least = expected if expected < plain[f"IoU-c{c}"] else plain[f"IoU-c{c}"]
+            value = result[f"min(IoU, B-Iou)-c{c}"]
+            assert value == pytest.approx(least, abs=1e-9, nan_ok=True)
 
 
 def test_boundaries_do_not_overflow_with_many_classes(dataset):

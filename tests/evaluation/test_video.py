@@ -156,6 +156,28 @@ def test_statistics_of_a_sequence():
     assert decay == pytest.approx((1 + 0.9 + 0.8) / 3 - (0.4 + 0.3 + 0.2) / 3)
 
 
+def mean_of_known(values):
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def test_200_random_sequences_equal_the_definition_of_their_statistics():
+    generator = np.random.default_rng(14)
+    for _ in range(200):
+        count = int(generator.integers(1, 400))
+        scores = generator.random(count)
+        scores[generator.random(count) < 0.1] = float("nan")
+        # Python rounds halves to even too; the tiny addend is DAVIS's.
+        edges = [round(1 + (count - 1) * k / 4 + 1e-10) - 1 for k in range(5)]
+        first, last = scores[edges[0] : edges[1] + 1], scores[edges[3] : edges[4] + 1]
+        expected = (
+            mean_of_known(scores),
+            sum(value > 0.5 for value in scores) / count,
+            mean_of_known(first) - mean_of_known(last),
+        )
+        assert statistics(scores) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
 def test_statistics_skip_what_was_not_measured_and_hold_for_long_sequences():
     mean, recall, _ = statistics(np.array([1, float("nan"), 0, 1]))
     assert (mean, recall) == (pytest.approx(2 / 3), 0.5)
@@ -165,10 +187,10 @@ def test_statistics_skip_what_was_not_measured_and_hold_for_long_sequences():
     assert all(math.isnan(value) for value in statistics(np.zeros(0)))
 
 
-def clip(generator, frames=4, objects=3):
+def clip(generator, frames=4, objects=3, block=3):
     """Label maps; objects come and go, some pixels are void."""
     shown = generator.integers(0, objects + 1, (frames, 4, 5))
-    labels = np.kron(shown, np.ones((1, 3, 3), np.int64)).astype(np.uint8)
+    labels = np.kron(shown, np.ones((1, block, block), np.int64)).astype(np.uint8)
     labels[generator.random(labels.shape) < 0.02] = 255
     return labels
 
@@ -188,8 +210,9 @@ def plain_table(prediction, truth, pairs, void):
 def test_200_random_clips_are_matched_as_the_best_of_all_assignments():
     generator = np.random.default_rng(3)
     for _ in range(200):
-        truth = clip(generator, frames=2)
-        prediction = clip(generator, frames=2, objects=int(generator.integers(0, 4)))
+        truth = clip(generator, frames=2, block=2)
+        proposed = int(generator.integers(0, 4))
+        prediction = clip(generator, frames=2, objects=proposed, block=2)
         prediction[prediction == 255] = 0
         objects = int(np.where(truth[0] == 255, 0, truth[0]).max())
         proposals = max(int(prediction.max()), objects)
@@ -426,6 +449,21 @@ def test_ref_davis_forgives_swapped_phrases_and_the_strict_score_does_not(davis,
     with Image.open(tmp_path / "out" / "last" / "b" / "00003.png") as image:
         assert image.mode == "P"
         assert np.array_equal(np.asarray(image), swapped)
+
+
+def test_an_empty_answer_to_ref_davis_finds_no_region(davis):
+    name, records, outputs = davis
+    nothing = [{"phrase_masks": torch.zeros_like(o["phrase_masks"])} for o in outputs]
+    scores = run(RefDavisEvaluator(name), records, nothing)
+    # An object that is not in a frame is rightly not found there: J and F are 1 in such a frame.
+    shown = []
+    for video in "ab":
+        for frame in range(4):
+            of = next(r for r in records if (r["video_id"], r["frame"]) == (video, f"{frame:05}"))
+            with Image.open(of["label_file_name"]) as image:
+                truth = np.asarray(image)
+            shown += [(truth == 1).any(), (truth == 2).any()]
+    assert scores["J"] == pytest.approx(100 * (1 - np.mean(shown)))
 
 
 def test_ref_davis_names_the_frame_of_a_bad_prediction_and_survives_an_empty_set(davis, catalog):
