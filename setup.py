@@ -25,7 +25,7 @@ setup(
     # No detectron2: no package index has it. No OpenCV: which of its builds is the user's choice.
     # No lvis: it would bring a second OpenCV. tools/setup_env.py provides all three.
     install_requires=[
-        "torch>=2.1",
+        "torch>=2.4",
         "torchvision",
         "numpy>=1.26",
         "scipy",

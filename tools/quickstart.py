@@ -69,7 +69,8 @@ def steps(drawn: Path) -> List[Step]:
         "SOLVER.MAX_ITER", "450", "DATASETS.TEST", "[]", "OUTPUT_DIR", str(CLIP),
     )  # fmt: skip
     train_sed = (
-        *train, *config, "MODEL.CLIP.WEIGHTS", clip, "DATASETS.TEST", "[]", "OUTPUT_DIR", str(SED),
+        *train, *config, "MODEL.CLIP.WEIGHTS", clip, "OUTPUT_DIR", str(SED),
+        "DATASETS.TEST", f"[{SETS['seen classes']}]", "TEST.EVAL_PERIOD", "300",
     )  # fmt: skip
     answers = {
         EVAL / "results.json": ("tools/eval.py", *config, *weights, "OUTPUT_DIR", str(EVAL)),
@@ -176,9 +177,14 @@ def paint() -> List[Path]:
     save_picture(results, sheet(rows, columns=1))
     names = {"total": "total_loss", "final logits": "loss_sem_seg_0"}
     parts = {"total": "total_loss", "presence": "loss_presence", "assignment": "loss_assignment"}
+    quality = {"seen classes": "sem_seg/mIoU"}
     curves(
         history,
-        {"loss of CLIP": read_losses(CLIP, parts), "loss of SED": read_losses(SED, names)},
+        {
+            "loss of CLIP": read_history(CLIP, parts),
+            "loss of SED": read_history(SED, names),
+            "mIoU of SED, %": read_history(SED, quality),
+        },
     )
     return [results, history]
 
@@ -199,8 +205,8 @@ def result_rows(dataset: str, predicted: Path) -> List[np.ndarray]:
     return rows
 
 
-def read_losses(folder: Path, keys: Dict[str, str]) -> Dict[str, tuple]:
-    """Reads what training logged. Returns: {name: (iterations, losses)} of {name: key}."""
+def read_history(folder: Path, keys: Dict[str, str]) -> Dict[str, tuple]:
+    """Reads what training logged. Returns: {name: (iterations, values)} of {name: key}."""
     lines = (folder / "metrics.json").read_text().splitlines()
     logged = [json.loads(line) for line in lines]
     return {
