@@ -12,14 +12,7 @@ from PIL import Image
 from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_ade150
-from segplugins.data.prepare import (
-    check_targets,
-    convert_all,
-    parse_arguments,
-    run,
-    save_labels,
-    sources,
-)
+from segplugins.data.prepare import convert_splits, parse_arguments, run, save_labels
 
 EXPECTED = {"training": 20_210, "validation": 2_000}
 
@@ -44,18 +37,14 @@ def main() -> None:
     listing = arguments.root / "objectInfo150.txt"
     if listing.is_file():
         check_order(shipped_vocabulary("ade20k_150").classes, names_of_source(listing), listing)
-    for split, expected in EXPECTED.items():
-        found = sources(arguments.root / "annotations" / split, ".png", "label PNGs of the release")
-        made = arguments.root / "annotations_detectron2" / split
-        jobs = [(source, made / source.name) for source in found]
-        convert_all(jobs, convert, workers=arguments.workers, title=split)
-        check_targets(
-            jobs,
-            num_classes=150,
-            ignore=IGNORE_8_BIT,
-            expected=None if arguments.partial else [expected],
-            title=split,
-        )
+    convert_splits(
+        EXPECTED,
+        convert,
+        arguments,
+        num_classes=150,
+        ignore=IGNORE_8_BIT,
+        what="label PNGs of the release",
+    )
 
 
 if __name__ == "__main__":

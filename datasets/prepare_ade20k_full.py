@@ -17,8 +17,8 @@ from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_ADE20K_847, ade847_from_seg_rgb, source_ids
 from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.prepare import (
-    check_targets,
     convert_all,
+    convert_and_check,
     parse_arguments,
     require,
     run,
@@ -79,12 +79,13 @@ def main() -> None:
         labels = root / "annotations_detectron2" / "validation" / f"{image.stem}.tif"
         label_jobs.append((image.with_name(f"{image.stem}_seg.png"), labels))
     convert_all(image_jobs, convert_image, workers=arguments.workers, title="images")
-    convert_all(label_jobs, convert_labels, workers=arguments.workers, title="labels")
-    check_targets(
+    convert_and_check(
         label_jobs,
+        convert_labels,
+        arguments,
         num_classes=847,
         ignore=IGNORE_ADE20K_847,
-        expected=None if arguments.partial else [EXPECTED],
+        expected=[EXPECTED],
         title="labels",
     )
 

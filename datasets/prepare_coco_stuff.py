@@ -12,14 +12,7 @@ from PIL import Image
 from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_coco_stuff, source_ids
-from segplugins.data.prepare import (
-    check_targets,
-    convert_all,
-    parse_arguments,
-    run,
-    save_labels,
-    sources,
-)
+from segplugins.data.prepare import convert_splits, parse_arguments, run, save_labels
 
 EXPECTED = {"train2017": 118_287, "val2017": 5_000}
 
@@ -42,22 +35,14 @@ def main() -> None:
     listing = arguments.root / "labels.txt"
     if listing.is_file():
         check_order(shipped_vocabulary("coco_stuff_171").classes, names_of_source(listing), listing)
-    for split, expected in EXPECTED.items():
-        found = sources(
-            arguments.root / "annotations" / split,
-            ".png",
-            "PNGs of stuffthingmaps_trainval2017.zip",
-        )
-        made = arguments.root / "annotations_detectron2" / split
-        jobs = [(source, made / source.name) for source in found]
-        convert_all(jobs, convert, workers=arguments.workers, title=split)
-        check_targets(
-            jobs,
-            num_classes=171,
-            ignore=IGNORE_8_BIT,
-            expected=None if arguments.partial else [expected],
-            title=split,
-        )
+    convert_splits(
+        EXPECTED,
+        convert,
+        arguments,
+        num_classes=171,
+        ignore=IGNORE_8_BIT,
+        what="PNGs of stuffthingmaps_trainval2017.zip",
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_PASCAL_CONTEXT_459, remap_pc459
 from segplugins.data.prepare import (
-    check_targets,
-    convert_all,
+    convert_and_check,
     logger,
     parse_arguments,
     require,
@@ -68,12 +67,13 @@ def main() -> None:
         logger.info("%d of %d listed images have no .mat file", len(ids) - len(present), len(ids))
     made = root / "annotations_detectron2" / "pc459_val"
     jobs = [(folder / f"{name}.mat", made / f"{name}.tif") for name in present]
-    convert_all(jobs, convert, workers=arguments.workers, title="pc459_val")
-    check_targets(
+    convert_and_check(
         jobs,
+        convert,
+        arguments,
         num_classes=459,
         ignore=IGNORE_PASCAL_CONTEXT_459,
-        expected=None if arguments.partial else [EXPECTED],
+        expected=[EXPECTED],
         title="pc459_val",
     )
 

@@ -15,8 +15,7 @@ from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_pc59, source_ids
 from segplugins.data.prepare import (
-    check_targets,
-    convert_all,
+    convert_and_check,
     parse_arguments,
     require,
     run,
@@ -67,12 +66,13 @@ def main() -> None:
         listing,
     )
     jobs = jobs_of(data, arguments.root / "annotations_detectron2" / "pc59_val")
-    convert_all(jobs, convert, workers=arguments.workers, title="pc59_val")
-    check_targets(
+    convert_and_check(
         jobs,
+        convert,
+        arguments,
         num_classes=59,
         ignore=IGNORE_8_BIT,
-        expected=None if arguments.partial else EXPECTED,
+        expected=EXPECTED,
         title="pc59_val",
     )
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_voc
 from segplugins.data.prepare import (
-    check_targets,
-    convert_all,
+    convert_and_check,
     parse_arguments,
     require,
     run,
@@ -51,12 +50,13 @@ def main() -> None:
             ((folder / f"{name}.png", background), root / made / "val" / f"{name}.png")
             for name in names
         ]
-        convert_all(jobs, convert, workers=arguments.workers, title=made)
-        check_targets(
+        convert_and_check(
             jobs,
+            convert,
+            arguments,
             num_classes=21 if background else 20,
             ignore=IGNORE_8_BIT,
-            expected=None if arguments.partial else [EXPECTED],
+            expected=[EXPECTED],
             title=made,
         )
 

@@ -11,7 +11,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -193,3 +193,76 @@ def check_targets(
         num_classes,
     )
     return shown
+
+
+def convert_and_check(
+    jobs: Sequence[Job],
+    convert: Callable[[Any, Path], None],
+    arguments: argparse.Namespace,
+    *,
+    num_classes: int,
+    ignore: int,
+    expected: Sequence[int],
+    title: str,
+) -> Dict[int, int]:
+    """Converts label maps, then reads what was made: `convert_all` and `check_targets`.
+
+    Args:
+        jobs: what to read and which file to make.
+        convert: of one job.
+        arguments: of `parse_arguments`; with "partial" the number of maps is not checked.
+        num_classes: labels 0 to num_classes - 1 are right, and `ignore`.
+        ignore: label of pixels that carry no class.
+        expected: how many there should be, one of these.
+        title: for messages.
+
+    Returns:
+        Class to number of label maps that show it.
+
+    Raises:
+        ValueError: see the two.
+    """
+    convert_all(jobs, convert, workers=arguments.workers, title=title)
+    return check_targets(
+        jobs,
+        num_classes=num_classes,
+        ignore=ignore,
+        expected=None if arguments.partial else expected,
+        title=title,
+    )
+
+
+def convert_splits(
+    splits: Mapping[str, int],
+    convert: Callable[[Any, Path], None],
+    arguments: argparse.Namespace,
+    *,
+    num_classes: int,
+    ignore: int,
+    what: str,
+) -> None:
+    """Converts annotations/<split>/*.png to annotations_detectron2/<split>/*.png and checks them.
+
+    Args:
+        splits: folder to the number of label maps that the whole source has.
+        convert: of one file, (source, target).
+        arguments: of `parse_arguments`.
+        num_classes: labels 0 to num_classes - 1 are right, and `ignore`.
+        ignore: label of pixels that carry no class.
+        what: the source, where it is missing.
+
+    Raises:
+        FileNotFoundError, ValueError: see `sources` and `convert_and_check`.
+    """
+    for split, expected in splits.items():
+        made = arguments.root / "annotations_detectron2" / split
+        found = sources(arguments.root / "annotations" / split, ".png", what)
+        convert_and_check(
+            [(source, made / source.name) for source in found],
+            convert,
+            arguments,
+            num_classes=num_classes,
+            ignore=ignore,
+            expected=[expected],
+            title=split,
+        )
