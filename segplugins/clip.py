@@ -238,7 +238,8 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
             if any(entry.endswith("constants.pkl") for entry in archive.namelist()):
                 raise ValueError(
                     f"{path} is a TorchScript archive, which is a program; make it a plain state "
-                    f"dict first: python tools/convert_checkpoint.py {path} OUT.pth"
+                    f"dict first: python tools/convert_checkpoint.py {path} OUT.pth --unsafe, "
+                    "if you trust where it comes from"
                 )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -354,7 +355,10 @@ def _config(name: str, *, drop: Optional[float], drop_path: Optional[float]) -> 
     options = {"timm_drop": drop, "timm_drop_path": drop_path}
     options = {key: value for key, value in options.items() if value is not None}
     if options and "timm_model_name" not in vision:
-        raise ValueError(f"'{name}' has no timm image tower, so drop and drop_path do not apply")
+        raise ValueError(
+            f"'{name}' has no timm image tower, so drop and drop_path do not apply; "
+            "the convnext_* models have one"
+        )
     vision.update(options)
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False

@@ -138,11 +138,7 @@ class SED(nn.Module):
         weights, heads_only = list(node.LOSS_WEIGHTS), node.REJECTION_HEADS_ONLY
         return {
             "encoder": encoder,
-            "normalizer": ImageNormalizer(
-                mean=[255 * value for value in towers.image_mean],
-                std=[255 * value for value in towers.image_std],
-                divisibility=encoder.size_divisibility,
-            ),
+            "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
             "classifier": VocabularyClassifier(
                 TextEncoder(towers, batch=clip.TEXT_BATCH),
                 temperature=1.0,  # Eq. 1 has none

@@ -9,6 +9,7 @@ DATASETS.REGISTER takes; the set is called <dataset>_noisy. The truth is never t
 
 import argparse
 import json
+import logging
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,8 @@ import yaml
 
 from segplugins.data import dataset_metadata, load_dataset, read_regions
 from segplugins.structures.regions import encode_mask
+
+logger = logging.getLogger(__name__)
 
 # What a region lines record says of who drew its masks: below 1, a machine.
 _DRAWN_BY_MACHINE = 0.99
@@ -111,7 +114,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of what is written")
     args = parser.parse_args()
     write_noisy_set(args.dataset, noisy_lines(args.dataset, args.share, args.seed), args.out)
-    print(f"written: {args.out / 'noisy.yaml'}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logger.info("written: %s", args.out / "noisy.yaml")
 
 
 if __name__ == "__main__":

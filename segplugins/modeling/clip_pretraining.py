@@ -74,11 +74,7 @@ class ClipPretraining(nn.Module):
         weights = (node.CAPTION_WEIGHT, node.PRESENCE_WEIGHT, node.ASSIGNMENT_WEIGHT)
         return {
             "encoder": encoder,
-            "normalizer": ImageNormalizer(
-                mean=[255 * value for value in towers.image_mean],
-                std=[255 * value for value in towers.image_std],
-                divisibility=encoder.size_divisibility,
-            ),
+            "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
             "classifier": VocabularyClassifier(
                 TextEncoder(towers, batch=clip.TEXT_BATCH),
                 temperature=1 / towers.logit_scale.exp().item(),

@@ -6,6 +6,8 @@ import torch
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from segplugins.clip import ClipTowers
+
 
 class ImageNormalizer(nn.Module):
     """Puts the images of some records on the model's device, normalises and pads them.
@@ -33,6 +35,14 @@ class ImageNormalizer(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(3, 1, 1), persistent=False)
         self.divisibility = divisibility
+
+    @classmethod
+    def of_clip(cls, towers: ClipTowers, divisibility: int) -> "ImageNormalizer":
+        """Returns: one with the statistics that a CLIP was trained with."""
+        mean, std = (
+            [255 * value for value in values] for values in (towers.image_mean, towers.image_std)
+        )
+        return cls(mean, std, divisibility)
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from segplugins.clip import load_clip
 from segplugins.modeling.normalizer import ImageNormalizer
 
 MEAN, STD = [10.0, 20.0, 30.0], [1.0, 2.0, 4.0]
@@ -36,6 +37,18 @@ def test_statistics_move_with_the_model_and_stay_out_of_its_checkpoint():
 def test_an_image_that_is_not_rgb_with_channels_first_is_refused(shape):
     with pytest.raises(ValueError, match=r"expected \(3, H, W\)"):
         ImageNormalizer(MEAN, STD)([{"image": torch.zeros(shape)}])
+
+
+def test_the_statistics_of_a_clip_are_brought_to_its_images_scale():
+    towers = load_clip("convnext_drawn")
+    normalizer = ImageNormalizer.of_clip(towers, 4)
+    # A picture of CLIP's mean colour is 0, one a deviation above it 1.
+    colour = 255 * torch.tensor([towers.image_mean, towers.image_std]).cumsum(dim=0)
+    records = [{"image": channels[:, None, None].expand(3, 4, 8)} for channels in colour]
+    batch = normalizer(records).tensor
+    torch.testing.assert_close(batch[0], torch.zeros(3, 4, 8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(batch[1], torch.ones(3, 4, 8), atol=1e-5, rtol=0)
+    assert normalizer.divisibility == 4
 
 
 def test_statistics_of_another_scale_or_count_are_refused():
