@@ -10,7 +10,7 @@ from torch import Tensor
 from segplugins.evaluation.gallery import Gallery, of_masks
 from segplugins.evaluation.saliency import dataset_scores, saliency_scores
 from segplugins.evaluation.samples import Samples, describe
-from segplugins.evaluation.targets import phrase_masks, phrase_targets, phrases, truth_size
+from segplugins.evaluation.targets import one_phrase, phrase_masks, phrase_targets, truth_size
 
 # Pictures show as object what is brighter.
 GREY = 127
@@ -69,9 +69,7 @@ class SalientEvaluator(DatasetEvaluator):
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Scores each map; see the class for what is read."""
         for record, known, output in self._samples.pairs(inputs, outputs):
-            texts = phrases(record, known)
-            if len(texts) != 1:
-                raise ValueError(f"{describe(known)}: {len(texts)} phrases, expected one a record")
+            texts = one_phrase(record, known)
             target, _ = phrase_targets(known, texts, truth_size(known, record))
             scores = phrase_masks(known, output, texts, target.shape[1:])
             try:

@@ -32,6 +32,18 @@ def phrases(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, .
     return tuple(texts)
 
 
+def one_phrase(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, ...]:
+    """Returns `phrases` of a record that must have exactly one.
+
+    Raises:
+        ValueError: it has none or several.
+    """
+    texts = phrases(record, known)
+    if len(texts) != 1:
+        raise ValueError(f"{describe(known)}: {len(texts)} phrases, expected one a record")
+    return texts
+
+
 def regions_of(known: Mapping[str, Any]) -> List[Region]:
     """Returns the "regions" of a record of the catalog, which may be plain mappings there."""
     return [r if isinstance(r, Region) else Region(**r) for r in known.get("regions", ())]

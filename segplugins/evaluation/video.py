@@ -24,6 +24,7 @@ from segplugins.evaluation.samples import Samples, describe
 from segplugins.evaluation.submission import frame_path, write_labels, write_mask, write_zip
 from segplugins.evaluation.targets import (
     has_truth,
+    one_phrase,
     phrase_masks,
     phrase_targets,
     phrases,
@@ -102,9 +103,7 @@ class VideoEvaluator(DatasetEvaluator):
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Scores and writes each frame; see the class for what is read."""
         for record, known, output in self._samples.pairs(inputs, outputs):
-            texts = phrases(record, known)
-            if len(texts) != 1:
-                raise ValueError(f"{describe(known)}: {len(texts)} phrases, expected one a record")
+            texts = one_phrase(record, known)
             row, size = (0.0, 0.0), truth_size(known, record)
             if self._scored:
                 target, _ = phrase_targets(known, texts, size)

@@ -9,8 +9,10 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+import segplugins.data  # noqa: F401, registers the data sets
 from segplugins.config import add_shared_config
 from segplugins.evaluation import EVALUATORS, OpenVocabEvaluator, build_evaluator
+from segplugins.evaluation.semantic import semantic_metrics
 from segplugins.evaluation.setting import match_names, read_setting
 from segplugins.structures import Vocabulary, parse_vocabulary, register_vocabulary
 
@@ -218,6 +220,23 @@ def test_options_of_a_set_reach_its_evaluator(cfg, dataset):
     labels = np.where(TRUTH == 255, 0, TRUTH).tolist()
     result = run(build_evaluator(cfg, SET), record, labels)["sem_seg"]
     assert "BoundaryIoU-cat" in result
+
+
+def test_parts_are_averaged_with_and_without_the_background(cfg):
+    # PartImageNet: 40 parts and background, LIP: 19 and background.
+    for name, classes, background in (
+        ("part_imagenet_val_parts", 41, 40),
+        ("lip_val_parts", 20, 0),
+    ):
+        setting = read_setting(cfg, name)
+        assert (len(setting.classes), setting.background) == (classes, background)
+        confusion = np.diag([1] * classes + [0])
+        confusion[background, background] = 0
+        confusion[(background + 1) % classes, background] = 1  # the background is taken for a part
+        result = semantic_metrics(confusion, setting.classes, background=background)
+        # Background 0, the part that takes its pixel 1/2, all others 1.
+        assert result["mIoU"] == pytest.approx(100 * (classes - 2 + 0.5) / classes)
+        assert result["mIoU_foreground"] == pytest.approx(100 * (classes - 1.5) / (classes - 1))
 
 
 def test_every_kind_says_what_it_is_called():
