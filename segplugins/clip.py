@@ -373,7 +373,10 @@ def _source(name: str, weights: str, *, quick_gelu: bool) -> Tuple[Optional[str]
     if path.is_file():
         return None, path
     if path.suffix in _FILES or "/" in weights:
-        raise FileNotFoundError(f"no CLIP weights file '{weights}'")
+        raise FileNotFoundError(
+            f"no CLIP weights file '{weights}' (MODEL.CLIP.WEIGHTS): name another, or make it as "
+            "the first lines of the config say"
+        )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not open_clip.get_pretrained_cfg(name, weights):
         raise ValueError(
