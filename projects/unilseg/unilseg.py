@@ -18,7 +18,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from segplugins.clip import load_clip
+from segplugins.clip import ClipTowers, load_clip
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.swin import build_swin
 from segplugins.structures import get_vocabulary
@@ -163,19 +163,7 @@ class UniLSeg(nn.Module):
                 f"MODEL.UNILSEG.CONV_DIM is {node.CONV_DIM}, but the words of '{clip.NAME}' have "
                 f"{width} channels; places and words look at each other, so set it to {width}"
             )
-        swin = node.SWIN
-        image_encoder = build_swin(
-            embed_dim=swin.EMBED_DIM,
-            depths=swin.DEPTHS,
-            num_heads=swin.NUM_HEADS,
-            window_size=swin.WINDOW_SIZE,
-            patch_size=swin.PATCH_SIZE,
-            drop_path=swin.DROP_PATH,
-            weights=swin.WEIGHTS,
-        )
-        shapes = image_encoder.output_shape()
-        channels = [shapes[name].channels for name in sorted(shapes)]
-        shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}
+        image_encoder = build_image_encoder(cfg)
         prompts = Prompts(node.PROMPTS, node.SYNONYMS)
         return {
             "image_encoder": image_encoder,
@@ -183,34 +171,11 @@ class UniLSeg(nn.Module):
                 towers, batch=clip.TEXT_BATCH, context_length=node.TEXT_LENGTH
             ),
             "normalizer": ImageNormalizer(
-                cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, shapes["p0"].stride
+                cfg.MODEL.PIXEL_MEAN,
+                cfg.MODEL.PIXEL_STD,
+                image_encoder.output_shape()["p0"].stride,
             ),
-            "pre_fusion": PreFusion(
-                channels,
-                scales=node.PREFUSION_SCALES if node.PREFUSION else [],
-                text_width=width,
-                **shared,
-            ),
-            "vision_path": VisionPath(
-                channels,
-                width=width,
-                mask_dim=node.MASK_DIM,
-                hidden=node.DIM_FEEDFORWARD,
-                ratios=node.SR_RATIOS,
-                norm=node.NORM,
-                text_length=node.TEXT_LENGTH,
-                attend=node.VISION_PATH,
-                **shared,
-            ),
-            "language_path": LanguagePath(
-                channels[-1],
-                text_dim=towers.embed_dim,
-                query_dim=node.MASK_DIM,
-                layers=node.DEC_LAYERS if node.LANGUAGE_PATH else 0,
-                hidden=node.DIM_FEEDFORWARD,
-                norm=node.NORM,
-                **shared,
-            ),
+            **build_paths(cfg, image_encoder, towers),
             "criterion": ResponseLoss(
                 bce_weight=node.BCE_WEIGHT,
                 dice_weight=node.DICE_WEIGHT,
@@ -349,3 +314,52 @@ class UniLSeg(nn.Module):
         """Training changes the text encoder: what is known of phrases is forgotten."""
         self._known.clear()
         return super().train(mode)
+
+
+def build_image_encoder(cfg: CfgNode) -> nn.Module:
+    """Returns: the Swin of MODEL.UNILSEG.SWIN."""
+    swin = cfg.MODEL.UNILSEG.SWIN
+    return build_swin(
+        embed_dim=swin.EMBED_DIM,
+        depths=swin.DEPTHS,
+        num_heads=swin.NUM_HEADS,
+        window_size=swin.WINDOW_SIZE,
+        patch_size=swin.PATCH_SIZE,
+        drop_path=swin.DROP_PATH,
+        weights=swin.WEIGHTS,
+    )
+
+
+def build_paths(cfg: CfgNode, image_encoder: nn.Module, towers: ClipTowers) -> Dict[str, nn.Module]:
+    """Returns: "pre_fusion", "vision_path" and "language_path", as MODEL.UNILSEG describes them."""
+    node = cfg.MODEL.UNILSEG
+    channels = [shape.channels for _, shape in sorted(image_encoder.output_shape().items())]
+    shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}
+    return {
+        "pre_fusion": PreFusion(
+            channels,
+            scales=node.PREFUSION_SCALES if node.PREFUSION else [],
+            text_width=towers.text.width,
+            **shared,
+        ),
+        "vision_path": VisionPath(
+            channels,
+            width=node.CONV_DIM,
+            mask_dim=node.MASK_DIM,
+            hidden=node.DIM_FEEDFORWARD,
+            ratios=node.SR_RATIOS,
+            norm=node.NORM,
+            text_length=node.TEXT_LENGTH,
+            attend=node.VISION_PATH,
+            **shared,
+        ),
+        "language_path": LanguagePath(
+            channels[-1],
+            text_dim=towers.embed_dim,
+            query_dim=node.MASK_DIM,
+            layers=node.DEC_LAYERS if node.LANGUAGE_PATH else 0,
+            hidden=node.DIM_FEEDFORWARD,
+            norm=node.NORM,
+            **shared,
+        ),
+    }

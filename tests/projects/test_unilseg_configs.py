@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,7 @@ from segplugins.data import dataset_metadata
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine import setup_cfg
 from segplugins.projects.unilseg import add_config
-from segplugins.projects.unilseg.language_path import LanguagePath
-from segplugins.projects.unilseg.pre_fusion import PreFusion
-from segplugins.projects.unilseg.vision_path import VisionPath
+from segplugins.projects.unilseg.unilseg import build_image_encoder, build_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "unilseg").glob("*.yaml"))
@@ -40,35 +39,15 @@ def millions(module):
 
 
 def test_the_default_sizes_are_the_papers():
-    # Counts of the official model: Pre-Fusion 1.38 + 4.20 + 0.98, decoders 28.43 and 11.96 million.
+    # Counts of the official model, in millions.
     cfg = get_cfg()
     add_shared_config(cfg)
     add_config(cfg)
-    node = cfg.MODEL.UNILSEG
-    channels = [node.SWIN.EMBED_DIM * 2**i for i in range(4)]
-    shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}
+    swin = build_image_encoder(cfg)
     with torch.device("meta"):
-        fusion = PreFusion(channels, scales=node.PREFUSION_SCALES, text_width=512, **shared)
-        vision = VisionPath(
-            channels,
-            width=node.CONV_DIM,
-            mask_dim=node.MASK_DIM,
-            hidden=node.DIM_FEEDFORWARD,
-            ratios=node.SR_RATIOS,
-            norm="BN",
-            text_length=node.TEXT_LENGTH,
-            attend=True,
-            **shared,
-        )
-        language = LanguagePath(
-            channels[-1],
-            text_dim=512,
-            query_dim=node.MASK_DIM,
-            layers=node.DEC_LAYERS,
-            hidden=node.DIM_FEEDFORWARD,
-            norm="BN",
-            **shared,
-        )
-    assert millions(fusion) == pytest.approx(6.56, abs=0.01)
-    assert millions(vision) == pytest.approx(28.43, abs=0.01)
-    assert millions(language) == pytest.approx(11.96, abs=0.01)
+        towers = SimpleNamespace(text=SimpleNamespace(width=512), embed_dim=512)
+        paths = build_paths(cfg, swin, towers)
+    assert millions(swin) == pytest.approx(86.75, abs=0.01)
+    assert millions(paths["pre_fusion"]) == pytest.approx(6.56, abs=0.01)
+    assert millions(paths["vision_path"]) == pytest.approx(28.43, abs=0.01)
+    assert millions(paths["language_path"]) == pytest.approx(11.96, abs=0.01)
