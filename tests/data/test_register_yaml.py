@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 
-from segplugins.data import load_dataset
+from segplugins.data import SegMapper, dataset_metadata, load_dataset
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.structures.regions import Region, Task
 from segplugins.structures.vocabulary import get_vocabulary
@@ -106,6 +106,47 @@ def test_lines_of_regions_masks_phrases_and_videos_are_kinds(tmp_path, save):
     with pytest.raises(FileNotFoundError, match="no file .*p.json"):
         load_dataset("test_yaml_panoptic")
     assert MetadataCatalog.get("test_yaml_video").evaluator_type == "video"
+
+
+def test_panoptic_phrases_and_videos_reach_the_model_by_a_file_alone(tmp_path, save):
+    image(save, tmp_path, "im", "a.jpg")
+    one = {"id": 1, "file_name": "a.jpg", "height": 2, "width": 3}
+    categories = [{"id": 4, "name": "cat", "isthing": 1}]
+    segments = [{"id": 1, "category_id": 4, "area": 6}]
+    panoptic = {"images": [one], "categories": categories}
+    panoptic["annotations"] = [{"image_id": 1, "file_name": "a.png", "segments_info": segments}]
+    square = {"bbox": [0, 0, 2, 2], "area": 4, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}
+    objects = {"images": [one], "categories": categories}
+    objects["annotations"] = [{"id": 1, "image_id": 1, "category_id": 4, "iscrowd": 0, **square}]
+    ref = {"ref_id": 1, "ann_id": [1], "image_id": 1, "split": "val"}
+    ref["sentences"] = [{"raw": "the cat", "sent": "the cat", "sent_id": 0}]
+    said = {"v": {"expressions": {"0": {"exp": "a dog", "obj_id": "1"}}, "frames": ["0"]}}
+    files = {"panoptic.json": panoptic, "instances.json": objects, "grefs(me).json": [ref]}
+    files["meta_expressions/train/meta_expressions.json"] = {"videos": said}
+    files["train/meta.json"] = {"videos": {"v": {"objects": {"1": {"frames": ["0"]}}}}}
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    save(tmp_path / "maps/a.png", np.array([[[1, 0, 0]] * 3] * 2, np.uint8))
+    image(save, tmp_path, "train", "JPEGImages", "v", "0.jpg")
+    save(tmp_path / "train/Annotations/v/0.png", np.ones((2, 3), np.uint8))
+    refs = "refs: grefs(me).json, annotations: instances.json, split: val, sample: object"
+    sets = {
+        "panoptic": "{images: im, annotations: panoptic.json, maps: maps}",
+        "referring": "{images: im, " + refs + ", generalised: true}",
+        "video": "{videos: ., split: train}",
+    }
+    for kind, keys in sets.items():
+        name = f"test_yaml_{kind}"
+        register_from_yaml(write(tmp_path, f"kind: {kind}\nsets:\n  {name}: {keys}"))
+        mapper = SegMapper(True, augmentations=[], metadata={name: dataset_metadata(name)})
+        (record,) = load_dataset(name)
+        mapped = mapper(record)
+        pixels = mapped["instances"].gt_masks.tensor.sum().item()
+        assert pixels == (4 if kind == "referring" else 6), kind
+    assert mapped["texts"] == ["a dog"]
+    assert MetadataCatalog.get("test_yaml_referring").evaluator_type == "generalised_referring"
 
 
 @pytest.mark.parametrize(
