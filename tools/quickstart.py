@@ -70,7 +70,7 @@ def steps(drawn: Path) -> List[Step]:
     )  # fmt: skip
     train_sed = (
         *train, *config, "MODEL.CLIP.WEIGHTS", clip, "OUTPUT_DIR", str(SED),
-        "DATASETS.TEST", f"[{SETS['seen classes']}]", "TEST.EVAL_PERIOD", "300",
+        "DATASETS.TEST", f"['{SETS['seen classes']}']", "TEST.EVAL_PERIOD", "300",
     )  # fmt: skip
     answers = {
         EVAL / "results.json": ("tools/eval.py", *config, *weights, "OUTPUT_DIR", str(EVAL)),
