@@ -82,7 +82,7 @@ def steps(drawn: Path) -> List[Step]:
         )  # fmt: skip
     return [
         Step("draw the world", {drawn / "contact_sheet.png": draw}),
-        Step("train a tiny CLIP on pictures and captions", {CLIP / "model_final.pth": train_clip}),
+        Step("train a tiny CLIP on names and boxes", {CLIP / "model_final.pth": train_clip}),
         Step("train SED on masks of the seen classes", {SED / "model_final.pth": train_sed}),
         Step("evaluate on seen and unseen classes, and segment pictures by your words", answers),
     ]
