@@ -1,6 +1,6 @@
 """The main job on the embedded data, from nothing to pictures, in a few minutes on a laptop.
 
-Draws the world, trains a tiny CLIP on its names and boxes and SED on its masks, evaluates on classes
+Draws the world, trains a tiny CLIP on its names and boxes, SED on its masks, evaluates on classes
 seen and unseen, and paints the results. Each step is a command that can be run by hand; it is
 printed first. A step whose output stands is not done again; --fresh starts over.
 """
