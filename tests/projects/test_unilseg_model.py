@@ -196,6 +196,25 @@ def test_a_batch_without_any_phrase_still_gives_every_parameter_a_gradient_of_ze
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
 
 
+def test_under_autocast_losses_and_answers_are_those_of_float32_but_for_rounding(cfg):
+    model = build_model(cfg).train()
+    batch = [training_record(("the car", "a tree"))]
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            torch.manual_seed(0)  # the samples are drawn
+            found.append(model(batch))
+    for name, loss in found[0].items():
+        assert found[1][name].dtype == torch.float32
+        torch.testing.assert_close(found[1][name], loss, rtol=0.05, atol=0.02)
+    asked = record(texts=["the car"], task=Task.SALIENT)
+    scores = model.eval()([asked])[0]["phrase_masks"]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model([asked])[0]["phrase_masks"]
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, scores, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize("switch", ["PREFUSION", "VISION_PATH", "LANGUAGE_PATH"])
 def test_each_part_of_table_8_can_be_left_out(cfg, switch):
     whole = {name for name, _ in build_model(cfg).named_parameters()}
