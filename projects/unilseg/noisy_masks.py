@@ -10,6 +10,7 @@ DATASETS.REGISTER takes; the set is called <dataset>_noisy. The truth is never t
 import argparse
 import json
 import logging
+import os
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +78,7 @@ def noisy_lines(dataset_name: str, share: float, seed: int) -> Iterator[dict]:
             line = {**asdict(region), "mask": encode_mask(mask), "box": None}
             regions.append({**line, "score": _DRAWN_BY_MACHINE})
         yield {
-            "file_name": record["file_name"],
+            "file_name": os.path.abspath(record["file_name"]),
             "height": size[0],
             "width": size[1],
             "task": str(record["task"]),

@@ -120,11 +120,16 @@ def test_an_empty_mask_cannot_be_spoiled():
     assert not spoiled(np.zeros((4, 4), bool), random.Random(0)).any()
 
 
-def test_the_noisy_set_is_read_as_machine_made_and_as_often_wrong_as_asked(build, tmp_path):
+def test_the_noisy_set_is_read_as_machine_made_and_as_often_wrong_as_asked(
+    build, drawn, monkeypatch, tmp_path
+):
     build("UniLSeg", "drawn_val_referring")  # for the folder of the data sets
+    monkeypatch.chdir(drawn)
+    monkeypatch.setenv("DETECTRON2_DATASETS", ".")  # file names are then relative
     name = "drawn_train_referring"
     write_noisy_set(name, noisy_lines(name, 0.5, seed=0), tmp_path / "noisy")
     assert register_from_yaml(tmp_path / "noisy" / "noisy.yaml") == [f"{name}_noisy"]
+    assert all(Path(record["file_name"]).is_file() for record in load_dataset(f"{name}_noisy"))
     pairs = [
         (true, noisy)
         for one, other in zip(load_dataset(name), load_dataset(f"{name}_noisy"))
