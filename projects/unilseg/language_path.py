@@ -54,7 +54,7 @@ class LanguagePath(nn.Module):
             self.norm = nn.LayerNorm(query_dim)
 
     def embed(self, sentences: Tensor) -> Tensor:
-        """Returns: e, (B, Q), the query as the sentence alone has it, of f_s (B, D).
+        """Returns: (B, Q), what the sentence alone says, of f_s (B, D); its ReLU is e.
 
         Raises:
             ValueError: one phrase cannot be normed over the batch.
@@ -68,8 +68,7 @@ class LanguagePath(nn.Module):
                 "MODEL.UNILSEG.NORM 'LN'"
             )
         # As maps of one pixel, so that every norm that fits maps fits here.
-        embedded = self.sentence_norm(self.sentence(sentences)[:, :, None, None])
-        return F.relu(embedded.flatten(1))
+        return self.sentence_norm(self.sentence(sentences)[:, :, None, None]).flatten(1)
 
     def forward(self, coarse: Tensor, sentences: Tensor) -> List[Tensor]:
         """Returns: the query after each layer, (B, Q) each; the last one counts at test.
@@ -80,7 +79,9 @@ class LanguagePath(nn.Module):
         """
         start = self.embed(sentences)
         if not self.layers:
+            # Without the ReLU: the pixel map is nowhere negative, and no response would be either.
             return [start]
+        start = F.relu(start)
         memory = self.memory(coarse)
         values = tokens(memory)
         keys = tokens(memory + sine_positions_2d(*memory.shape[1:]).to(memory))
