@@ -48,6 +48,8 @@ def build(small: bool, device: str) -> UniLSeg:
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "UniLSeg", device
     cfg.MODEL.CLIP.NAME = "convnext_drawn" if small else "ViT-B-16-quickgelu"
     cfg.TEST.LABEL_MAPS = True
+    # As many texts at a time as phrases, so that neither bound hides the other.
+    cfg.MODEL.CLIP.TEXT_BATCH = cfg.MODEL.UNILSEG.TEST.PROMPT_CHUNK
     if small:
         _shrink(cfg.MODEL.UNILSEG)
     return build_model(cfg).eval()
