@@ -7,6 +7,8 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
+from segplugins.engine.convert import Renaming
+
 PREDICTOR = "sem_seg_head.predictor."
 # CLIP's temperature stands in the official checkpoint and in no equation of SED.
 UNUSED = (f"{PREDICTOR}clip_model.logit_scale",)
@@ -34,7 +36,7 @@ _STAGE = {
 
 
 def _prefixes() -> Iterator[Tuple[str, str]]:
-    """(official, ours), the longer ones of the same beginning first."""
+    """(official, ours)."""
     yield f"{PREDICTOR}clip_model.visual.", "encoder."
     yield f"{PREDICTOR}clip_model.", "classifier.text_encoder.text."
     official, ours = f"{PREDICTOR}transformer.", "decoder."
@@ -48,23 +50,8 @@ def _prefixes() -> Iterator[Tuple[str, str]]:
     yield f"{official}head.", f"{ours}head."
 
 
-_PREFIXES: List[Tuple[str, str]] = list(_prefixes())
-
-
-def our_name(official: str) -> str:
-    """Returns: the name of an official tensor in this model; one that is not known stays."""
-    for theirs, ours in _PREFIXES:
-        if official.startswith(theirs):
-            return ours + official.removeprefix(theirs)
-    return official
-
-
-def official_name(ours: str) -> str:
-    """Returns: the name of one of our tensors in the official code; unknown ones stay."""
-    for theirs, mine in _PREFIXES:
-        if ours.startswith(mine):
-            return theirs + ours.removeprefix(mine)
-    return ours
+_NAMES = Renaming(_prefixes())
+our_name, official_name = _NAMES.ours, _NAMES.official
 
 
 def is_official(names: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
-from segplugins.engine.convert import OWN_BUFFERS
+from segplugins.engine.convert import OWN_BUFFERS, Renaming
 
 # Of CLIP; its image tower and temperature stand in the official checkpoint without a use.
 _TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
@@ -67,25 +67,15 @@ def _language_path() -> Iterator[Tuple[str, str]]:
     yield f"{decoder}norm.", f"{ours}norm."
 
 
-# Ours: a norm begins like the convolution in front of it, so the longer prefix is tried first.
-_PREFIXES: List[Tuple[str, str]] = sorted(_prefixes(), key=lambda pair: -len(pair[1]))
+_NAMES = Renaming(_prefixes())
+official_name = _NAMES.official
 
 
 def our_name(official: str) -> str:
     """Returns: the name of an official tensor in this model; one that is not known stays."""
     bare = official.removeprefix("module.")
-    for theirs, ours in _PREFIXES:
-        if bare.startswith(theirs):
-            return ours + bare.removeprefix(theirs)
-    return official
-
-
-def official_name(ours: str) -> str:
-    """Returns: the name of one of our tensors in the official code; unknown ones stay."""
-    for theirs, mine in _PREFIXES:
-        if ours.startswith(mine):
-            return theirs + ours.removeprefix(mine)
-    return ours
+    ours = _NAMES.ours(bare)
+    return official if ours == bare else ours
 
 
 def is_official(names: Iterable[str]) -> bool:

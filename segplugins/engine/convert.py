@@ -3,7 +3,7 @@
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -102,6 +102,34 @@ def _numpy_scalars() -> List[Any]:
     names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
     kinds = [getattr(dtypes, f"{kind}DType") for kind in ("Float64", "Float32", "Int64", "Int32")]
     return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+class Renaming:
+    """Names of an official checkpoint and ours, told by how they begin; what follows is the same.
+
+    Args:
+        prefixes: (official, ours) each. The longest beginning that fits a name decides.
+    """
+
+    def __init__(self, prefixes: Iterable[Tuple[str, str]]):
+        pairs = list(prefixes)
+        self._to_ours = sorted(pairs, key=lambda pair: -len(pair[0]))
+        self._to_official = sorted(((b, a) for a, b in pairs), key=lambda pair: -len(pair[0]))
+
+    def ours(self, official: str) -> str:
+        """Returns: the name of an official tensor in this model; one that is not known stays."""
+        return _renamed(official, self._to_ours)
+
+    def official(self, ours: str) -> str:
+        """Returns: the name of one of our tensors in the official code; unknown ones stay."""
+        return _renamed(ours, self._to_official)
+
+
+def _renamed(name: str, prefixes: Sequence[Tuple[str, str]]) -> str:
+    for before, after in prefixes:
+        if name.startswith(before):
+            return after + name.removeprefix(before)
+    return name
 
 
 def clip_names(tensors: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:

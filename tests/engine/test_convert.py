@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from segplugins.engine.convert import clip_names, fit, read_tensors
+from segplugins.engine.convert import Renaming, clip_names, fit, read_tensors
 
 
 class RunsCode:
@@ -101,3 +101,11 @@ def test_less_than_half_of_the_model_is_an_error():
     assert fit({"a": torch.zeros(2), "b": torch.zeros(2)}, wanted).missing == ["c", "d"]
     with pytest.raises(ValueError, match="fits 1 of the model's 4 tensors, less than half"):
         fit({"a": torch.zeros(2)}, wanted)
+
+
+def test_the_longest_beginning_renames_in_both_directions():
+    names = Renaming([("conv.0.", "first."), ("conv.1.", "first.norm."), ("conv.", "rest.")])
+    pairs = {"conv.0.weight": "first.weight", "conv.1.bias": "first.norm.bias", "conv.2": "rest.2"}
+    for official, ours in pairs.items():
+        assert names.ours(official) == ours and names.official(ours) == official
+    assert names.ours("head.weight") == names.official("head.weight") == "head.weight"

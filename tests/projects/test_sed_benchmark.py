@@ -1,7 +1,5 @@
 """The benchmark at its smallest: it runs, compares outputs first, and reports what it says."""
 
-import time
-
 import pytest
 import torch
 
@@ -9,46 +7,13 @@ from segplugins.projects.sed import benchmark
 from segplugins.projects.sed.synthetic import PRESENT, SMALL, draw_scene
 
 
-class QuickBench:
-    """Takes the place of engine.benchmark.Bench: no new processes, one repeat."""
-
-    quick = True
-    device = torch.device("cpu")
-
-    def __init__(self):
-        self.rows, self.notes = [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def time(self, fn, *, repeats=1, threads=1):
-        start = time.perf_counter()
-        fn()
-        return time.perf_counter() - start
-
-    def compare(self, name, baseline, ours, *, check, repeats, at_least=None):
-        check()
-        baseline(), ours()
-        self.rows.append(name)
-        return 1.0
-
-    def memory(self, name, fn, *args, prepare):
-        fn(prepare(*args))
-        self.rows.append(name)
-        return 1.0
-
-    def rate(self, name, seconds, count, unit):
-        self.rows.append(name)
-
-
-def test_it_measures_decoder_memory_and_images(monkeypatch):
+def test_it_measures_decoder_memory_and_images(monkeypatch, quick_bench):
     monkeypatch.setattr(benchmark, "OFFICIAL_RATIO", {30: 1.0, 50: 1.0})
     monkeypatch.setattr(benchmark, "OFFICIAL_MEMORY", {30: 1})
-    bench = QuickBench()
-    benchmark.run(bench)
-    kinds = [name.partition(",")[0] for name in bench.rows]
+    benchmark.run(quick_bench)
+    kinds = [name.partition(",")[0] for name in quick_bench.rows]
     assert [kinds.count(kind) for kind in ("decoder", "memory", "end to end")] == [5, 5, 1]
-    stand = [note for note in bench.notes if "stand after each rejection" in note]
+    stand = [note for note in quick_bench.notes if "stand after each rejection" in note]
     assert len(stand) == 2 and all(note.startswith(("30 ", "50 ")) for note in stand)
 
 

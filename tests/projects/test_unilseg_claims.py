@@ -1,7 +1,6 @@
 """What UniLSeg is measured against: baselines, spoiled masks, and the benchmark at its smallest."""
 
 import random
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -152,42 +151,10 @@ def test_a_share_is_a_share():
 # --- benchmark
 
 
-class QuickBench:
-    """Takes the place of engine.benchmark.Bench: no new processes, one repeat."""
-
-    quick = True
-    device = torch.device("cpu")
-
-    def __init__(self):
-        self.rows, self.notes = [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def time(self, fn, *, repeats=1, threads=1):
-        start = time.perf_counter()
-        fn()
-        return time.perf_counter() - start
-
-    def compare(self, name, baseline, ours, *, check, repeats, at_least, baseline_share):
-        check()
-        baseline(), ours()
-        self.rows.append(name)
-
-    def memory(self, name, fn, *args, prepare):
-        fn(prepare(*args))
-        self.rows.append(name)
-        return 1.0
-
-    def rate(self, name, seconds, count, unit):
-        self.rows.append(name)
-
-
-def test_the_benchmark_compares_rates_and_measures_memory(monkeypatch):
+def test_the_benchmark_compares_rates_and_measures_memory(monkeypatch, quick_bench):
     monkeypatch.setattr(benchmark, "_MANY", 20)
-    bench = QuickBench()
-    benchmark.run(bench)
-    assert [name.split(",")[0] for name in bench.rows] == [
+    benchmark.run(quick_bench)
+    assert [name.split(",")[0] for name in quick_bench.rows] == [
         "12 phrases of one image",
         *("1 phrases per image", "3 phrases per image", "12 phrases per image"),
         *("memory", "memory"),
