@@ -316,3 +316,17 @@ def test_an_old_python_is_refused_with_the_next_step(monkeypatch):
     monkeypatch.setattr(setup_env, "OLDEST_PYTHON", (4, 0))
     with pytest.raises(SetupError, match="too old, 3.11 or 3.12 is needed.*make PYTHON"):
         setup_env.check_python()
+
+
+@pytest.mark.parametrize(
+    "version, fault",
+    [("2.3.1+cpu", "ImportError: torch 2.3.1+cpu is older than (2, 4)"), ("2.11.0", None)],
+)
+def test_a_torch_that_is_too_old_does_not_work(version, fault):
+    pretend = (
+        "import sys, types\n"
+        "for name in ('torch', 'torchvision'):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        f"sys.modules['torch'].__version__ = '{version}'\n"
+    )
+    assert setup_env.probe(pretend + setup_env.PROBES["torchvision"]) == fault

@@ -38,9 +38,15 @@ TORCH_PAIR = {"torch": "2.11.0", "torchvision": "0.26.0"}
 # Without dependencies: it asks for opencv-python, which would be a second OpenCV in one folder.
 LVIS = {"lvis": "0.5.3"}
 LABGYM = "labgym==3.1.2"
+# The first torch whose AdamW has its fused step on a CPU too.
+OLDEST_TORCH = (2, 4)
 # Of detectron2 its layers, because a build against another torch shows only there.
 PROBES = {
-    "torchvision": "import torchvision",
+    "torchvision": (
+        "import torch, torchvision\n"
+        f"if tuple(map(int, torch.__version__.split('.')[:2])) < {OLDEST_TORCH}:\n"
+        f"    raise ImportError(f'torch {{torch.__version__}} is older than {OLDEST_TORCH}')"
+    ),
     "detectron2": "from detectron2.modeling import build_model",
 }
 WHEEL_VARIABLE = "SEGPLUGINS_DETECTRON2_WHEEL"
