@@ -191,10 +191,11 @@ class SED(nn.Module):
         labels = batched_labels(records, images, self.order(vocabulary))
         chosen = drawn_classes(labels, len(vocabulary), self.train_classes)
         text = self.embed(vocabulary)
-        text = text if len(chosen) == len(text) else text[chosen]
+        if len(chosen) < len(text):
+            text, labels = text[chosen], relabelled(labels, chosen, len(text))
         dense, features = self.encoder(self.resized(images.tensor))
         logits = self.decoder(cost_map(dense, text), [features[name] for name in SKIPS])
-        return self.criterion(logits, relabelled(labels, chosen, len(vocabulary)))
+        return self.criterion(logits, labels)
 
     def resized(self, images: Tensor) -> Tensor:
         """Returns: (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""
