@@ -7,7 +7,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
-from segplugins.engine.convert import Renaming
+from segplugins.engine.convert import Renaming, released_config
 
 PREDICTOR = "sem_seg_head.predictor."
 # CLIP's temperature stands in the official checkpoint and in no equation of SED.
@@ -72,10 +72,4 @@ def config_file(official: Mapping[str, Tensor]) -> str:
         ValueError: there is none.
     """
     stem = official.get(f"{PREDICTOR}clip_model.visual.trunk.stem.0.weight")
-    width = None if stem is None else len(stem)
-    if width not in _RELEASED:
-        raise ValueError(
-            f"no released SED has an image encoder that begins with {width} channels (released: "
-            f"{sorted(_RELEASED)}); name its config with --config-file"
-        )
-    return f"configs/sed/{_RELEASED[width]}"
+    return released_config("SED", stem, _RELEASED, "configs/sed")

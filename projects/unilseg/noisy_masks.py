@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from segplugins.data import dataset_metadata, load_dataset, read_regions
-from segplugins.structures.regions import encode_mask
+from segplugins.structures.regions import box_of_mask, encode_mask
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,20 @@ _DRAWN_BY_MACHINE = 0.99
 
 def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
     """Returns: a mask (H, W) bool as machines get it wrong: its box, half of it, or moved."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
+    box = box_of_mask(mask)
+    if box is None:
         return mask
+    x0, y0, x1, y1 = map(int, box)
     kind = draw.choice(("box", "half", "shift"))
     if kind == "shift":
-        far = [max(1, side // 2) for side in (np.ptp(rows) + 1, np.ptp(columns) + 1)]
+        far = [max(1, side // 2) for side in (y1 - y0, x1 - x0)]
         shift = [draw.choice((-distance, distance)) for distance in far]
         return _shifted(mask, *shift)
     changed = np.zeros_like(mask)
     if kind == "box":
-        changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        changed[y0:y1, x0:x1] = True
         return changed
-    middle = (columns[0] + columns[-1]) // 2
+    middle = (x0 + x1 - 1) // 2
     changed[:, : middle + 1] = mask[:, : middle + 1]
     return changed
 

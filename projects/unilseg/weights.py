@@ -9,7 +9,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
-from segplugins.engine.convert import OWN_BUFFERS, Renaming
+from segplugins.engine.convert import OWN_BUFFERS, Renaming, released_config
 
 # Of CLIP; its image tower and temperature stand in the official checkpoint without a use.
 _TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
@@ -99,10 +99,4 @@ def config_file(official: Mapping[str, Tensor]) -> str:
     """
     bare = {name.removeprefix("module."): value for name, value in official.items()}
     patches = bare.get("backbone_visual.patch_embed.proj.weight")
-    width = None if patches is None else len(patches)
-    if width not in _RELEASED:
-        raise ValueError(
-            f"no released UniLSeg has an image encoder that begins with {width} channels "
-            f"(released: {sorted(_RELEASED)}); name its config with --config-file"
-        )
-    return f"configs/unilseg/{_RELEASED[width]}"
+    return released_config("UniLSeg", patches, _RELEASED, "configs/unilseg")

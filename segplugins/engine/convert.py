@@ -3,7 +3,7 @@
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -123,6 +123,32 @@ class Renaming:
     def official(self, ours: str) -> str:
         """Returns: the name of one of our tensors in the official code; unknown ones stay."""
         return _renamed(ours, self._to_official)
+
+
+def released_config(
+    paper: str, first: Optional[Tensor], released: Mapping[int, str], folder: str
+) -> str:
+    """Finds the config of the released model that a checkpoint is of.
+
+    Args:
+        paper: for the message.
+        first: the image encoder's first weight, (channels, ...); None where there is none.
+        released: its channels to the config of that model.
+        folder: of the configs, relative to the checkout.
+
+    Returns:
+        The config, relative to the checkout.
+
+    Raises:
+        ValueError: no released model has these channels.
+    """
+    width = None if first is None else len(first)
+    if width not in released:
+        raise ValueError(
+            f"no released {paper} has an image encoder that begins with {width} channels "
+            f"(released: {sorted(released)}); name its config with --config-file"
+        )
+    return f"{folder}/{released[width]}"
 
 
 def _renamed(name: str, prefixes: Sequence[Tuple[str, str]]) -> str:
