@@ -145,7 +145,6 @@ class UniLSeg(nn.Module):
         self.criterion = criterion
         self.sampling = sampling
         self.inference = inference
-        self.prompts: Prompts = sampling.prompts
         self._known: OrderedDict[tuple, Phrases] = OrderedDict()
 
     @classmethod
@@ -273,7 +272,7 @@ class UniLSeg(nn.Module):
 
     def ask(self, record: dict) -> List[Tuple[str, ...]]:
         """Returns: per class of the record's vocabulary, or per text, its phrases."""
-        return self.prompts.of_record(record)
+        return self.sampling.prompts.of_record(record)
 
     def _answer(self, record: dict, asked: Asked, seen: Seen, placement: Placement) -> dict:
         how = self.inference
