@@ -34,13 +34,6 @@ def _add_model(cfg: CN) -> None:
     # Prompts that the text tower encodes at once. It bounds memory, results do not depend on it.
     clip.TEXT_BATCH = 256
 
-    # ClipPretraining (segplugins/modeling/clip_pretraining.py): factors on its three losses. The
-    # second and third need tags or regions beside the captions; 0 = off.
-    cfg.MODEL.CLIP_PRETRAINING = pretraining = CN()
-    pretraining.CAPTION_WEIGHT = 1.0
-    pretraining.PRESENCE_WEIGHT = 1.0
-    pretraining.ASSIGNMENT_WEIGHT = 1.0
-
     # Prefixes of parameter names that are not trained: ["classifier.text_encoder."].
     cfg.MODEL.FREEZE = []
 

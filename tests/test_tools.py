@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segplugins.data.drawn_world import write_drawn_world
+from segplugins.drawn_world import write_drawn_world
 from segplugins.engine import Trainer, setup_cfg
 from segplugins.engine.checkpoint import load_weights
 from segplugins.projects import load_projects

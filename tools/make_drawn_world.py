@@ -16,14 +16,14 @@ from typing import List, Optional, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from segplugins.data.drawn_world import WorldOptions, draw, write_drawn_world
-from segplugins.data.drawn_world.clips import film
-from segplugins.data.drawn_world.dice import Dice
-from segplugins.data.drawn_world.generate import total_images
-from segplugins.data.drawn_world.observe import outstanding
-from segplugins.data.drawn_world.phrases import unique_phrases
-from segplugins.data.drawn_world.splits import Drawing
-from segplugins.data.drawn_world.writers.labels import part_map, salient_map, semantic_map
+from segplugins.drawn_world import WorldOptions, draw, write_drawn_world
+from segplugins.drawn_world.clips import film
+from segplugins.drawn_world.dice import Dice
+from segplugins.drawn_world.generate import total_images
+from segplugins.drawn_world.observe import outstanding
+from segplugins.drawn_world.phrases import unique_phrases
+from segplugins.drawn_world.splits import Drawing
+from segplugins.drawn_world.writers.labels import part_map, salient_map, semantic_map
 from segplugins.pictures import enlarged, enlarged_overlay, save_picture, sheet
 from segplugins.structures import parse_vocabulary
 

@@ -65,7 +65,7 @@ def steps(drawn: Path) -> List[Step]:
         "--pairs", "1600", "--clips", "8", "--val-clips", "4", "--size", "128", "--seed", "0",
     )  # fmt: skip
     train_clip = (
-        *train, "--config-file", "configs/clip/drawn.yaml",
+        *train, "--config-file", "configs/umg_clip/drawn_clip.yaml",
         "SOLVER.MAX_ITER", "450", "DATASETS.TEST", "[]", "OUTPUT_DIR", str(CLIP),
     )  # fmt: skip
     train_sed = (

@@ -14,7 +14,7 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor
 
-from segplugins.clip import copy_tensors, read_state_dict
+from segplugins.files.tensors import copy_tensors, read_state_dict
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.sed.plain import plain_logits
+from benchmarks.sed.scenes import SMALL, Sizes, build_decoder, draw_scene
 from segplugins.projects.sed import blocks
 from segplugins.projects.sed.aggregation import ChannelNorm, ClassLayer, SpatialBlock
 from segplugins.projects.sed.class_attention import (
@@ -16,8 +18,6 @@ from segplugins.projects.sed.class_attention import (
 from segplugins.projects.sed.cost_map import cost_map
 from segplugins.projects.sed.decoder import GradualFusionDecoder
 from segplugins.projects.sed.fusion import SkipFusion
-from segplugins.projects.sed.plain import plain_logits
-from segplugins.projects.sed.synthetic import SMALL, Sizes, build_decoder, draw_scene
 
 OPTIONS = {
     "templates": 2,

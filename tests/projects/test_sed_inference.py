@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from benchmarks.sed.plain import plain_logits, plain_rejection
+from benchmarks.sed.scenes import SMALL, draw_scene
 from segplugins.projects.sed.decoder import score
 from segplugins.projects.sed.maps import label_map, resize, score_map
-from segplugins.projects.sed.plain import plain_logits, plain_rejection
 from segplugins.projects.sed.rejection import FirstScores, RunningTopK
 from segplugins.projects.sed.sliding import WindowedDecoding, windows
-from segplugins.projects.sed.synthetic import SMALL, draw_scene
 
 CLASSES = 24
 EVERYTHING = slice(None)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segplugins.projects.sed.synthetic import Sizes, build_decoder
+from benchmarks.sed.scenes import Sizes, build_decoder
 from segplugins.projects.sed.weights import (
     config_file,
     convert,

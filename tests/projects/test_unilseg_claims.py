@@ -1,4 +1,4 @@
-"""What UniLSeg is measured against: baselines, spoiled masks, and the benchmark at its smallest."""
+"""What UniLSeg is measured against: baselines and spoiled masks."""
 
 import random
 from argparse import Namespace
@@ -10,10 +10,10 @@ import torch
 from detectron2.modeling import build_model
 
 from segplugins.data import load_dataset
-from segplugins.data.drawn_world import write_drawn_world
 from segplugins.data.register_yaml import register_from_yaml
+from segplugins.drawn_world import write_drawn_world
 from segplugins.engine import Trainer, setup_cfg
-from segplugins.projects.unilseg import add_config, benchmark
+from segplugins.projects.unilseg import add_config
 from segplugins.projects.unilseg.noisy_masks import noisy_lines, spoiled, write_noisy_set
 from segplugins.structures.regions import decode_mask
 
@@ -146,16 +146,3 @@ def test_the_noisy_set_is_read_as_machine_made_and_as_often_wrong_as_asked(
 def test_a_share_is_a_share():
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 2"):
         next(noisy_lines("drawn_train_referring", 2, seed=0))
-
-
-# --- benchmark
-
-
-def test_the_benchmark_compares_rates_and_measures_memory(monkeypatch, quick_bench):
-    monkeypatch.setattr(benchmark, "_MANY", 20)
-    benchmark.run(quick_bench)
-    assert [name.split(",")[0] for name in quick_bench.rows] == [
-        "12 phrases of one image",
-        *("1 phrases per image", "3 phrases per image", "12 phrases per image"),
-        *("memory", "memory"),
-    ]

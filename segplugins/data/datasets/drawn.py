@@ -1,4 +1,4 @@
-"""The drawn world (segplugins/data/drawn_world), as `tools/make_drawn_world.py` writes it."""
+"""The drawn world (segplugins/drawn_world), as `tools/make_drawn_world.py` writes it."""
 
 from functools import partial
 from typing import Callable, List, Optional
@@ -6,10 +6,6 @@ from typing import Callable, List, Optional
 from detectron2.data import DatasetCatalog
 
 from segplugins.data.catalog import dataset_root
-from segplugins.data.drawn_world.classes import ClassList, choose_classes
-from segplugins.data.drawn_world.world_file import check_world, classes_of
-from segplugins.data.drawn_world.writers.coco import LICENCE
-from segplugins.data.drawn_world.writers.labels import attribute_names, part_names
 from segplugins.data.pairs import register_pairs
 from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
 from segplugins.data.register import register_instances, register_panoptic, register_semantic
@@ -18,6 +14,10 @@ from segplugins.data.register_phrases import (
     register_salient,
     register_videos,
 )
+from segplugins.drawn_world.classes import ClassList, choose_classes
+from segplugins.drawn_world.world_file import check_world, classes_of
+from segplugins.drawn_world.writers.coco import LICENCE
+from segplugins.drawn_world.writers.labels import attribute_names, part_names
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 

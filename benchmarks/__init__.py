@@ -1,0 +1,1 @@
+"""What tools/benchmark.py measures: a part per module, with `run(bench)`; not part of the wheel."""

@@ -1,0 +1,306 @@
+"""Measures the evaluators of regions against plain per-image code and pycocotools.
+
+Part of `python tools/benchmark.py evaluation`; `run` gets a `benchmarks.harness.Bench`.
+"""
+
+import contextlib
+import io
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from scipy import ndimage
+
+from segplugins.evaluation.average_precision import coco_scores, rank_detections
+from segplugins.evaluation.boundary import j_and_f
+from segplugins.evaluation.detections import Detections, images_of
+from segplugins.evaluation.instance_truth import truth_from_file
+from segplugins.evaluation.panoptic import PanopticEvaluator
+from segplugins.evaluation.panoptic_quality import panoptic_quality, read_segment_ids
+from segplugins.evaluation.saliency import dataset_scores, saliency_scores
+
+from . import plain_code
+
+_SET = "evaluation_benchmark_regions"
+_CATEGORIES = 20
+
+
+def run(bench: Any) -> None:
+    """Panoptic quality, average precision, salient objects, J and F."""
+    _panoptic(bench)
+    _average_precision(bench)
+    _salient(bench)
+    _video(bench)
+
+
+def _blob(generator: np.random.Generator, size: Tuple[int, int], share: float) -> np.ndarray:
+    """An ellipse whose axes are up to `share` of the image."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    cy, cx = generator.uniform(0, size)
+    a, b = generator.uniform(0.03, share, 2) * size
+    return ((y - cy) / a) ** 2 + ((x - cx) / b) ** 2 < 1
+
+
+def _segments(generator: np.random.Generator, size: Tuple[int, int], count: int) -> np.ndarray:
+    """Regions that cover one another: ids 1..count, 0 where none lies."""
+    ids = np.zeros(size, np.int64)
+    for identity in range(1, count + 1):
+        ids[_blob(generator, size, 0.3)] = identity
+    return ids
+
+
+def _wobbled(generator: np.random.Generator, ids: np.ndarray, reach: float) -> np.ndarray:
+    """A map whose outlines are moved by a smooth field of up to about `reach` pixels."""
+    offsets = generator.normal(size=(2, *ids.shape))
+    offsets = np.stack([ndimage.gaussian_filter(o, 4) for o in offsets])
+    at = np.indices(ids.shape) + offsets * reach / offsets.std()
+    y, x = (np.clip(a.round().astype(int), 0, side - 1) for a, side in zip(at, ids.shape))
+    return ids[y, x]
+
+
+def _listed(ids: np.ndarray, kinds: np.ndarray) -> List[Dict[str, int]]:
+    areas = np.bincount(ids.reshape(-1))
+    found = [int(i) for i in np.flatnonzero(areas) if i]
+    return [
+        {"id": i, "category_id": int(kinds[i]), "area": int(areas[i]), "iscrowd": 0} for i in found
+    ]
+
+
+def _panoptic(bench: Any) -> None:
+    size, images = ((64, 85), 2) if bench.quick else ((512, 683), 12)
+    generator = np.random.default_rng(0)
+    records, outputs, truths = [], [], {}
+    with TemporaryDirectory() as folder:
+        for i in range(images):
+            truth = _wobbled(generator, _segments(generator, size, 40), 1.5)
+            kinds = generator.integers(0, _CATEGORIES, 41)
+            guess = _wobbled(generator, truth, 1.5)
+            file = f"{folder}/{i}.png"
+            plain_code.segment_picture(truth).save(file)
+            truths[file] = truth.astype(np.uint32)
+            segments = _listed(truth, kinds)
+            records.append({"image_id": i, "pan_seg_file_name": file, "segments_info": segments})
+            tensor = torch.from_numpy(guess).int().to(bench.device)
+            outputs.append({"panoptic_seg": (tensor, _listed(guess, kinds))})
+        bench.note(
+            f"PQ, {size[0]}x{size[1]} pixels, up to 40 segments, against the plain per-image "
+            "algorithm, which writes its answer as PNG and reads it back. The true maps are in "
+            "memory unless said otherwise."
+        )
+        name = f"PQ of {images} images"
+        in_memory = truths.__getitem__, truths.__getitem__
+        _compare_panoptic(bench, name, records, outputs, folder, in_memory, 8)
+        files = plain_code.read_ids, read_segment_ids
+        _compare_panoptic(bench, f"{name}, true PNG read", records, outputs, folder, files, None)
+
+
+def _compare_panoptic(
+    bench: Any,
+    name: str,
+    records: List[dict],
+    outputs: List[dict],
+    folder: str,
+    readers: Tuple[Callable[[str], np.ndarray], Callable[[str], np.ndarray]],
+    at_least: Any,
+) -> None:
+    with _registered(records):
+        evaluator = PanopticEvaluator(_SET, read_truth=readers[1], distributed=False)
+
+        def ours() -> float:
+            evaluator.reset()
+            for record, output in zip(records, outputs):
+                evaluator.process([record], [output])
+            return evaluator.evaluate()["panoptic_seg"]["PQ"]
+
+        def plain() -> float:
+            counts = np.zeros((_CATEGORIES, 4))
+            for record, output in zip(records, outputs):
+                truth = readers[0](record["pan_seg_file_name"])
+                counts += plain_code.panoptic(
+                    truth,
+                    record["segments_info"],
+                    *output["panoptic_seg"],
+                    num_categories=_CATEGORIES,
+                    folder=folder,
+                )
+            return panoptic_quality(counts)["PQ"]
+
+        bench.compare(name, plain, ours, check=_same(plain, ours), repeats=5, at_least=at_least)
+
+
+@contextmanager
+def _registered(records: List[dict]) -> Iterator[None]:
+    indices = {i: i for i in range(_CATEGORIES)}
+    DatasetCatalog.register(_SET, lambda: records)
+    MetadataCatalog.get(_SET).set(stuff_dataset_id_to_contiguous_id=indices)
+    try:
+        yield
+    finally:
+        DatasetCatalog.remove(_SET)
+        MetadataCatalog.remove(_SET)
+
+
+def _same(plain: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], None]:
+    def check() -> None:
+        np.testing.assert_allclose(ours(), plain(), rtol=0, atol=1e-9)
+
+    return check
+
+
+def _average_precision(bench: Any) -> None:
+    images = 4 if bench.quick else 200
+    bench.note("AP of 80 classes, some 75 detections an image, against pycocotools.")
+    truth, results = _detections(np.random.default_rng(1), images)
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/truth.json"
+        Path(path).write_text(json.dumps(truth))
+        for task, kind in (("bbox", "box"), ("segm", "mask")):
+
+            def plain(task: str = task) -> List[float]:
+                # Results with a box in them make pycocotools take the box's area for the mask's.
+                unused = "segmentation" if task == "bbox" else "bbox"
+                kept = [{k: v for k, v in r.items() if k != unused} for r in results]
+                with contextlib.redirect_stdout(io.StringIO()):
+                    known = COCO(path)
+                    evaluation = COCOeval(known, known.loadRes(kept), task)
+                    evaluation.evaluate()
+                    evaluation.accumulate()
+                    evaluation.summarize()
+                return (100 * evaluation.stats[:6]).tolist()
+
+            def ours(task: str = task) -> List[float]:
+                known = truth_from_file(path, with_masks=task == "segm")
+                curves = rank_detections(images_of(known, _found(results), task), len(known.names))
+                return list(coco_scores(curves).values())[:6]
+
+            bench.compare(
+                f"{kind} AP of {images} images",
+                plain,
+                ours,
+                check=_same(plain, ours),
+                at_least=1,
+            )
+
+
+def _detections(generator: np.random.Generator, images: int) -> Tuple[dict, List[dict]]:
+    """A COCO file, and results: several near each instance, 60 an image anywhere."""
+    height, width = 480, 640
+    truth: Dict[str, list] = {
+        "images": [{"id": i, "height": height, "width": width} for i in range(images)],
+        "categories": [{"id": k + 1, "name": str(k)} for k in range(80)],
+        "annotations": [],
+    }
+    results: List[dict] = []
+
+    def box() -> np.ndarray:
+        sides = np.exp(generator.uniform(2, 5.5, 2))
+        return np.concatenate([generator.uniform(0, [width, height] - sides), sides])
+
+    def add(image: int, category: int, of: np.ndarray) -> None:
+        of = np.concatenate([of[:2].clip(0), of[2:].clip(2)])
+        x, y, w, h = of = [float(v) for v in of]
+        polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
+        rle = coco_mask.frPyObjects([polygon], height, width)[0]
+        found = {"image_id": image, "category_id": category, "bbox": of, "segmentation": rle}
+        results.append({**found, "score": float(generator.random())})
+
+    for image in range(images):
+        for _ in range(generator.integers(1, 14)):
+            of, category = box(), int(generator.integers(1, 81))
+            x, y, w, h = (float(v) for v in of)
+            annotation = {
+                "id": len(truth["annotations"]) + 1,
+                "image_id": image,
+                "category_id": category,
+                "bbox": [x, y, w, h],
+                "area": w * h,
+                "iscrowd": 0,
+                "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+            }
+            truth["annotations"].append(annotation)
+            for _ in range(generator.integers(0, 6)):
+                add(image, category, of + generator.normal(0, 0.1, 4) * [w, h, w, h])
+        for _ in range(60):
+            add(image, int(generator.integers(1, 81)), box())
+    return truth, results
+
+
+def _found(results: List[dict]) -> Dict[int, Detections]:
+    by_image: Dict[int, List[dict]] = {}
+    for result in results:
+        by_image.setdefault(result["image_id"], []).append(result)
+    return {
+        image: Detections(
+            np.array([r["category_id"] - 1 for r in mine]),
+            np.array([r["score"] for r in mine]),
+            np.array([r["bbox"] for r in mine]),
+            [r["segmentation"] for r in mine],
+        )
+        for image, mine in by_image.items()
+    }
+
+
+def _salient(bench: Any) -> None:
+    size, images = ((48, 64), 2) if bench.quick else ((300, 400), 4)
+    generator = np.random.default_rng(2)
+    cases = []
+    for _ in range(images):
+        target = _blob(generator, size, 0.4)
+        noisy = ndimage.gaussian_filter(np.roll(target, 9, 1).astype(float), 6)
+        noisy += generator.normal(0, 0.03, size)
+        cases.append(((noisy.clip(0, 1) * 255).astype(np.uint8), target))
+
+    def ours() -> List[float]:
+        scores = dataset_scores([saliency_scores(*case) for case in cases])
+        return [scores[name] for name in ("MAE", "maxF", "meanF", "maxE", "meanE", "wF")]
+
+    def plain() -> List[float]:
+        rows = [plain_code.saliency(*case) for case in cases]
+        mae, f, e, weighted = (np.mean(values, axis=0) for values in zip(*rows))
+        return [mae, f.max(), f.mean(), e.max(), e.mean(), weighted]
+
+    bench.note(
+        f"Salient objects, {size[0]}x{size[1]} pixels: MAE, F, E and weighted F (ours: S, adaptive "
+        "and binary scores too) against a plain loop over images and 256 thresholds."
+    )
+    bench.compare(
+        f"salient scores of {images} maps",
+        plain,
+        ours,
+        check=_same(plain, ours),
+        at_least=3,
+    )
+
+
+def _video(bench: Any) -> None:
+    size, frames = ((96, 170), 2) if bench.quick else ((480, 854), 10)
+    generator = np.random.default_rng(3)
+    truth = np.stack([_blob(generator, size, 0.3) for _ in range(frames)])
+    guess = np.stack([np.roll(m, generator.integers(-9, 10, 2), axis=(0, 1)) for m in truth])
+    dilate, library = plain_code.dilation()
+
+    def ours() -> np.ndarray:
+        return np.stack([j_and_f(p, t) for p, t in zip(guess, truth)])
+
+    def plain() -> np.ndarray:
+        return np.stack([plain_code.j_and_f(p, t, dilate) for p, t in zip(guess, truth)])
+
+    bench.note(
+        f"J and F, {size[0]}x{size[1]} pixels, against a plain loop over frames with the dilation "
+        f"of {library}."
+    )
+    bench.compare(
+        f"J and F of {frames} frames",
+        plain,
+        ours,
+        check=_same(plain, ours),
+        at_least=3,
+    )

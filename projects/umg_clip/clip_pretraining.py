@@ -1,0 +1,246 @@
+"""ClipPretraining: trains a small CLIP whose every pixel means something, from image-text pairs.
+
+Reading order: a caption belongs to its image (contrastive.py); a name in its tags belongs to some
+cells of it, and a boxed one to the cells of its box (local_alignment.py). What it saves is read by
+`load_clip` and, under the same parameter names, by models that hold an encoder and a classifier.
+
+B images, (h, w) grid of the encoder, P = h w cells, D width of the shared space.
+"""
+
+import random
+from typing import Dict, List, Mapping, Sequence, Tuple, Union
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segplugins.clip import load_clip
+from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.contrastive import contrastive, text_labels
+from segplugins.modeling.dense_convnext import DenseConvNeXt
+from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.structures.vocabulary import PLACEHOLDER
+from segplugins.text import TextEncoder, template_set
+
+from .local_alignment import allowed_texts, assignment_loss, presence_loss
+
+LOSSES = ("loss_caption", "loss_presence", "loss_assignment")
+
+
+@META_ARCH_REGISTRY.register()
+class ClipPretraining(nn.Module):
+    """CLIP trained on captions, tags and boxes; at test a zero-shot segmentor without a decoder.
+
+    Args:
+        encoder: images to an embedding of every cell, and of the whole.
+        normalizer: records to one padded batch.
+        classifier: the text encoder, trained, and the temperature, learned.
+        loss_weights: factor on each of `LOSSES`; 0 leaves it out.
+        label_maps: answer with label maps instead of scores per class.
+
+    Raises:
+        ValueError: a loss without a factor, or a factor without a loss.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        encoder: DenseConvNeXt,
+        normalizer: ImageNormalizer,
+        classifier: VocabularyClassifier,
+        loss_weights: Mapping[str, float],
+        label_maps: bool,
+    ):
+        super().__init__()
+        if set(loss_weights) != set(LOSSES) or min(loss_weights.values()) < 0:
+            raise ValueError(f"loss_weights must be {LOSSES}, none below 0, got {loss_weights}")
+        self.encoder = encoder
+        self.normalizer = normalizer
+        self.classifier = classifier
+        self.loss_weights = {name: weight for name, weight in loss_weights.items() if weight}
+        self.label_maps = label_maps
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict:
+        """Reads MODEL.CLIP, MODEL.UMG_CLIP and TEST.LABEL_MAPS."""
+        clip, node = cfg.MODEL.CLIP, cfg.MODEL.UMG_CLIP
+        towers = load_clip(clip.NAME, clip.WEIGHTS)
+        encoder = DenseConvNeXt(towers.visual)
+        weights = (node.CAPTION_WEIGHT, node.PRESENCE_WEIGHT, node.ASSIGNMENT_WEIGHT)
+        return {
+            "encoder": encoder,
+            "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
+            "classifier": VocabularyClassifier(
+                TextEncoder(towers, batch=clip.TEXT_BATCH),
+                temperature=1 / towers.logit_scale.exp().item(),
+                templates=template_set(clip.TEMPLATES),
+                synonyms="mean",
+                learn_temperature=True,
+                frozen_text=False,
+            ),
+            "loss_weights": dict(zip(LOSSES, weights)),
+            "label_maps": cfg.TEST.LABEL_MAPS,
+        }
+
+    def forward(self, records: List[dict]) -> Union[Dict[str, Tensor], List[dict]]:
+        """Detectron2's contract: losses in training, results otherwise.
+
+        Args:
+            records: in training image-text records with "captions" and, where the source has them,
+                "tags" and "regions"; at test images with a "vocabulary" or "texts".
+
+        Returns:
+            Training: the losses with a factor, as scalars. Test: per record {"sem_seg"}: softmax
+            scores (K, height, width), or with `label_maps` (height, width) int64.
+        """
+        images = self.normalizer(records)
+        cells, features = self.encoder(images.tensor)
+        if self.training:
+            return self.losses(cells, self.encoder.pooled(features), records, images)
+        return [
+            {"sem_seg": self.answer(embedding, record, size)}
+            for embedding, record, size in zip(cells, records, images.image_sizes)
+        ]
+
+    def losses(
+        self, cells: Tensor, pooled: Tensor, records: Sequence[dict], images: ImageList
+    ) -> Dict[str, Tensor]:
+        """Compares images and cells with the texts of the batch, each encoded once.
+
+        Args:
+            cells: (B, D, h, w).
+            pooled: (B, D).
+            records: of the B images.
+            images: the batch, for its sizes.
+        """
+        captions, has_caption = _drawn_captions(records)
+        names, own = _names(records)
+        own = own.to(cells.device)
+        prompts = [random.choice(self.classifier.templates) for _ in names]
+        prompts = [prompt.replace(PLACEHOLDER, name) for prompt, name in zip(prompts, names)]
+        texts = self.classifier.text_encoder.pooled(captions + prompts)
+        of_captions, of_names = texts.split([len(captions), len(names)])
+        found = {}
+        if "loss_caption" in self.loss_weights:
+            found["loss_caption"] = contrastive(
+                pooled[has_caption],
+                of_captions,
+                self.classifier.scale(),
+                labels=text_labels(captions, cells.device),
+            )
+        if names and self.loss_weights.keys() & {"loss_presence", "loss_assignment"}:
+            found |= self._local_losses(cells, of_names, names, own, records, images)
+        # A batch without tags, or without captions, still gives every loss and every gradient.
+        nothing = 0.0 * (cells.sum() + pooled.sum() + texts.sum() + self.classifier.scale())
+        return {
+            name: weight * (found.get(name, 0.0) + nothing)
+            for name, weight in self.loss_weights.items()
+        }
+
+    def _local_losses(
+        self,
+        cells: Tensor,
+        texts: Tensor,
+        names: Sequence[str],
+        own: Tensor,
+        records: Sequence[dict],
+        images: ImageList,
+    ) -> Dict[str, Tensor]:
+        with torch.autocast(cells.device.type, enabled=False):
+            cells = F.normalize(cells.float().flatten(2).transpose(1, 2), dim=-1)
+            logits = self.classifier.scale() * cells @ F.normalize(texts.float(), dim=-1).T
+        stride = self.encoder.size_divisibility
+        grid = tuple(side // stride for side in images.tensor.shape[-2:])
+        allowed = torch.stack(
+            [
+                allowed_texts(names, mine, record.get("regions", ()), size, grid, stride)
+                for mine, record, size in zip(own.cpu(), records, images.image_sizes)
+            ]
+        )
+        allowed = allowed.to(cells.device, non_blocking=True).flatten(1, 2)
+        inside = _inside(images, grid, stride).to(cells.device, non_blocking=True)
+        return {
+            "loss_presence": presence_loss(logits, own, inside),
+            "loss_assignment": assignment_loss(logits, allowed),
+        }
+
+    def answer(self, cells: Tensor, record: dict, size: Tuple[int, int]) -> Tensor:
+        """Scores every pixel of one image against its vocabulary.
+
+        Args:
+            cells: (D, h, w) of the padded image.
+            record: "vocabulary" or "texts", "height", "width".
+            size: height and width of the image without padding, in pixels.
+
+        Returns:
+            (K, height, width) softmax scores, or (height, width) int64 label map.
+        """
+        logits = self.classifier(cells.permute(1, 2, 0), _vocabulary_of(record)).permute(2, 0, 1)
+        stride = self.encoder.size_divisibility
+        full = [side * stride for side in cells.shape[-2:]]
+        result = (record["height"], record["width"])
+
+        def upsampled(some: Tensor) -> Tensor:
+            some = F.interpolate(some[None], full, mode="bilinear")[..., : size[0], : size[1]]
+            return F.interpolate(some, result, mode="bilinear")[0]
+
+        if not self.label_maps:
+            return upsampled(logits).float().softmax(dim=0)
+        best = labels = None
+        for start, some in zip(range(0, len(logits), _CLASSES), logits.split(_CLASSES)):
+            highest, index = upsampled(some).max(dim=0)
+            if best is None:
+                best, labels = highest, index
+            else:
+                labels = torch.where(highest > best, index + start, labels)
+                best = torch.maximum(best, highest)
+        return labels
+
+
+_CLASSES = 32  # upsampled at a time for a label map
+
+
+def clip_state_dict(model: ClipPretraining) -> Dict[str, Tensor]:
+    """Returns: the towers as open_clip names them: "visual.*", the text tower, "logit_scale"."""
+    text = model.classifier.text_encoder.text.state_dict()
+    visual = {f"visual.{key}": value for key, value in model.encoder.state_dict().items()}
+    return {**visual, **text, "logit_scale": model.classifier.logit_scale.detach()}
+
+
+def _vocabulary_of(record: dict) -> Union[Vocabulary, Sequence[str]]:
+    if record.get("vocabulary") is not None:
+        return get_vocabulary(record["vocabulary"])
+    return record["texts"]
+
+
+def _drawn_captions(records: Sequence[dict]) -> Tuple[List[str], List[int]]:
+    """Returns: one caption of each image that has any, and which images those are."""
+    having = [index for index, record in enumerate(records) if record.get("captions")]
+    return [random.choice(records[index]["captions"]) for index in having], having
+
+
+def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
+    """Returns: T names of what the batch shows, and (B, T) bool, which image shows which."""
+    shown = [
+        {*record.get("tags", ()), *(r.text for r in record.get("regions", ()) if r.has_target)}
+        for record in records
+    ]
+    names = sorted(set().union(*shown))
+    own = [[name in mine for name in names] for mine in shown]
+    return names, torch.tensor(own, dtype=torch.bool).reshape(len(records), len(names))
+
+
+def _inside(images: ImageList, grid: Sequence[int], stride: int) -> Tensor:
+    """Returns: (B, P) bool, False where a cell holds padding alone."""
+    rows, columns = torch.arange(grid[0]) * stride, torch.arange(grid[1]) * stride
+    return torch.stack(
+        [
+            ((rows < height)[:, None] & (columns < width)).flatten()
+            for height, width in images.image_sizes
+        ]
+    )

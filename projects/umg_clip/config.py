@@ -1,0 +1,18 @@
+"""Config node of UMG-CLIP. Each key is read once, in `ClipPretraining.from_config`."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_config(cfg: CN) -> None:
+    """Adds MODEL.UMG_CLIP: factors on the three losses of the pre-training.
+
+    Args:
+        cfg: changed in place.
+    """
+    cfg.MODEL.UMG_CLIP = node = CN()
+    # An image and its caption.
+    node.CAPTION_WEIGHT = 1.0
+    # An image and its tags: a name is present in some cells. Needs tags or regions. 0 = off.
+    node.PRESENCE_WEIGHT = 1.0
+    # A boxed name belongs to the cells of its box. Needs regions. 0 = off.
+    node.ASSIGNMENT_WEIGHT = 1.0

@@ -1,0 +1,6 @@
+"""CLIP's two towers behind one door: no other folder imports open_clip."""
+
+from .load import load_clip
+from .towers import ClipTowers, TextTower, fingerprint
+
+__all__ = ["ClipTowers", "TextTower", "fingerprint", "load_clip"]
