@@ -1,0 +1,107 @@
+"""Faults of a data set, and the policies that say what a reader does when it meets one.
+
+Every reader takes a policy, calls `policy.report(fault)` and then goes on without the faulty entry:
+
+    strict   the first fault is raised, before anything is computed from the file
+    skip     faults are counted; the caller reports the counts
+    collect  faults are kept, which is what the checker prints
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Hashable, List, Optional, Protocol, Tuple
+
+__all__ = ["STRICT", "Collect", "Fault", "FaultError", "FaultPolicy", "MissingFile", "Skip"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a data set.
+
+    Args:
+        kind: one or two words to count by, such as "polygon" or "image-size".
+        message: what was got, what was expected and the next step, in one line.
+        file: the file that holds it.
+        record: id of the image in the source; "" if the whole file is concerned.
+        field: the part of the record, such as "annotation 17, bbox".
+        position: index of the record among those loaded, -1 if it is no single record.
+        entry: id or index of the annotation, segment or region, for the cleaned copy.
+        mend: key and right value, if the cleaned copy can hold it.
+        remark: reading goes on with the right value; worth a look nevertheless.
+    """
+
+    kind: str
+    message: str
+    file: str = ""
+    record: str = ""
+    field: str = ""
+    position: int = -1
+    entry: Optional[Hashable] = None
+    remark: bool = False
+    mend: Optional[Tuple[str, Any]] = None
+
+    def __str__(self) -> str:
+        place = [part for part in (self.file, self.record and f"record {self.record}") if part]
+        place += [self.field] if self.field else []
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class FaultError(ValueError):
+    """A fault that stops reading."""
+
+    def __init__(self, fault: Fault):
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class MissingFile(FaultError, FileNotFoundError):
+    """A fault of kind "missing": a file is not there."""
+
+
+class FaultPolicy(Protocol):
+    """Receives the faults that readers meet."""
+
+    def report(self, fault: Fault) -> None:
+        """Raises, counts or keeps the fault; the reader leaves the entry out if this returns."""
+        ...
+
+
+class Strict:
+    """Raises at the first fault. Remarks pass."""
+
+    def report(self, fault: Fault) -> None:
+        if not fault.remark:
+            raise MissingFile(fault) if fault.kind == "missing" else FaultError(fault)
+
+
+class Skip:
+    """Counts faults by kind, and keeps the first `keep` of them for the report.
+
+    Args:
+        keep: number of faults kept; memory stays bounded however faulty a set is.
+    """
+
+    def __init__(self, keep: int = 100):
+        self.counts: Counter = Counter()
+        self.first: List[Fault] = []
+        self._keep = keep
+
+    def report(self, fault: Fault) -> None:
+        if fault.remark:
+            return
+        self.counts[fault.kind] += 1
+        if len(self.first) < self._keep:
+            self.first.append(fault)
+
+
+class Collect:
+    """Keeps every fault and remark."""
+
+    def __init__(self) -> None:
+        self.faults: List[Fault] = []
+
+    def report(self, fault: Fault) -> None:
+        self.faults.append(fault)
+
+
+STRICT = Strict()
