@@ -34,6 +34,7 @@ setup(
         "fvcore",
         "iopath",
         "matplotlib",
+        "msgspec",
         "omegaconf<2.4",
         "hydra-core",
         "yacs",
@@ -53,6 +54,6 @@ setup(
         "parquet": ["pyarrow"],
         "ray": ["ray"],
         "demo": ["gradio"],
-        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+        "dev": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
     },
 )
