@@ -98,6 +98,8 @@ class InstanceEvaluator(DatasetEvaluator):
             without truth and no `output_dir`; later, a prediction that cannot be scored.
     """
 
+    reads = frozenset({"instances"})
+
     def __init__(
         self,
         dataset_name: str,

@@ -1,7 +1,7 @@
 """OpenVocabEvaluator: all that is measured on one data set, under the vocabulary in force."""
 
 from collections import OrderedDict
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Sequence
 
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -51,6 +51,11 @@ class OpenVocabEvaluator(DatasetEvaluator):
         self.vocabulary = vocabulary
         self._seen = seen
         self._output_dir = output_dir
+
+    @property
+    def reads(self) -> FrozenSet[str]:
+        """The keys of a model's output that the evaluators read, as each one declares them."""
+        return frozenset().union(*(getattr(part, "reads", ()) for part in self.parts))
 
     def reset(self) -> None:
         """Forgets everything that was measured."""

@@ -74,6 +74,8 @@ class PanopticEvaluator(DatasetEvaluator):
         distributed: gather over all processes.
     """
 
+    reads = frozenset({"panoptic_seg"})
+
     def __init__(
         self,
         dataset_name: str,

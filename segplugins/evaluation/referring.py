@@ -43,6 +43,8 @@ class ReferringEvaluator(DatasetEvaluator):
         ValueError: unknown resolution; later, a prediction that cannot be scored.
     """
 
+    reads = frozenset({"phrase_masks"})
+
     def __init__(
         self,
         dataset_name: str,

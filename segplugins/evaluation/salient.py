@@ -55,6 +55,8 @@ class SalientEvaluator(DatasetEvaluator):
         distributed: gather over all processes.
     """
 
+    reads = frozenset({"phrase_masks"})
+
     def __init__(
         self, dataset_name: str, *, gallery: Optional[Gallery] = None, distributed: bool = True
     ):

@@ -157,6 +157,8 @@ class SemanticEvaluator(DatasetEvaluator):
             no background for a threshold.
     """
 
+    reads = frozenset({"sem_seg"})
+
     def __init__(
         self,
         dataset_name: str,

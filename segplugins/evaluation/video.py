@@ -66,6 +66,8 @@ class VideoEvaluator(DatasetEvaluator):
             later, a prediction that cannot be scored.
     """
 
+    reads = frozenset({"phrase_masks"})
+
     def __init__(
         self,
         dataset_name: str,
@@ -194,6 +196,8 @@ class RefDavisEvaluator(DatasetEvaluator):
             pictures.
         distributed: gather over all processes.
     """
+
+    reads = frozenset({"phrase_masks"})
 
     def __init__(
         self,

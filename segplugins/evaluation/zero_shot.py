@@ -147,6 +147,8 @@ class ClassificationEvaluator(DatasetEvaluator):
         distributed: gather over all processes.
     """
 
+    reads = frozenset({"class_scores"})
+
     def __init__(self, dataset_name: str, *, distributed: bool = True):
         self._samples = Samples(dataset_name, distributed=distributed)
         self._classes = get_vocabulary(MetadataCatalog.get(dataset_name).vocabulary).classes
@@ -199,6 +201,8 @@ class RetrievalEvaluator(DatasetEvaluator):
         dataset_name: registered in DatasetCatalog.
         distributed: gather over all processes. (The similarities are then computed on the first.)
     """
+
+    reads = frozenset({"image_embedding", "text_embeddings"})
 
     def __init__(self, dataset_name: str, *, distributed: bool = True):
         self._samples = Samples(dataset_name, distributed=distributed)

@@ -48,6 +48,16 @@ def test_parts_see_every_batch_and_their_results_are_joined():
     assert parts[0].calls == parts[1].calls == ["reset", 2, 1]
 
 
+def test_it_reads_what_its_parts_read():
+    assert SemanticEvaluator.reads == {"sem_seg"}
+    masks, nothing = Fixed("referring"), Fixed("segm")
+    masks.reads = frozenset({"phrase_masks"})
+    labels = Fixed("sem_seg")
+    labels.reads = SemanticEvaluator.reads
+    evaluator = OpenVocabEvaluator("set", [masks, labels, nothing])
+    assert evaluator.reads == {"phrase_masks", "sem_seg"}
+
+
 def test_two_parts_of_the_same_task_or_none_are_an_error():
     with pytest.raises(ValueError, match="two evaluators of 'set' measure 'segm'"):
         OpenVocabEvaluator("set", [Fixed("segm"), Fixed("segm")]).evaluate()
