@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 from segplugins import projects
 from segplugins.config import add_shared_config
@@ -21,8 +21,21 @@ from segplugins.structures import Vocabulary, get_vocabulary, register_vocabular
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = sorted(path.parent.name for path in ROOT.glob("projects/*/__init__.py"))
-# An invented one that no file of the checkout knows: what holds for it holds for the next paper.
+# Invented ones that no file of the checkout names: what holds for them holds for the next paper.
+# One answers with maps, one with instances alone, one only trains weights for others.
 SIXTH = ROOT / "tests" / "support" / "sixth_paper"
+INVENTED = sorted(path.parent.name for path in SIXTH.glob("projects/*/__init__.py"))
+FIELDS = {"sem_seg", "instances", "pairs"}  # of a training record
+RESULTS = {  # as the evaluators read them
+    "sem_seg",
+    "instances",
+    "panoptic_seg",
+    "phrase_masks",
+    "no_target",
+    "class_scores",
+    "image_embedding",
+    "text_embeddings",
+}
 
 _spec = importlib.util.spec_from_file_location(
     "config_keys", ROOT / "tests" / "support" / "config_keys.py"
@@ -30,12 +43,12 @@ _spec = importlib.util.spec_from_file_location(
 config_keys = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(config_keys)
 
-for_every_paper = pytest.mark.parametrize("paper", [*PAPERS, "patchvote"])
+for_every_paper = pytest.mark.parametrize("paper", [*PAPERS, *INVENTED])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def scratch(tmp_path_factory):
-    """A folder outside the checkout that holds the sixth paper and the shared configs."""
+    """A folder outside the checkout that holds the invented papers and the shared configs."""
     scratch = tmp_path_factory.mktemp("scratch")
     shutil.copytree(SIXTH, scratch, dirs_exist_ok=True)
     shutil.copytree(ROOT / "configs" / "base", scratch / "configs" / "base")
@@ -104,7 +117,37 @@ def without_labels(record):
         record["sem_seg"] = torch.full_like(record["sem_seg"], 255)
     if "instances" in record:
         record["instances"] = record["instances"][:0]
-    return record
+    return {**record, **{key: [] for key in ("captions", "tags", "regions") if key in record}}
+
+
+def built_to_answer(cfg):
+    """Builds the model for evaluation; a paper that answers nothing has nothing to show here."""
+    model = build_model(cfg).eval()
+    if not model.answers:
+        pytest.skip("it trains weights for others and answers nothing")
+    return model
+
+
+def tensors(result):
+    """Returns the tensors of one result by name."""
+    found = {}
+    for key, value in result.items():
+        if key == "instances":
+            fields = value.get_fields()
+            found |= {f: getattr(v, "tensor", v) for f, v in fields.items()}
+        else:
+            found[key] = value[0] if isinstance(value, tuple) else value
+    return found
+
+
+def by_name(result, names):
+    """Returns what a result says of each class, whatever the order of the vocabulary."""
+    if "sem_seg" in result:
+        return dict(zip(names, result["sem_seg"]))
+    if "instances" in result:
+        found = result["instances"]
+        return {names[k]: score for k, score in zip(found.pred_classes, found.scores)}
+    return {}
 
 
 def cropped(record, side):
@@ -123,6 +166,35 @@ def cropped(record, side):
             cut.set(name, value)
         record["instances"] = cut
     return record
+
+
+@for_every_paper
+def test_it_declares_what_it_learns_from_and_answers(paper, tiny):
+    cfg = tiny(paper)
+    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    assert isinstance(model.learns_from, frozenset) and isinstance(model.answers, frozenset)
+    assert model.learns_from and model.learns_from <= FIELDS
+    assert model.answers <= RESULTS
+    assert bool(model.answers) == bool(cfg.DATASETS.TEST)
+
+
+@for_every_paper
+def test_its_records_hold_what_it_learns_from(paper, tiny):
+    cfg = tiny(paper)
+    learns_from = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).learns_from
+    for record in training_batch(cfg, 2):
+        if "pairs" in learns_from:
+            assert record.keys() & {"captions", "tags", "regions"}
+        assert learns_from - {"pairs"} <= record.keys()
+
+
+@for_every_paper
+def test_it_answers_what_it_declares(paper, tiny):
+    cfg = tiny(paper)
+    model = built_to_answer(cfg)
+    with torch.no_grad():
+        keys = set(model([test_record(cfg)])[0])
+    assert keys and keys <= model.answers
 
 
 @for_every_paper
@@ -168,42 +240,56 @@ def test_a_batch_may_hold_two_sizes(paper, tiny):
     first, second = training_batch(cfg, 2)
     model = build_model(cfg)
     add_up(model.train()([first, cropped(second, 48)]))
+    if not model.answers:
+        return
     record = test_record(cfg)
     smaller = {**record, "image": record["image"][:, :48, :32], "height": 48, "width": 32}
     with torch.no_grad():
         results = model.eval()([record, smaller])
-    sizes = [result["sem_seg"].shape[-2:] for result in results if "sem_seg" in result]
-    assert not sizes or sizes == [(record["height"], record["width"]), (48, 32)]
+    expected = [(record["height"], record["width"]), (48, 32)]
+    for result, size in zip(results, expected):
+        if "instances" in result:
+            assert result["instances"].image_size == size
+        maps = [result[key] for key in ("sem_seg", "phrase_masks") if key in result]
+        assert all(tuple(found.shape[-2:]) == size for found in maps)
 
 
 @for_every_paper
 def test_it_answers_with_a_vocabulary_it_has_never_seen(paper, tiny):
     cfg = tiny(paper)
+    model = built_to_answer(cfg)
     own = test_record(cfg)["vocabulary"]
     names = ("zebra crossing", "grass", "a thing without a name", "sky", "bus")
     register_vocabulary(Vocabulary("contract_new", names))
     register_vocabulary(get_vocabulary("contract_new").select([3, 0, 4, 2, 1], "contract_permuted"))
-    model = build_model(cfg).eval()
     with torch.no_grad():
         answers = [
-            model([test_record(cfg, vocabulary=name)])[0]["sem_seg"]
+            model([test_record(cfg, vocabulary=name)])[0]
             for name in ("contract_new", own, "contract_new", "contract_permuted")
         ]
         torch.manual_seed(1)
         fresh = build_model(cfg).eval()
         fresh.load_state_dict(model.state_dict())
-        alone = fresh([test_record(cfg, vocabulary="contract_new")])[0]["sem_seg"]
-    new, _, again, permuted = answers
-    assert new.shape[0] == 5 and answers[1].shape[0] == len(get_vocabulary(own))
-    assert torch.equal(new, again) and torch.equal(new, alone)
+        alone = fresh([test_record(cfg, vocabulary="contract_new")])[0]
+    new, first, again, permuted = answers
+    if "sem_seg" in new:
+        assert len(new["sem_seg"]) == 5 and len(first["sem_seg"]) == len(get_vocabulary(own))
+    for name, tensor in tensors(new).items():
+        assert torch.equal(tensor, tensors(again)[name])
+        assert torch.equal(tensor, tensors(alone)[name])
     # Not to the bit: a softmax adds its classes in another order.
-    torch.testing.assert_close(permuted, new[[3, 0, 4, 2, 1]], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        by_name(permuted, get_vocabulary("contract_permuted").classes),
+        by_name(new, names),
+        rtol=1e-5,
+        atol=1e-7,
+    )
 
 
 @for_every_paper
 def test_evaluation_gives_detectron2s_keys_and_numbers(paper, tiny):
     cfg = tiny(paper)
-    results = Trainer.test_each(cfg, build_model(cfg))
+    results = Trainer.test_each(cfg, built_to_answer(cfg))
     assert list(results) == list(cfg.DATASETS.TEST)
     for tasks in results.values():
         assert tasks
@@ -214,13 +300,14 @@ def test_evaluation_gives_detectron2s_keys_and_numbers(paper, tiny):
 @for_every_paper
 def test_weights_survive_a_round_trip(paper, tiny):
     cfg = tiny(paper)
-    first = build_model(cfg).eval()
+    first = built_to_answer(cfg)
     torch.manual_seed(1)
     second = build_model(cfg).eval()
     second.load_state_dict(first.state_dict(), strict=True)
     record = test_record(cfg)
     with torch.no_grad():
-        assert torch.equal(first([record])[0]["sem_seg"], second([record])[0]["sem_seg"])
+        expected, result = tensors(first([record])[0]), tensors(second([record])[0])
+    assert expected and all(torch.equal(expected[name], result[name]) for name in expected)
 
 
 @for_every_paper
@@ -253,7 +340,7 @@ def test_every_key_that_it_defines_is_read(paper, home):
 
 def test_a_sixth_paper_is_found_without_a_word_about_it_anywhere(scratch):
     found = projects.load_projects()
-    assert sorted(found) == sorted([*PAPERS, "patchvote"])
+    assert sorted(found) == sorted([*PAPERS, *INVENTED])
     assert Path(found["patchvote"].__file__).is_relative_to(scratch)
 
 

@@ -8,7 +8,7 @@ by chunks.py.
 """
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,9 @@ class SED(nn.Module):
     Raises:
         ValueError: a resolution that does not fit the encoder's stride, or `train_classes` < 0.
     """
+
+    learns_from: FrozenSet[str] = frozenset({"sem_seg"})
+    answers: FrozenSet[str] = frozenset({"sem_seg"})
 
     @configurable
     def __init__(

@@ -8,7 +8,7 @@ B images, (h, w) grid of the encoder, P = h w cells, D width of the shared space
 """
 
 import random
-from typing import Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, List, Mapping, Sequence, Tuple, Union
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -45,6 +45,9 @@ class ClipPretraining(nn.Module):
     Raises:
         ValueError: a loss without a factor, or a factor without a loss.
     """
+
+    learns_from: FrozenSet[str] = frozenset({"pairs"})
+    answers: FrozenSet[str] = frozenset({"sem_seg"})
 
     @configurable
     def __init__(

@@ -11,7 +11,7 @@ B images · T phrases · L words · J decoder layers · (h, w) finest grid · H 
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -120,6 +120,9 @@ class UniLSeg(nn.Module):
         sampling: what is trained of an image.
         inference: how images are answered at test.
     """
+
+    learns_from: FrozenSet[str] = frozenset({"instances"})
+    answers: FrozenSet[str] = frozenset({"sem_seg", "phrase_masks"})
 
     @configurable
     def __init__(

@@ -4,7 +4,7 @@ Paper: "PatchVote" (invented). Reading order: the scores s (Eq. 2) come from the
 VocabularyClassifier, the vote v (Eq. 3) is voting.py, the loss (Eq. 4) is `PatchVote.loss`.
 """
 
-from typing import Dict, List, Union
+from typing import Dict, FrozenSet, List, Union
 
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
@@ -34,6 +34,9 @@ class PatchVote(nn.Module):
         classifier: embeddings to class logits.
         window: side of the voting window, in patches.
     """
+
+    learns_from: FrozenSet[str] = frozenset({"sem_seg"})
+    answers: FrozenSet[str] = frozenset({"sem_seg"})
 
     @configurable
     def __init__(
