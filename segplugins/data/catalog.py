@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
-from segplugins.data.faults import Fault, report
+from segplugins.files.faults import STRICT, Fault, FaultPolicy
 from segplugins.structures.vocabulary import (
     Vocabulary,
     get_vocabulary,
@@ -68,15 +68,26 @@ def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
 
 
 def check_count(
-    name: str, found: int, expected: Union[int, Sequence[int], None], prepare: Optional[str] = None
+    name: str,
+    found: int,
+    expected: Union[int, Sequence[int], None],
+    prepare: Optional[str] = None,
+    policy: FaultPolicy = STRICT,
 ) -> None:
     """Compares the number of records with what the data set is known to hold.
 
     A part of a data set gives a number that nobody can compare, so it is an error; with the
     environment variable SEGPLUGINS_PARTIAL_DATASETS set to 1 it is a warning.
 
+    Args:
+        name: of the data set.
+        found: number of records.
+        expected: the right number, or several that are right; None: any.
+        prepare: command that makes the files, for the message.
+        policy: receives the fault of another number.
+
     Raises:
-        ValueError: another number.
+        FaultError: another number, under the strict policy.
     """
     allowed = (expected,) if isinstance(expected, int) else tuple(expected or ())
     if not allowed or found in allowed:
@@ -88,10 +99,7 @@ def check_count(
     if os.environ.get(PARTIAL_VARIABLE) == "1":
         logger.warning("%s; %s=1 lets it pass", message, PARTIAL_VARIABLE)
         return
-    report(
-        Fault("count", message),
-        ValueError(f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it"),
-    )
+    policy.report(Fault("count", f"{message}, or set {PARTIAL_VARIABLE}=1 to work on a part of it"))
 
 
 def check_order(ours: Sequence[str], theirs: Sequence[str], source: Path) -> None:
@@ -127,26 +135,40 @@ def _words(name: str) -> set:
     return {part.strip().lower().replace("-", " ").replace("_", " ") for part in name.split(",")}
 
 
-def register(name: str, load: Callable[[], List[dict]], **metadata: object) -> None:
+class PolicyLoader:
+    """Loads the records of one data set; DatasetCatalog holds it, and calls it without a policy.
+
+    Args:
+        name: of the data set.
+        load: returns the catalog records; gets the policy for faults of the files.
+    """
+
+    def __init__(self, name: str, load: Callable[[FaultPolicy], List[dict]]):
+        self.name = name
+        self._load = load
+
+    def __call__(self, policy: FaultPolicy = STRICT) -> List[dict]:
+        """Returns the records, each with its "dataset"."""
+        records = self._load(policy)
+        for record in records:
+            record.setdefault("dataset", self.name)
+        return records
+
+
+def register(name: str, load: Callable[[FaultPolicy], List[dict]], **metadata: object) -> None:
     """Makes a data set known to detectron2 under `name`; the same name again does nothing.
 
     Args:
         name: in DatasetCatalog and MetadataCatalog.
-        load: returns the catalog records; called when the set is used. What only the files know
-            (their paths, the classes that they list) it tells through `update_metadata`.
+        load: returns the catalog records; called with a policy when the set is used. What only
+            the files know (their paths, the classes they list) it tells by `update_metadata`.
         metadata: what the set is known by: "evaluator_type", "vocabulary", "licence", ... Without
             "vocabulary" the set is loaded where somebody asks for it.
     """
     if name in DatasetCatalog:
         return
 
-    def load_all() -> List[dict]:
-        records = load()
-        for record in records:
-            record.setdefault("dataset", name)
-        return records
-
-    DatasetCatalog.register(name, load_all)
+    DatasetCatalog.register(name, PolicyLoader(name, load))
     MetadataCatalog.get(name).set(**metadata)
     if "vocabulary" not in metadata:
         _VOCABULARY_IN_FILES.add(name)
@@ -207,15 +229,20 @@ def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
     return name
 
 
-def load_dataset(name: str) -> List[dict]:
+def load_dataset(name: str, policy: FaultPolicy = STRICT) -> List[dict]:
     """Returns the catalog records of a registered data set, each with its "dataset" and its task.
+
+    Args:
+        name: of the data set.
+        policy: receives the faults of its files; sets that detectron2 registers know none.
 
     Raises:
         KeyError: no data set has that name.
         FileNotFoundError: its files are not there.
     """
     _check_name(name)
-    records = DatasetCatalog.get(name)
+    load = DatasetCatalog[name]
+    records = load(policy) if isinstance(load, PolicyLoader) else load()
     metadata = dataset_metadata(name)
     for record in records:
         record.setdefault("dataset", name)

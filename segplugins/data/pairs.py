@@ -36,6 +36,7 @@ from detectron2.utils import comm
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Region, box_of_mask, check_box, encode_mask
 
 from .catalog import ROOT_VARIABLE, dataset_root, register
@@ -290,7 +291,7 @@ def register_pairs(
         raise ValueError(f"data set '{name}': faults must be one of {POLICIES}, got '{faults}'")
     patterns = [shards] if isinstance(shards, str) else list(shards)
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         files = sorted({f for p in patterns for f in glob.glob(str(dataset_root() / p))})
         if not files:
             step = f", or make them with `{prepare}`" if prepare else ""

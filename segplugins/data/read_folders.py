@@ -5,13 +5,17 @@ import os
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from segplugins.data.faults import Fault, report
+from segplugins.files.faults import STRICT, Fault, FaultPolicy
 
 logger = logging.getLogger(__name__)
 
 
 def pair_by_stem(
-    image_root: Path, label_root: Path, image_ext: str, label_ext: str
+    image_root: Path,
+    label_root: Path,
+    image_ext: str,
+    label_ext: str,
+    policy: FaultPolicy = STRICT,
 ) -> List[Tuple[str, str]]:
     """Pairs images and label files of the same stem.
 
@@ -30,14 +34,10 @@ def pair_by_stem(
         raise FileNotFoundError(f"no *.{label_ext} label file in {label_root}")
     orphans = sorted(set(labels) - set(images))
     for orphan in orphans:
-        label = labels.pop(orphan)
-        report(
-            Fault("missing", f"no image '{orphan}.{image_ext}' in {image_root}", label),
-            FileNotFoundError(
-                f"{len(orphans)} label files in {label_root} have no image '<stem>.{image_ext}' in "
-                f"{image_root}; the first is {label}"
-            ),
-        )
+        message = f"no image '{orphan}.{image_ext}' in {image_root}"
+        if len(orphans) > 1:
+            message += f"; {len(orphans)} label files have none"
+        policy.report(Fault("missing", message, labels.pop(orphan)))
     if len(images) > len(labels):
         logger.info("%d images of %s have no label", len(images) - len(labels), image_root)
     return [(images[stem], labels[stem]) for stem in sorted(labels)]
@@ -56,7 +56,7 @@ def _files(root: Path, ext: str) -> Dict[str, str]:
 
 
 def listed_pairs(
-    pairs: List[Tuple[str, str]], names: List[str], source: str
+    pairs: List[Tuple[str, str]], names: List[str], source: str, policy: FaultPolicy = STRICT
 ) -> List[Tuple[str, str]]:
     """Returns the pairs that a list names, in the order of the list.
 
@@ -71,8 +71,5 @@ def listed_pairs(
     known = {Path(label).stem: (image, label) for image, label in pairs}
     missing = [name for name in names if Path(name).stem not in known]
     for name in missing:
-        report(
-            Fault("missing", f"'{name}' has no image and label file", source),
-            FileNotFoundError(f"{len(missing)} files of {source} are not there: {name}, ..."),
-        )
+        policy.report(Fault("missing", f"'{name}' has no image and label file", source))
     return [known[Path(name).stem] for name in names if name not in missing]

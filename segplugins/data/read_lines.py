@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from segplugins.data.faults import Fault, report, sift
+from segplugins.data.faults import sift
+from segplugins.files.faults import STRICT, Fault, FaultError, FaultPolicy
 from segplugins.structures.regions import Region, Task, check_box
 from segplugins.structures.vocabulary import Vocabulary
 
@@ -12,7 +13,12 @@ _REGION_KEYS = ("text", "box", "mask", "class_index", "is_thing", "score", "extr
 
 
 def region_records(
-    path: Path, image_root: Path, *, task: Task, vocabulary: Optional[Vocabulary] = None
+    path: Path,
+    image_root: Path,
+    *,
+    task: Task,
+    vocabulary: Optional[Vocabulary] = None,
+    policy: FaultPolicy = STRICT,
 ) -> List[dict]:
     """Reads region lines.
 
@@ -30,19 +36,21 @@ def region_records(
         ValueError: a line is no record; the message gives its number.
     """
     index = {} if vocabulary is None else {n: i for i, n in enumerate(vocabulary.classes)}
-    sift("lines", None, path, image_root=image_root)
+    sift(policy, "lines", None, path, image_root=image_root)
     records = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                place = (str(path), number)
+                place = (str(path), number, policy)
                 record = _record(json.loads(line), image_root, task, index, vocabulary, place)
+            except FaultError:
+                raise
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 what, record = _message(error), None
                 fault = Fault("line", what, str(path), field=f"line {number}", entry=number)
-                report(fault, ValueError(f"{path}, line {number}: {what}"))
+                policy.report(fault)
             if record is not None:
                 records.append(record)
     return records
@@ -58,7 +66,7 @@ def _record(
     task: Task,
     index: Mapping[str, int],
     vocabulary: Optional[Vocabulary],
-    place: Tuple[str, int],
+    place: Tuple[str, int, FaultPolicy],
 ) -> Optional[dict]:
     if not isinstance(line, Mapping):
         raise ValueError(f"expected a record in braces, got {line!r:.60}")
@@ -77,7 +85,7 @@ def _regions(
     entries: List[Any],
     index: Mapping[str, int],
     vocabulary: Optional[Vocabulary],
-    place: Tuple[str, int],
+    place: Tuple[str, int, FaultPolicy],
 ) -> List[Region]:
     regions = []
     for number, entry in enumerate(entries):
@@ -85,8 +93,10 @@ def _regions(
             regions.append(_region(entry, index, vocabulary))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             field = f"line {place[1]}, regions[{number}]"
-            fault = Fault("region", _message(error), place[0], field=field, entry=(*place, number))
-            report(fault, error)
+            fault = Fault(
+                "region", _message(error), place[0], field=field, entry=(*place[:2], number)
+            )
+            place[2].report(fault)
     return regions
 
 

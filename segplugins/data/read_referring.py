@@ -12,6 +12,7 @@ from segplugins.data.faults import sift
 from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.read_coco import read_json
 from segplugins.data.read_regions import box_corners
+from segplugins.files.faults import STRICT, FaultPolicy
 from segplugins.structures.regions import Region, Task
 
 SAMPLES = ("object", "image", "expressions")
@@ -54,6 +55,7 @@ def referring_records(
     split: str,
     sample: str,
     text: str = "raw",
+    policy: FaultPolicy = STRICT,
 ) -> List[dict]:
     """Reads one split.
 
@@ -81,6 +83,7 @@ def referring_records(
         )
     refs = read_refs(refs_file)
     content = sift(
+        policy,
         "instances",
         read_json(instances_file, "images", "annotations"),
         instances_file,
@@ -89,7 +92,7 @@ def referring_records(
     )
     targets = {annotation["id"]: annotation for annotation in content["annotations"]}
     images = {image["id"]: image for image in content["images"]}
-    refs = sift("refs", refs, refs_file, images=images, annotations=targets, text=text)
+    refs = sift(policy, "refs", refs, refs_file, images=images, annotations=targets, text=text)
     refs = [ref for ref in refs if in_split(ref, split)]
     if not refs:
         raise ValueError(f"{refs_file} has no refs of split '{split}'")

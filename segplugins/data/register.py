@@ -27,6 +27,7 @@ from segplugins.data.read_coco import (
     vocabulary_of_categories,
 )
 from segplugins.data.read_folders import pair_by_stem
+from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
@@ -86,7 +87,7 @@ def register_semantic(
     evaluated = tuple(eval_classes) if eval_classes is not None else words.classes
     _check_classes(name, words, evaluated, seen, class_map)
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         images = existing_folder(image_root, name, prepare)
         labels = existing_folder(label_root, name, prepare)
         if categories_file is not None and (dataset_root() / categories_file).is_file():
@@ -94,8 +95,8 @@ def register_semantic(
             listed = sorted(read_json(path, "categories")["categories"], key=lambda c: c["id"])
             without_none = [c for c in words.classes if c != words.none_class]
             check_order(without_none, [category["name"] for category in listed], path)
-        pairs = pair_by_stem(images, labels, image_ext, label_ext)
-        check_count(name, len(pairs), expected, prepare)
+        pairs = pair_by_stem(images, labels, image_ext, label_ext, policy)
+        check_count(name, len(pairs), expected, prepare, policy)
         return [
             {
                 "file_name": image,
@@ -189,11 +190,12 @@ def register_instances(
     """
     words = None if vocabulary is None else as_vocabulary(vocabulary, name, things=True)
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
         content = read_json(path, "images", "annotations", "categories")
         content = sift(
+            policy,
             "instances",
             content,
             path,
@@ -221,7 +223,7 @@ def register_instances(
             boxes_only=task is Task.DETECTION,
             keep_parts=keep_parts,
         )
-        check_count(name, len(records), expected, prepare)
+        check_count(name, len(records), expected, prepare, policy)
         return [{**record, "task": task, "vocabulary": found.name} for record in records]
 
     register(
@@ -268,12 +270,12 @@ def register_panoptic(
     """
     words = None if vocabulary is None else as_vocabulary(vocabulary, name)
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
         maps = existing_folder(map_root, name, prepare)
         content = read_json(path, "images", "annotations", "categories")
-        content = sift("panoptic", content, path, image_root=images, words=words)
+        content = sift(policy, "panoptic", content, path, image_root=images, words=words)
         found, indices = _classes_of_file(content, words, name, path)
         update_metadata(
             name,
@@ -283,7 +285,7 @@ def register_panoptic(
             stuff_classes=list(found.classes),
         )
         records = panoptic_records(content, indices, images, maps, path=path)
-        check_count(name, len(records), expected, prepare)
+        check_count(name, len(records), expected, prepare, policy)
         return [{**record, "task": Task.PANOPTIC, "vocabulary": found.name} for record in records]
 
     register(

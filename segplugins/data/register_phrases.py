@@ -17,6 +17,7 @@ from segplugins.data.read_folders import listed_pairs, pair_by_stem
 from segplugins.data.read_lines import region_records
 from segplugins.data.read_referring import referring_records
 from segplugins.data.register import Count, Folder, Words, known_classes
+from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
 
 
@@ -55,12 +56,14 @@ def register_referring(
         FileNotFoundError, ValueError: on loading, see `referring_records`.
     """
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         refs = existing_file(refs_file, name, prepare)
         instances = existing_file(instances_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
-        records = referring_records(refs, instances, images, split=split, sample=sample, text=text)
-        check_count(name, len(records), expected, prepare)
+        records = referring_records(
+            refs, instances, images, split=split, sample=sample, text=text, policy=policy
+        )
+        check_count(name, len(records), expected, prepare, policy)
         return records
 
     register(
@@ -108,14 +111,14 @@ def register_salient(
         ValueError: on loading: another number of images than expected.
     """
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         images = existing_folder(image_root, name, prepare)
         masks = existing_folder(mask_root, name, prepare)
-        pairs = pair_by_stem(images, masks, image_ext, mask_ext)
+        pairs = pair_by_stem(images, masks, image_ext, mask_ext, policy)
         if list_file is not None:
             listed = existing_file(list_file, name, prepare).read_text().split()
-            pairs = listed_pairs(pairs, listed, list_file)
-        check_count(name, len(pairs), expected, prepare)
+            pairs = listed_pairs(pairs, listed, list_file, policy)
+        check_count(name, len(pairs), expected, prepare, policy)
         return [
             {
                 "file_name": image,
@@ -166,9 +169,9 @@ def register_videos(
         FileNotFoundError, ValueError: on loading: files are missing or do not fit.
     """
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         found = records(existing_folder(root, name, prepare))
-        check_count(name, len({record["video_id"] for record in found}), expected, prepare)
+        check_count(name, len({record["video_id"] for record in found}), expected, prepare, policy)
         return found
 
     register(
@@ -226,11 +229,11 @@ def register_regions(
         )
     words = None if vocabulary is None else as_vocabulary(vocabulary, name, things=True)
 
-    def load() -> List[dict]:
+    def load(policy: FaultPolicy) -> List[dict]:
         path = existing_file(lines, name, prepare)
         images = existing_folder(image_root, name, prepare)
-        records = region_records(path, images, task=task, vocabulary=words)
-        check_count(name, len(records), expected, prepare)
+        records = region_records(path, images, task=task, vocabulary=words, policy=policy)
+        check_count(name, len(records), expected, prepare, policy)
         return records
 
     register(

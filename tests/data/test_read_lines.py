@@ -58,9 +58,9 @@ def test_texts_can_be_classes(root):
         ("{", "line 2: "),
         ("[]", "line 2: expected a record in braces"),
         ({"file_name": "a.png"}, "line 2: key 'regions' is missing"),
-        (line({"text": " "}), "line 2: a region has the text ' '"),
-        (line({"text": "a", "bbox": []}), r"line 2: a region has the keys \['bbox'\]"),
-        (line({"text": "a", "box": [3, 3, 1, 1]}), "line 2: a box must have x1 > x0"),
+        (line({"text": " "}), "line 2, regions.0.: a region has the text ' '"),
+        (line({"text": "a", "bbox": []}), r"line 2, regions.0.: a region has the keys \['bbox'\]"),
+        (line({"text": "a", "box": [3, 3, 1, 1]}), "line 2, regions.0.: a box must have x1 > x0"),
         (line(task="dancing"), "line 2: 'dancing' is not a valid Task"),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_line_that_is_no_record_is_told_by_its_number(root, bad, message):
 def test_a_text_that_is_no_class_is_an_error(root):
     write(root, line(CAT))
     register(vocabulary=["dog"], task=Task.INSTANCE)
-    with pytest.raises(ValueError, match="line 1: region 'cat' is no class"):
+    with pytest.raises(ValueError, match="line 1, regions.0.: region 'cat' is no class"):
         load_dataset("test_lines")
 
 

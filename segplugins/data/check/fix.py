@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from segplugins.data.check.load import LoadedSet, Source
 from segplugins.data.check.run import Checked
-from segplugins.data.faults import Fault
+from segplugins.files.faults import Fault
 from segplugins.structures.regions import box_of_mask, decode_mask
 
 # Faults of a region; all others of a record concern the whole of it.

@@ -5,8 +5,8 @@ from typing import Any, Iterator, Mapping, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from segplugins.data.faults import Fault
 from segplugins.data.read_images import read_file
+from segplugins.files.faults import Fault
 
 _ORIENTATION = 274  # of EXIF: 1 = as stored, 3 = upside down, 5-8 = on its side
 _WITH_EXIF = ("JPEG", "MPO", "TIFF", "WEBP")

@@ -12,9 +12,9 @@ from segplugins.data.check.notes import Notes
 from segplugins.data.check.sieve_instances import sift_instances
 from segplugins.data.check.sieve_panoptic import sift_panoptic
 from segplugins.data.check.sieve_refs import sift_refs
-from segplugins.data.faults import Fault, collecting
 from segplugins.data.pairs import is_pairs
 from segplugins.data.shards import index_shard
+from segplugins.files.faults import Fault
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Source:
 
 @dataclass
 class LoadedSet:
-    """What could be read of a data set, and what was wrong with it; a `Collector`.
+    """What could be read of a data set, and what was wrong with it; a `FaultPolicy`.
 
     Args:
         name: of the data set.
@@ -80,10 +80,14 @@ class LoadedSet:
     faults: List[Fault] = field(default_factory=list)
     sources: List[Source] = field(default_factory=list)
 
+    def report(self, fault: Fault) -> None:
+        """Keeps a fault; the reader goes on."""
+        self.faults.append(fault)
+
     def sift(
         self, kind: str, content: Any, path: str, *, image_root: object = "", **about: Any
     ) -> Any:
-        """Returns the content without its faulty entries; see `Collector`."""
+        """Returns the content without its faulty entries."""
         notes = Notes(path)
         cleaned = _SIEVES[kind](content, notes, **about)
         self.faults += notes.faults
@@ -99,14 +103,13 @@ def load_with_faults(name: str) -> LoadedSet:
         FileNotFoundError: its folders or its annotation file are not there.
     """
     loaded = LoadedSet(name)
-    with collecting(loaded):
-        try:
-            loaded.records = load_dataset(name)
-        except READING_ERRORS as error:
-            missing = isinstance(error, FileNotFoundError) and not loaded.faults
-            if name not in DatasetCatalog or missing:
-                raise
-            loaded.faults.append(Fault("unreadable-set", f"loading ends: {error_text(error)}"))
+    try:
+        loaded.records = load_dataset(name, loaded)
+    except READING_ERRORS as error:
+        missing = isinstance(error, FileNotFoundError) and not loaded.faults
+        if name not in DatasetCatalog or missing:
+            raise
+        loaded.faults.append(Fault("unreadable-set", f"loading ends: {error_text(error)}"))
     if loaded.records and is_pairs([name]):
         loaded.records = _pairs(loaded)
         return loaded

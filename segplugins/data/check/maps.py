@@ -8,9 +8,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from segplugins.data.check.images import record_id, unreadable
-from segplugins.data.faults import Fault
 from segplugins.data.read_images import read_labels
 from segplugins.data.read_regions import read_label_map, segment_ids
+from segplugins.files.faults import Fault
 
 Counts = Dict[int, int]
 _LISTED = 5

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Hashable, List, Mapping, Optional
 
-from segplugins.data.faults import Fault
+from segplugins.files.faults import Fault
 
 
 @dataclass

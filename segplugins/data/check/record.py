@@ -9,10 +9,10 @@ from segplugins.data.check.load import error_text
 from segplugins.data.check.maps import MapCheck, text_faults
 from segplugins.data.check.notes import is_size
 from segplugins.data.check.regions import region_faults
-from segplugins.data.faults import Fault
 from segplugins.data.pairs import read_pair
 from segplugins.data.read_regions import read_regions, target_form
 from segplugins.data.shards import FaultySample
+from segplugins.files.faults import Fault
 from segplugins.structures.regions import Region
 
 

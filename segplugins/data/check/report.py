@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, Sequence
 
 from segplugins.data.check.run import Checked
-from segplugins.data.faults import Fault
+from segplugins.files.faults import Fault
 
 _BAR = 30
 _CLASSES = 40

@@ -12,7 +12,7 @@ from segplugins.data.catalog import dataset_metadata
 from segplugins.data.check.images import record_id
 from segplugins.data.check.load import LoadedSet, load_with_faults
 from segplugins.data.check.record import Findings, check_record
-from segplugins.data.faults import Fault
+from segplugins.files.faults import Fault
 from segplugins.structures.vocabulary import get_vocabulary
 
 _CHUNK = 8

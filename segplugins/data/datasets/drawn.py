@@ -1,11 +1,11 @@
 """The drawn world (segplugins/drawn_world), as `tools/make_drawn_world.py` writes it."""
 
 from functools import partial
-from typing import Callable, List, Optional
+from typing import List, Optional
 
 from detectron2.data import DatasetCatalog
 
-from segplugins.data.catalog import dataset_root
+from segplugins.data.catalog import PolicyLoader, dataset_root
 from segplugins.data.pairs import register_pairs
 from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
 from segplugins.data.register import register_instances, register_panoptic, register_semantic
@@ -18,6 +18,7 @@ from segplugins.drawn_world.classes import ClassList, choose_classes
 from segplugins.drawn_world.world_file import check_world, classes_of
 from segplugins.drawn_world.writers.coco import LICENCE
 from segplugins.drawn_world.writers.labels import attribute_names, part_names
+from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
@@ -154,13 +155,13 @@ def _register_phrases(folder: str, prefix: str, split: str) -> None:
 
 def _guard(name: str, folder: str, classes: List[str]) -> None:
     """Lets a data set be loaded only from a world of its own classes."""
-    load: Callable[[], List[dict]] = DatasetCatalog.pop(name)
+    load: PolicyLoader = DatasetCatalog.pop(name)
 
-    def checked() -> List[dict]:
+    def checked(policy: FaultPolicy) -> List[dict]:
         check_world(dataset_root() / folder, classes)
-        return load()
+        return load(policy)
 
-    DatasetCatalog.register(name, checked)
+    DatasetCatalog.register(name, PolicyLoader(name, checked))
 
 
 register_drawn_world(classes=choose_classes())

@@ -12,6 +12,7 @@ from segplugins.data.catalog import (
 )
 from segplugins.data.read_lines import region_records
 from segplugins.data.register_phrases import register_regions
+from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
 
 LICENCE = "CC BY 4.0"
@@ -20,15 +21,16 @@ _ROOT = "visual_genome"
 _IMAGES = 108_077
 
 
-def _objects() -> List[dict]:
+def _objects(policy: FaultPolicy) -> List[dict]:
     name = "vg_train"
     names = existing_file(f"{_ROOT}/names.json", name, PREPARE)
     records = region_records(
         existing_file(f"{_ROOT}/objects.jsonl", name, PREPARE),
         existing_folder(_ROOT, name, PREPARE),
         task=Task.DETECTION,
+        policy=policy,
     )
-    check_count(name, len(records), _IMAGES, PREPARE)
+    check_count(name, len(records), _IMAGES, PREPARE, policy)
     # What an image does not show is drawn from all names, see INPUT.MAX_TEXTS.
     update_metadata(name, vocabulary=None, name_counts=json.loads(names.read_text()))
     return records
