@@ -116,7 +116,7 @@ def test_the_device_is_the_inputs_and_output_goes_through_logging(path):
 
 def texts():
     """Yields the path and the text of every file that people write here."""
-    paths = [p for p in ROOT.glob("*") if p.is_file()]
+    paths = [p for p in ROOT.glob("*") if p.is_file() and p.name != ".git"]  # of a git worktree
     paths += [p for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.is_file()]
     for path in paths:
         if path.suffix in WRITTEN and "__pycache__" not in path.parts:

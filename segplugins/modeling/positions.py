@@ -14,17 +14,18 @@ _EPS = 1e-6
 
 
 @lru_cache(maxsize=64)
-def sine_positions_2d(channels: int, height: int, width: int) -> Tensor:
-    """Codes the middle of each cell of a grid, as DETR does.
+def sine_positions_2d(channels: int, height: int, width: int, offset: float = 0.5) -> Tensor:
+    """Codes the place of each cell of a grid.
 
-        channel j of the rows:  sin (j even) or cos (j odd) of  2 pi (y + 1/2) / H / T^(2 [j/2] / n)
+        channel j of the rows:  sin (j even) or cos (j odd) of  2 pi (y + o) / H / T^(2 [j/2] / n)
 
-    with n = C / 2 and T = 10000; the columns alike, behind the rows.
+    with n = C / 2, T = 10000 and o the offset; the columns alike, behind the rows.
 
     Args:
         channels: C, a multiple of 4.
         height: H.
         width: W.
+        offset: o: 1/2 codes the middle of a cell (Deformable DETR), 1 its end (DETR, Mask2Former).
 
     Returns:
         (C, H, W) float32 on the CPU, the same tensor at every call: do not change it.
@@ -34,8 +35,8 @@ def sine_positions_2d(channels: int, height: int, width: int) -> Tensor:
     """
     if channels % 4:
         raise ValueError(f"2-D positions need a multiple of 4 channels, got {channels}")
-    rows = _waves((torch.arange(height) + 0.5) / (height + _EPS), channels // 2)
-    columns = _waves((torch.arange(width) + 0.5) / (width + _EPS), channels // 2)
+    rows = _waves((torch.arange(height) + offset) / (height + _EPS), channels // 2)
+    columns = _waves((torch.arange(width) + offset) / (width + _EPS), channels // 2)
     return torch.cat(
         [
             rows[:, :, None].expand(-1, -1, width),
