@@ -14,33 +14,30 @@ written.
 """
 
 import argparse
+import importlib
 import importlib.util
 import logging
-import os
-import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Dict, Mapping
+from typing import TYPE_CHECKING, Dict, Mapping
 
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
-from torch import Tensor
+from segplugins.engine.command import command_parser, run_command
+from segplugins.files.write import replacing
 
-from segplugins.clip import load_clip
-from segplugins.engine import setup_cfg
-from segplugins.engine.convert import OWN_BUFFERS, clip_names, fit, read_tensors
-from segplugins.modeling.swin import swin_names
-from segplugins.projects import load_projects
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+    from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def converters() -> Dict[str, ModuleType]:
-    """Returns: paper to its weights.py, for the papers whose official checkpoints can be read.
+    """Returns the weights.py of each paper whose official checkpoints can be read, by paper.
 
     Such a file has is_official(names), convert(tensors) and config_file(tensors).
     """
+    from segplugins.projects import load_projects
+
     found = {}
     for name, package in load_projects().items():
         if importlib.util.find_spec(f"{package.__name__}.weights") is not None:
@@ -51,9 +48,15 @@ def converters() -> Dict[str, ModuleType]:
 
 
 def convert_paper(
-    weights: ModuleType, tensors: Mapping[str, Tensor], args: argparse.Namespace
-) -> Dict[str, Tensor]:
+    weights: ModuleType, tensors: Mapping[str, "Tensor"], args: argparse.Namespace
+) -> Dict[str, "Tensor"]:
     """Renames the tensors of a paper's checkpoint and compares them with the paper's model."""
+    from detectron2.modeling import build_model
+
+    from segplugins.engine import setup_cfg
+    from segplugins.engine.convert import OWN_BUFFERS, fit
+    from segplugins.projects import load_projects
+
     args.config_file = args.config_file or str(ROOT / weights.config_file(tensors))
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()]).clone()
     cfg.defrost()
@@ -70,7 +73,9 @@ def convert_paper(
     return {name: renamed[name] for name in found.fitting}
 
 
-def _forget_weights(node: CfgNode) -> None:
+def _forget_weights(node: "CfgNode") -> None:
+    from detectron2.config import CfgNode
+
     for key, value in node.items():
         if isinstance(value, CfgNode):
             _forget_weights(value)
@@ -78,8 +83,10 @@ def _forget_weights(node: CfgNode) -> None:
             node[key] = ""
 
 
-def convert_clip(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dict[str, Tensor]:
+def convert_clip(tensors: Mapping[str, "Tensor"], args: argparse.Namespace) -> Dict[str, "Tensor"]:
     """Gives the tensors of a CLIP open_clip's names."""
+    from segplugins.engine.convert import clip_names
+
     renamed, unused = clip_names(tensors)
     if unused:
         print(f"  {len(unused)} that a CLIP does not have: {', '.join(unused)}")
@@ -91,8 +98,10 @@ def convert_clip(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dic
     return renamed
 
 
-def convert_swin(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dict[str, Tensor]:
+def convert_swin(tensors: Mapping[str, "Tensor"], args: argparse.Namespace) -> Dict[str, "Tensor"]:
     """Gives the tensors of a Swin detectron2's names."""
+    from segplugins.modeling.swin import swin_names
+
     renamed, unused = swin_names(tensors)
     if not renamed:
         raise ValueError(
@@ -103,56 +112,81 @@ def convert_swin(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Dic
     return renamed
 
 
-def kind_of(tensors: Mapping[str, Tensor], papers: Mapping[str, ModuleType]) -> str:
-    """Returns: what a checkpoint is of, by its names."""
+def kind_of(tensors: Mapping[str, "Tensor"], papers: Mapping[str, ModuleType]) -> str:
+    """Returns what a checkpoint is of, by its names."""
+    from segplugins.modeling.swin import swin_names
+
     for name, paper in papers.items():
         if paper.is_official(tensors):
             return name
     return "swin" if swin_names(tensors)[0] else "clip"
 
 
-def main() -> None:
-    """Reads, converts, compares, writes."""
-    known = converters()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("input", help="checkpoint to read")
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
+    parser.add_argument("input", help="checkpoint to read; it is never changed")
     parser.add_argument("output", help=".pth file to write")
     parser.add_argument(
-        "--kind", choices=["clip", "swin", *known], help="what it is of; default: told by its names"
+        "--kind",
+        metavar="KIND",
+        help="what it is of: clip, swin or a paper such as sed; default: told by its names",
     )
     parser.add_argument(
-        "--config-file", default="", help="of the paper's model it is compared with"
+        "--config-file",
+        default="",
+        metavar="FILE",
+        help="config of the paper's model that it is compared with; default: the released one",
     )
     parser.add_argument("--name", default="", help="open_clip model that a CLIP is compared with")
     parser.add_argument(
         "--unsafe", action="store_true", help="read files that could run code: trusted ones only"
     )
-    args = parser.parse_args()
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output file if there is one already"
+    )
+    return parser
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuses to write over the input, and over another file unless asked to."""
+    source, target = Path(args.input), Path(args.output)
+    if target.is_dir():
+        raise ValueError(f"'{target}' is a folder; name the .pth file to write")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"output '{target}' is the input itself; name another file")
+    if target.exists() and not args.overwrite:
+        raise ValueError(f"'{target}' exists; name another file, or replace it with --overwrite")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Reads, converts, compares, writes."""
+    check_output(args)
+    import torch
+
+    from segplugins.clip import load_clip
+    from segplugins.engine.convert import read_tensors
+
+    papers = converters()
+    if args.kind not in (None, "clip", "swin", *papers):
+        raise ValueError(f"--kind '{args.kind}': expected clip, swin or one of {sorted(papers)}")
     args.opts, args.num_gpus = [], None
     logging.basicConfig(level=logging.INFO, format="  %(message)s")
-    partial = f"{args.output}.part"
-    try:
-        tensors = read_tensors(args.input, unsafe=args.unsafe)
-        kind = args.kind or kind_of(tensors, known)
-        print(f"{args.input}: {len(tensors)} tensors, read as {kind}")
-        if kind == "clip":
-            converted = convert_clip(tensors, args)
-        elif kind == "swin":
-            converted = convert_swin(tensors, args)
-        else:
-            converted = {"model": convert_paper(known[kind], tensors, args)}
-        os.makedirs(os.path.dirname(args.output) or ".", exist_ok=True)
-        torch.save(converted, partial)
+    tensors = read_tensors(args.input, unsafe=args.unsafe)
+    kind = args.kind or kind_of(tensors, papers)
+    print(f"{args.input}: {len(tensors)} tensors, read as {kind}")
+    if kind == "clip":
+        converted = convert_clip(tensors, args)
+    elif kind == "swin":
+        converted = convert_swin(tensors, args)
+    else:
+        converted = {"model": convert_paper(papers[kind], tensors, args)}
+    with replacing(args.output) as temporary:
+        torch.save(converted, temporary)
         if kind == "clip" and args.name:
-            load_clip(args.name, partial)
-        os.replace(partial, args.output)
-    except (ValueError, FileNotFoundError) as error:
-        Path(partial).unlink(missing_ok=True)
-        sys.exit(f"error: {error}")
+            load_clip(args.name, str(temporary))
     print(f"written to {args.output}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, parser(), kept="nothing was written; the same command starts again")

@@ -10,15 +10,24 @@ It ends with one table and leaves results and protocol in OUTPUT_DIR.
 
 import argparse
 
-from segplugins.engine import argument_parser, default_setup, evaluate, launch, setup_cfg
-from segplugins.projects import load_projects
+from segplugins.engine.command import argument_parser, run_command
 
 
 def main(args: argparse.Namespace) -> None:
     """Runs in every process."""
+    from segplugins.engine import default_setup, evaluate, setup_cfg
+    from segplugins.projects import load_projects
+
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
     default_setup(cfg)
     evaluate(cfg)
+
+
+def launched(args: argparse.Namespace) -> None:
+    """Starts the processes."""
+    from segplugins.engine import launch
+
+    launch(main, args)
 
 
 if __name__ == "__main__":
@@ -29,4 +38,4 @@ if __name__ == "__main__":
         help='evaluate under these names instead of the data sets\' own: "a, b|synonym, c", a '
         ".txt/.json/.yaml file, or a registered vocabulary",
     )
-    launch(main, parser.parse_args())
+    run_command(launched, parser)

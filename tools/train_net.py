@@ -10,12 +10,14 @@ Options go first, then config keys with their values. Without a GPU everything r
 
 import argparse
 
-from segplugins.engine import argument_parser, default_setup, evaluate, launch, setup_cfg, train
-from segplugins.projects import load_projects
+from segplugins.engine.command import argument_parser, run_command
 
 
 def main(args: argparse.Namespace) -> None:
     """Runs in every process."""
+    from segplugins.engine import default_setup, evaluate, setup_cfg, train
+    from segplugins.projects import load_projects
+
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
     default_setup(cfg)
     if args.eval_only:
@@ -24,5 +26,12 @@ def main(args: argparse.Namespace) -> None:
         train(cfg, resume=args.resume)
 
 
+def launched(args: argparse.Namespace) -> None:
+    """Starts the processes."""
+    from segplugins.engine import launch
+
+    launch(main, args)
+
+
 if __name__ == "__main__":
-    launch(main, argument_parser(__doc__).parse_args())
+    run_command(launched, argument_parser(__doc__))

@@ -1,15 +1,12 @@
-"""From a command line to a run: config, set-up, launch, train, evaluate."""
+"""From a command line to a run: config, set-up, training, evaluation."""
 
 import argparse
 import logging
 import os
-import sys
-from typing import Any, Callable, Sequence
+from typing import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_argument_parser
-from detectron2.engine import launch as launch_processes
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -32,24 +29,6 @@ from segplugins.structures import parse_vocabulary
 logger = logging.getLogger(__name__)
 
 MATMUL_PRECISIONS = ("highest", "high", "medium")
-
-
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """Returns detectron2's parser, with processes on a CPU and a free port as defaults."""
-    parser = default_argument_parser()
-    parser.description = description
-    parser.epilog = None
-    parser.set_defaults(num_gpus=None, dist_url="auto")
-    parser.add_argument(
-        "--num-processes",
-        type=int,
-        default=1,
-        help="processes per machine on CPUs, with --num-gpus 0; they talk through gloo",
-    )
-    for action in parser._actions:
-        if action.dest == "num_gpus":
-            action.help = "GPUs per machine, a process each; 0 = CPU. Default: 1 where there is one"
-    return parser
 
 
 def setup_cfg(
@@ -100,42 +79,6 @@ def _check(cfg: CfgNode) -> None:
             parse_vocabulary(cfg.TEST.VOCABULARY)
         except (ValueError, OSError) as error:
             raise ConfigError(f"TEST.VOCABULARY: {error}") from error
-
-
-def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
-    """Runs `main(args)` in every process that the arguments ask for, on this machine.
-
-    A `ConfigError` ends the program with its one line instead of a traceback.
-    """
-    visible = torch.cuda.device_count()
-    if args.num_gpus is None:
-        args.num_gpus = 1 if visible else 0
-    try:
-        if args.num_gpus > visible:
-            raise ConfigError(
-                f"--num-gpus {args.num_gpus}, but {visible} CUDA devices are visible; on CPUs use "
-                "--num-gpus 0 --num-processes N"
-            )
-        if args.num_machines > 1 and args.dist_url == "auto":
-            raise ConfigError(
-                "--num-machines above 1 needs --dist-url tcp://<address of machine 0>:<free port>"
-            )
-        if args.num_gpus == 0:
-            # detectron2 takes NCCL as soon as a process sees a GPU.
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        processes = args.num_gpus or args.num_processes
-        if processes > 1 and args.num_gpus == 0:
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // processes)))
-        launch_processes(
-            main,
-            processes,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(args,),
-        )
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
 
 
 def default_setup(cfg: CfgNode) -> None:

@@ -5,54 +5,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from segplugins.engine import ConfigError, Trainer, argument_parser, evaluate, launch, train
-
-
-def test_the_command_line_is_that_of_detectron2():
-    words = "--config-file a.yaml --num-gpus 2 --num-machines 3 --machine-rank 1 --resume"
-    args = argument_parser("says what it does").parse_args(
-        [*words.split(), "--dist-url", "tcp://b:1", "SOLVER.MAX_ITER", "5"]
-    )
-    assert (args.config_file, args.num_gpus, args.num_machines) == ("a.yaml", 2, 3)
-    assert (args.machine_rank, args.resume, args.eval_only) == (1, True, False)
-    assert args.opts == ["SOLVER.MAX_ITER", "5"]
-
-
-def launched(main, *words):
-    launch(main, argument_parser("").parse_args(list(words)))
-
-
-@pytest.fixture
-def keep_environment(monkeypatch):
-    """What launch sets for its processes goes away again."""
-    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
-
-
-def test_one_process_runs_here(keep_environment):
-    seen = []
-    launched(lambda args: seen.append(args.num_gpus), "--num-gpus", "0")
-    assert seen == [0]
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--num-gpus", "99"], r"error: --num-gpus 99, but \d+ CUDA devices are visible"),
-        (["--num-gpus", "0", "--num-machines", "2"], "error: --num-machines above 1 needs --dist"),
-    ],
-)
-def test_what_cannot_be_launched_ends_in_one_line(words, message):
-    with pytest.raises(SystemExit, match=message):
-        launched(lambda args: None, *words)
-
-
-def test_a_config_error_ends_in_one_line(keep_environment):
-    def main(args):
-        raise ConfigError("a.yaml line 3: unknown config key 'X'")
-
-    with pytest.raises(SystemExit, match="^error: a.yaml line 3: unknown config key 'X'$"):
-        launched(main, "--num-gpus", "0")
+from segplugins.engine import Trainer, evaluate, train
 
 
 def written(cfg):

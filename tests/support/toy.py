@@ -17,7 +17,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from segplugins.data import register_semantic
-from segplugins.engine import argument_parser, default_setup, evaluate, launch, setup_cfg, train
+from segplugins.engine import (
+    argument_parser,
+    default_setup,
+    evaluate,
+    launch,
+    run_command,
+    setup_cfg,
+    train,
+)
 from segplugins.structures import Vocabulary, get_vocabulary
 
 HEIGHT, WIDTH = 12, 16
@@ -120,4 +128,4 @@ def main(args):
 if __name__ == "__main__":
     parser = argument_parser(__doc__)
     parser.add_argument("--world", required=True)
-    launch(main, parser.parse_args())
+    run_command(lambda args: launch(main, args), parser)

@@ -1,7 +1,6 @@
 """tools/convert_checkpoint.py as a user calls it, on small files of the official structure."""
 
 import importlib.util
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -28,16 +27,15 @@ _spec.loader.exec_module(convert_checkpoint)
 
 
 @pytest.fixture
-def convert(tmp_path, monkeypatch, capsys):
+def convert(tmp_path, capsys):
     """Calls the tool; returns what it printed and the file it wrote."""
 
     def call(content, *options):
         source, target = tmp_path / "in.pth", tmp_path / "made" / "out.pth"
         if content is not None:
             torch.save(content, source)
-        arguments = ["convert_checkpoint.py", str(source), str(target), *options]
-        monkeypatch.setattr(sys, "argv", arguments)
-        convert_checkpoint.main()
+        parser = convert_checkpoint.parser()
+        convert_checkpoint.main(parser.parse_args([str(source), str(target), *options]))
         return capsys.readouterr().out, str(target)
 
     return call
@@ -92,11 +90,14 @@ def test_tensors_that_do_not_fit_are_named_and_left_out(model, convert):
 
 def test_a_checkpoint_of_another_model_is_an_error_and_writes_nothing(model, convert, tmp_path):
     few = dict(list(official(model).items())[:40])
-    with pytest.raises(SystemExit, match="error: the checkpoint fits .* less than half"):
+    with pytest.raises(ValueError, match="the checkpoint fits .* less than half"):
         convert({"model": few}, "--config-file", TINY)
-    with pytest.raises(SystemExit, match="neither the names of a CLIP nor of one of the papers"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError),
+        match="neither the names of a CLIP nor of one of the papers",
+    ):
         convert({"backbone.weight": torch.zeros(1)})
-    with pytest.raises(SystemExit, match="no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
         (tmp_path / "in.pth").unlink()
         convert(None)
     assert not list((tmp_path / "made").glob("*"))
@@ -119,7 +120,7 @@ def test_a_clip_of_another_program_becomes_one_that_load_clip_takes(convert):
 
 
 def test_a_clip_of_another_size_is_an_error(convert, tmp_path):
-    with pytest.raises(SystemExit, match="less than half"):
+    with pytest.raises((ValueError, FileNotFoundError), match="less than half"):
         convert({"visual.conv1.weight": torch.zeros(1)}, "--name", "convnext_drawn")
     assert not list((tmp_path / "made").glob("*"))
 
@@ -143,5 +144,34 @@ def test_a_swin_of_another_program_becomes_one_that_build_swin_takes(convert):
 
 
 def test_what_is_no_swin_is_not_taken_for_one(convert):
-    with pytest.raises(SystemExit, match="holds no Swin .*begins with .'backbone.weight'"):
+    with pytest.raises(ValueError, match="holds no Swin .*begins with .'backbone.weight'"):
         convert({"backbone.weight": torch.zeros(1)}, "--kind", "swin")
+
+
+def test_it_never_writes_over_its_input_nor_over_another_file_unasked(convert, tmp_path, model):
+    source = tmp_path / "in.pth"
+    torch.save({"visual.stem.0.bias": torch.ones(2)}, source)
+    before = source.read_bytes()
+    (tmp_path / "link.pth").symlink_to(source)
+    for target in (source, tmp_path / "link.pth", tmp_path / "made" / ".." / "in.pth"):
+        (tmp_path / "made").mkdir(exist_ok=True)
+        args = convert_checkpoint.parser().parse_args([str(source), str(target), "--overwrite"])
+        with pytest.raises(ValueError, match="is the input itself; name another file"):
+            convert_checkpoint.main(args)
+    assert source.read_bytes() == before
+    other = tmp_path / "made" / "out.pth"
+    other.write_text("precious")
+    content = {"model": official(model)}
+    with pytest.raises(ValueError, match="exists; name another file, or replace it with --overw"):
+        convert(content, "--config-file", TINY)
+    assert other.read_text() == "precious"
+    convert(content, "--config-file", TINY, "--overwrite")
+    assert torch.load(other)["model"]
+
+
+def test_an_unknown_kind_and_a_folder_as_output_are_errors(convert, tmp_path):
+    with pytest.raises(ValueError, match="--kind 'sad': expected clip, swin or one of .*sed"):
+        convert({"a": torch.ones(1)}, "--kind", "sad")
+    (tmp_path / "made" / "out.pth").mkdir(parents=True)
+    with pytest.raises(ValueError, match="is a folder; name the .pth file"):
+        convert({"a": torch.ones(1)})

@@ -1,0 +1,145 @@
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from segplugins.engine.command import (
+    Stopped,
+    add_config_arguments,
+    argument_parser,
+    command_parser,
+    error_line,
+    is_user_error,
+    run_command,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_command_line_is_that_of_detectron2():
+    words = "--config-file a.yaml --num-gpus 2 --num-machines 3 --machine-rank 1 --resume"
+    args = argument_parser("says what it does").parse_args(
+        [*words.split(), "--dist-url", "tcp://b:1", "SOLVER.MAX_ITER", "5"]
+    )
+    assert (args.config_file, args.num_gpus, args.num_machines) == ("a.yaml", 2, 3)
+    assert (args.machine_rank, args.resume, args.eval_only) == (1, True, False)
+    assert args.opts == ["SOLVER.MAX_ITER", "5"]
+
+
+def ended(main, *words, **options):
+    parser = command_parser("does it")
+    add_config_arguments(parser)
+    with pytest.raises(SystemExit) as end:
+        run_command(main, parser, argv=list(words), **options)
+    return end.value.code
+
+
+def raising(error):
+    def main(args):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    "error, status, line",
+    [
+        (ValueError("got 3,\n  expected 2"), 2, "error: got 3, expected 2\n"),
+        (KeyError("no data set 'x'; the nearest is 'y'"), 2, "error: no data set 'x'; the near"),
+        (FileNotFoundError(2, "No such file or directory", "a.pth"), 2, "error: 'a.pth': No such"),
+        (FileNotFoundError("no checkpoint 'a.pth'"), 2, "error: no checkpoint 'a.pth'\n"),
+        (FloatingPointError("not finite"), 2, "error: not finite\n"),
+        (ValueError(), 2, "error: ValueError\n"),
+        (SystemExit("error: name a set"), 2, "error: name a set\n"),
+        (SystemExit(1), 1, ""),
+        (KeyboardInterrupt(), 130, "stopped: the pictures in out/ are kept\n"),
+        (Stopped("saved", 15), 143, "stopped: saved\n"),
+    ],
+)
+def test_what_a_user_can_cause_ends_in_one_line(capfd, error, status, line):
+    assert ended(raising(error), kept="the pictures in out/ are kept") == status
+    assert capfd.readouterr().err.startswith(line)
+
+
+def test_the_status_of_the_tool_is_that_of_the_process():
+    assert ended(lambda args: None) == 0
+    assert ended(lambda args: 1) == 1
+
+
+def test_a_traceback_is_shown_only_when_asked_for(capfd):
+    assert ended(raising(ValueError("wrong")), "--debug") == 2
+    shown = capfd.readouterr().err
+    assert shown.startswith("Traceback") and shown.endswith("\nerror: wrong\n")
+
+
+@pytest.mark.parametrize("error", [KeyError("width"), TypeError("a"), RuntimeError("cuDNN")])
+def test_a_fault_of_the_program_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run_command(raising(error), command_parser(""), argv=[])
+
+
+class Faulty(torch.utils.data.Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("a.png: 3 channels: expected 1"), "a.png: 3 channels: expected 1"),
+        (KeyError("no vocabulary 'x'"), "no vocabulary 'x'"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_an_error_of_a_loaders_worker_is_one_line_too(error, line):
+    with pytest.raises(Exception) as caught:
+        list(DataLoader(Faulty(error), num_workers=1))
+    assert is_user_error(caught.value)
+    assert error_line(caught.value).startswith(line)
+
+
+def test_help_does_not_wait_for_torch_and_says_how_to_choose_a_device():
+    for tool in ("train_net", "eval", "convert_checkpoint"):
+        shown = subprocess.run(
+            [sys.executable, "-X", "importtime", f"tools/{tool}.py", "--help"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert " torch\n" not in shown.stderr and "detectron2.engine" not in shown.stderr, tool
+        assert f"python tools/{tool}.py" in shown.stdout and "--debug" in shown.stdout
+        assert tool == "convert_checkpoint" or "MODEL.DEVICE cpu" in shown.stdout
+
+
+def test_sigterm_ends_a_tool_like_ctrl_c(tmp_path):
+    tool = tmp_path / "tool.py"
+    tool.write_text(
+        "import json, os, signal, time\n"
+        "from segplugins.engine.command import command_parser, run_command\n"
+        "def main(args):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(20)\n"
+        "run_command(main, command_parser(''), kept='all of it')\n"
+    )
+    done = subprocess.run([sys.executable, tool], capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stderr) == (143, "stopped: all of it\n")
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    code = (
+        "from segplugins.engine.command import command_parser, run_command\n"
+        "run_command(lambda args: [print(n) for n in range(10**5)] and None, command_parser(''))"
+    )
+    done = subprocess.run(
+        f"{sys.executable} -c {shlex.quote(code)} | head -1",
+        shell=True, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")
