@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch.utils.data import DataLoader
+from torch._utils import ExceptionWrapper
 
 from segplugins.engine.command import (
     Stopped,
@@ -82,17 +81,6 @@ def test_a_fault_of_the_program_keeps_its_traceback(error):
         run_command(raising(error), command_parser(""), argv=[])
 
 
-class Faulty(torch.utils.data.Dataset):
-    def __init__(self, error):
-        self.error = error
-
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        raise self.error
-
-
 @pytest.mark.parametrize(
     "error, line",
     [
@@ -102,8 +90,12 @@ class Faulty(torch.utils.data.Dataset):
     ],
 )
 def test_an_error_of_a_loaders_worker_is_one_line_too(error, line):
+    try:
+        raise error
+    except Exception:
+        brought = ExceptionWrapper(where="in DataLoader worker process 0")
     with pytest.raises(Exception) as caught:
-        list(DataLoader(Faulty(error), num_workers=1))
+        brought.reraise()
     assert is_user_error(caught.value)
     assert error_line(caught.value).startswith(line)
 
