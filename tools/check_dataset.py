@@ -27,7 +27,7 @@ from segplugins.data.check import (
     write_cleaned,
 )
 from segplugins.data.check.samples import samples
-from segplugins.pictures import labelled_picture, save_picture, sheet
+from segplugins.pictures import Style, draw_label_map, save_picture, sheet
 
 CLEAN, FAULTY, UNUSABLE = 0, 1, 2
 COLUMNS = 2
@@ -86,7 +86,8 @@ def progress(bar: tqdm) -> Callable[[int, int], None]:
 def write_pictures(checked: Checked, args: argparse.Namespace) -> None:
     """Writes sheets of records that can be read."""
     chosen = list(samples(checked, args.num))
-    pictures = [labelled_picture(each.image, each.labels, each.names) for each in chosen]
+    style = Style(original=True)
+    pictures = [draw_label_map(each.image, each.labels, each.names, style=style) for each in chosen]
     titles = [each.title for each in chosen]
     for start in range(0, len(pictures), PER_SHEET):
         part = slice(start, start + PER_SHEET)

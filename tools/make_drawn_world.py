@@ -24,7 +24,7 @@ from segplugins.drawn_world.observe import outstanding
 from segplugins.drawn_world.phrases import unique_phrases
 from segplugins.drawn_world.splits import Drawing
 from segplugins.drawn_world.writers.labels import part_map, salient_map, semantic_map
-from segplugins.pictures import enlarged, enlarged_overlay, save_picture, sheet
+from segplugins.pictures import Style, draw_label_map, enlarged, save_picture, sheet
 from segplugins.structures import parse_vocabulary
 
 _COLUMNS = 6
@@ -133,18 +133,22 @@ def _truth(drawing: Drawing, options: WorldOptions) -> List[Tuple[str, np.ndarra
     dice, width = Dice(options.seed, 0, 0), image.shape[1]
     target = max(drawing.things, key=lambda seen: (seen.worded, seen.area))
     phrases = unique_phrases(dice, target, drawing.things, width)
+    part_names = [" ".join(part) for part in classes.parts]
     maps = [
-        ("classes", semantic_map(drawing, classes).astype(int), len(classes.names)),
-        ("instances", np.where(segments >= 16, segments - 16, -1), 240),
-        ("parts", np.where(parts < len(classes.parts), parts, -1), len(classes.parts)),
-        ("salient", np.where(salient, 0, -1), 1),
+        ("classes", semantic_map(drawing, classes).astype(int), classes.names),
+        ("instances", np.where(segments >= 16, segments - 16, -1), [str(i) for i in range(240)]),
+        ("parts", np.where(parts < len(classes.parts), parts, -1), part_names),
+        ("salient", np.where(salient, 0, -1), ["salient"]),
         (
             min([phrase.text for phrase in phrases], key=len, default=""),
             np.where(segments == target.segment, 0, -1),
-            1,
+            ["phrase"],
         ),
     ]
-    overlays = [(title, enlarged_overlay(image, found, n, _SIDE)) for title, found, n in maps]
+    style = Style(legend=False, plates=False, short_side=_SIDE)
+    overlays = [
+        (title, draw_label_map(image, labels, names, style=style)) for title, labels, names in maps
+    ]
     return [("picture", enlarged(image, _SIDE)), *overlays]
 
 

@@ -27,11 +27,11 @@ import segplugins.data.datasets  # registers the drawn world
 import segplugins.engine  # noqa: F401  every step starts as a copy of this process: imported once
 from segplugins.data import load_dataset
 from segplugins.pictures import (
+    Style,
     beside,
     curves,
+    draw_label_map,
     enlarged,
-    enlarged_overlay,
-    legend,
     save_picture,
     sheet,
 )
@@ -199,9 +199,11 @@ def result_rows(dataset: str, predicted: Path) -> List[np.ndarray]:
         image = np.asarray(Image.open(record["file_name"]).convert("RGB"))
         real = np.asarray(Image.open(record["sem_seg_file_name"])).astype(np.int64)
         ours = np.asarray(Image.open(path)).astype(np.int64)
-        maps = [enlarged_overlay(image, labels, len(names), 256) for labels in (real, ours)]
-        cells = sheet([enlarged(image, 256), *maps], columns=3, titles=["picture", "truth", "SED"])
-        rows.append(beside([cells], legend(ours, names.classes, height=0)))
+        true_picture = draw_label_map(image, real, names.classes, style=Style(legend=False))
+        ours_picture = draw_label_map(image, ours, names.classes)
+        pair = [enlarged(image, 256), true_picture]
+        left = sheet(pair, columns=2, titles=["picture", "truth"])
+        rows.append(beside([left, sheet([ours_picture], columns=1, titles=["SED"])]))
     return rows
 
 

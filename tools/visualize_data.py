@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from segplugins.data import SegMapper, load_dataset
 from segplugins.engine import setup_cfg
-from segplugins.pictures import labelled_picture, save_picture, sheet
+from segplugins.pictures import Style, draw_label_map, save_picture, sheet
 from segplugins.projects import load_projects
 from segplugins.structures.vocabulary import get_vocabulary
 
@@ -74,7 +74,7 @@ def picture(record: Dict[str, Any]) -> np.ndarray:
     """Returns image, overlay and legend of a mapped record, (h, w, 3) uint8 RGB."""
     image = record["image"].permute(1, 2, 0).numpy()
     labels, names = label_map(record)
-    return labelled_picture(image, labels, names)
+    return draw_label_map(image, labels, names, style=Style(original=True))
 
 
 def title(record: Dict[str, Any]) -> str:

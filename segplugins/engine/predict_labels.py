@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Optional
 import numpy as np
 from PIL import Image
 
-from segplugins.pictures import labelled_picture, save_picture
+from segplugins.pictures import draw_label_map, save_picture
 from segplugins.structures import Vocabulary, register_vocabulary
 from segplugins.structures.regions import Task
 
@@ -48,7 +48,7 @@ class LabelMaps:
         classes = self.vocabulary.classes
         kind = np.uint8 if len(classes) <= 256 else np.uint16
         Image.fromarray(answer.astype(kind)).save(f"{stem}.labels.png")
-        save_picture(f"{stem}.overlay.jpg", labelled_picture(image, answer, classes))
+        save_picture(f"{stem}.overlay.jpg", draw_label_map(image, answer, classes))
         counts = np.bincount(answer.ravel(), minlength=len(classes))
         return {
             "label_map": f"{stem.name}.labels.png",

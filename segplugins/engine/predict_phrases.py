@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 from PIL import Image
 
-from segplugins.pictures import masks_picture, save_picture
+from segplugins.pictures import draw_masks, save_picture
 from segplugins.structures.regions import Task
 
 _THRESHOLD = 0.5  # of a model that gives scores instead of masks
@@ -78,5 +78,5 @@ class PhraseMasks:
                     "share": round(float(mask.mean()), 6),
                 }
             )
-        save_picture(f"{stem}.overlay.jpg", masks_picture(image, answer, self.prompts))
+        save_picture(f"{stem}.overlay.jpg", draw_masks(image, answer, self.prompts))
         return {"overlay": f"{stem.name}.overlay.jpg", "prompts": entries}

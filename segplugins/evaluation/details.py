@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
-from segplugins.pictures import class_colours, enlarged, enlarged_overlay
+from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours
 
 FILE = "details.json"
 _PAIRS = 12
@@ -105,24 +105,24 @@ def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray
 
 
 def _picture(picture: Picture) -> Dict[str, Any]:
-    classes = picture.names
     image = _read_image(picture.file_name, picture.truth.shape[::-1])
-    colours = class_colours(len(classes))
-    shown = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
-    counts = np.bincount(shown, minlength=len(classes) + 1)[:-1]
-    # Small pictures are enlarged, so that the lines between classes stay thin.
+    labels = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
+    counts = np.bincount(labels, minlength=len(picture.names) + 1)[:-1]
+    present = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    colours = picture_colours(picture.names, present)
+    # Small pictures are enlarged, so that names can be read and lines stay thin.
     side = LONG_SIDE * min(image.shape[:2]) // max(image.shape[:2])
+    style = Style(legend=False, short_side=side)
     maps = (
-        enlarged_overlay(image, labels, len(classes), side)
-        for labels in (picture.truth, picture.prediction)
+        draw_label_map(image, label_map, picture.names, colours=colours, style=style)
+        for label_map in (picture.truth, picture.prediction)
     )
     return {
         "caption": f"{picture.caption}. Image, truth, prediction.",
         "images": [_data_uri(shown) for shown in (enlarged(image, side), *maps)],
         "legend": [
-            {"class": classes[i], "colour": "#" + bytes(colours[i].tolist()).hex()}
-            for i in np.argsort(-counts, kind="stable")[:8].tolist()
-            if counts[i]
+            {"class": picture.names[i], "colour": "#" + bytes(colours[i].tolist()).hex()}
+            for i in present
         ],
     }
 
