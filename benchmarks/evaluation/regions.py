@@ -24,8 +24,9 @@ from segplugins.evaluation.boundary import j_and_f
 from segplugins.evaluation.detections import Detections, images_of
 from segplugins.evaluation.instance_truth import truth_from_file
 from segplugins.evaluation.panoptic import PanopticEvaluator
-from segplugins.evaluation.panoptic_quality import panoptic_quality, read_segment_ids
+from segplugins.evaluation.panoptic_quality import panoptic_quality
 from segplugins.evaluation.saliency import dataset_scores, saliency_scores
+from segplugins.files.panoptic_ids import read_segment_ids
 
 from . import plain_code
 

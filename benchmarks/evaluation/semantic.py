@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segplugins.evaluation.folding import ClassFold
-from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.semantic import SemanticEvaluator
+from segplugins.files.label_maps import read_label_map
 
 SIZE = 512, 683
 _IGNORE = 65535

@@ -13,13 +13,13 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from detectron2.structures import BoxMode
 
-from segplugins.data.read_images import check_label_range, read_file, read_labels, record_name
+from segplugins.data.read_images import record_name, strict_for
+from segplugins.files.faults import FaultPolicy
+from segplugins.files.label_coding import IGNORED, LabelCoding, coding_of, read_classes
+from segplugins.files.label_maps import read_label_map as read_label_file
+from segplugins.files.label_maps import read_mask
+from segplugins.files.panoptic_ids import read_segment_ids
 from segplugins.structures.regions import Region, Task, encode_mask
-
-IGNORED = -1  # pixels of a LabelMap that carry nothing
-# A grey value above it belongs to the object: 128 itself is background, as salient-object
-# evaluations have it.
-FOREGROUND_ABOVE = 128
 
 _FORMS = ("regions", "mask_file_name", "pan_seg_file_name", "annotations", "sem_seg_file_name")
 _FORM_OF_TASK = {
@@ -118,14 +118,24 @@ def _read_mask(record: Mapping[str, Any]) -> LabelMap:
     sentences = list(record.get("sentences") or record.get("texts") or ())
     if not sentences:
         raise ValueError(f"{record_name(record)}: a mask file, but neither texts nor sentences")
-    if "object_id" in record:
-        shown = read_labels(path, record) == record["object_id"]
-    else:
-        grey = read_file(path, record, format="L", what="mask")
-        shown = np.asarray(grey).squeeze(-1) > FOREGROUND_ABOVE
+    shown = object_mask(path, record, strict_for(record))
     ids = np.where(shown, 0, IGNORED).astype(np.int32)
     segments = [{"category_id": 0, "isthing": True}]
     return LabelMap(ids=ids, segments=segments, path=path, sentences=sentences)
+
+
+def object_mask(path: str, record: Mapping[str, Any], policy: FaultPolicy) -> Optional[np.ndarray]:
+    """Returns the mask of a record's one phrase, (H, W) bool; None if the policy lets a fault pass.
+
+    Args:
+        path: a grey mask, or if the record has an "object_id" a map of object numbers.
+        record: of the catalog.
+        policy: gets the faults.
+    """
+    if "object_id" not in record:
+        return read_mask(path, policy)
+    numbers = read_label_file(path, policy, what="map of objects")
+    return None if numbers is None else numbers == record["object_id"]
 
 
 def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
@@ -147,14 +157,22 @@ def read_label_map(record: Mapping[str, Any], metadata: Any) -> LabelMap:
             "maps needs 'sem_seg_file_name' or 'pan_seg_file_name'"
         )
     path = record["sem_seg_file_name"]
-    labels = read_labels(path, record)
-    ignore_label = getattr(metadata, "ignore_label", 255)
-    names = getattr(metadata, "stuff_classes", None)
-    if names is not None:
-        check_label_range(labels, len(names), ignore_label, path, record)
-    ids = labels.astype(np.int32)
-    np.putmask(ids, labels == ignore_label, IGNORED)
+    ids = read_classes(path, label_coding(metadata), strict_for(record))
     return LabelMap(ids=ids, segments=None, path=path)
+
+
+def label_coding(metadata: Any) -> LabelCoding:
+    """Returns what the label files of a data set mean.
+
+    Args:
+        metadata: of the data set: "label_coding", or else "stuff_classes" and "ignore_label".
+    """
+    coding = getattr(metadata, "label_coding", None)
+    if coding is not None:
+        return coding
+    names = getattr(metadata, "stuff_classes", None)
+    ignore_label = getattr(metadata, "ignore_label", 255)
+    return coding_of(None if names is None else len(names), ignore_label)
 
 
 def box_corners(box: Any, mode: BoxMode = BoxMode.XYWH_ABS) -> Tuple[float, float, float, float]:
@@ -214,16 +232,9 @@ def _regions_of_map(record: Mapping[str, Any], metadata: Any) -> List[Region]:
     return regions
 
 
-def segment_ids(path: str, record: Mapping[str, Any]) -> np.ndarray:
-    """Returns the ids that a panoptic map holds, (H, W) uint32: R + 256 G + 65536 B."""
-    rgba = np.asarray(read_file(path, record, format="RGBA", what="panoptic map"))
-    # The pixel read as one little-endian number without its alpha.
-    return np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
-
-
 def _read_segments(record: Mapping[str, Any], metadata: Any) -> LabelMap:
     path, segments = record["pan_seg_file_name"], list(record["segments_info"])
-    raw = segment_ids(path, record)
+    raw = read_segment_ids(path, strict_for(record))
     listed = np.array([0] + [segment["id"] for segment in segments], dtype=np.int64)
     order = np.argsort(listed)
     position = np.searchsorted(listed[order], raw).clip(max=len(listed) - 1)

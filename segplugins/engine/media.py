@@ -6,9 +6,11 @@ from typing import Iterator, List, NamedTuple, Sequence
 
 import cv2
 import numpy as np
-from detectron2.data.detection_utils import read_image
 
-IMAGE_KINDS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from segplugins.files.pictures import read_picture
+from segplugins.files.raster import ENDINGS
+
+IMAGE_KINDS = ENDINGS
 VIDEO_KINDS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 
@@ -38,7 +40,12 @@ def find_media(source: str) -> List[Path]:
         return [path]
     inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
     known = (*IMAGE_KINDS, *VIDEO_KINDS)
-    files = sorted(file for file in inside if file.is_file() and file.suffix.lower() in known)
+    files = sorted(
+        file
+        for file in inside
+        # Names with a dot in front are hidden: macOS leaves ._a.jpg beside a.jpg on foreign disks.
+        if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
+    )
     if not files:
         raise FileNotFoundError(
             f"no image or video at '{source}'; known are a file, a folder or a quoted pattern, "
@@ -81,13 +88,7 @@ def read_frames(file: Path) -> Iterator[Frame]:
     if is_video(file):
         yield from _read_video(file)
         return
-    try:
-        image = read_image(str(file), format="RGB")
-    except Exception as error:  # PIL raises many kinds for a broken file
-        raise ValueError(
-            f"image '{file}' is not readable ({error}); remove or replace it"
-        ) from error
-    yield Frame(file.stem, np.ascontiguousarray(image))
+    yield Frame(file.stem, read_picture(file).pixels)
 
 
 def _read_video(file: Path) -> Iterator[Frame]:

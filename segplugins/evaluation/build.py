@@ -17,6 +17,7 @@ from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.setting import Setting, read_setting
 from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
 from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
+from segplugins.files.label_coding import read_truth
 
 Build = Callable[..., DatasetEvaluator]  # (setting, folder of what it writes, **options)
 
@@ -29,8 +30,16 @@ def _semantic(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator
         background_threshold=setting.background_threshold,
         none_class=None if setting.vocabulary is None else setting.vocabulary.none_index,
         background=setting.background,
-        **options,
+        **{**_truth_reader(setting), **options},
     )
+
+
+def _truth_reader(setting: Setting) -> Dict[str, Any]:
+    """Returns how label files are read if their values are not the classes themselves."""
+    coding = setting.metadata.get("label_coding")
+    if coding is None or coding.is_plain:
+        return {}  # the fold looks labels up, run by run
+    return {"read_truth": partial(read_truth, coding=coding, ignore_label=setting.ignore_label)}
 
 
 def _plain(evaluator: Type[DatasetEvaluator]) -> Build:

@@ -9,11 +9,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
-from PIL import Image, ImageOps
+from PIL import Image
 
 from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
+from segplugins.files.pictures import read_picture
 from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours
 
 FILE = "details.json"
@@ -96,12 +97,16 @@ def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[s
 
 def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray:
     """(h, w, 3) uint8 RGB, of that width and height or of at most 320 pixels a side."""
-    with Image.open(path) as file:
-        upright = ImageOps.exif_transpose(file).convert("RGB")
+    picture = read_picture(path)
     if size is None:
-        upright.thumbnail((LONG_SIDE, LONG_SIDE))
-        return np.asarray(upright)
-    return np.asarray(upright.resize(size, Image.Resampling.BILINEAR))
+        image = Image.fromarray(picture.pixels)
+        image.thumbnail((LONG_SIDE, LONG_SIDE))
+        return np.asarray(image)
+    # The truth, thinned, tells whether annotations follow the EXIF data of the picture.
+    height, width = picture.size
+    is_turned = (size[0] > size[1]) != (width > height)
+    image = Image.fromarray(picture.fitted((width, height) if is_turned else (height, width)))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _picture(picture: Picture) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Label maps: reading the truth, deciding on a prediction, counting where the two meet.
+"""Label maps: deciding on a prediction, and counting where it meets the truth.
 
 K classes, H W pixels.
 """
@@ -7,7 +7,6 @@ from typing import Optional, Tuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
 
@@ -16,36 +15,6 @@ from torch import Tensor
 _CHUNK_BYTES = 16 * 2**20
 # Classes per node of the search tree in `_best_of`: 6-12 are equally fast on CPUs.
 _FAN_OUT = 8
-
-
-def read_label_map(path: str) -> np.ndarray:
-    """Reads a label file of one channel, 8, 16 or 32 bits, or with a palette.
-
-    Args:
-        path: a PNG, TIFF or anything that Pillow reads.
-
-    Returns:
-        (H, W) integers as they stand in the file; of a palette image its indices.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no readable image, or has several channels.
-    """
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(f"label map {path} is not readable: {error}") from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # a file that was cut off
-        raise ValueError(f"label map {path} is not readable: {error}") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"label map {path} holds {labels.dtype} pixels of shape {labels.shape}; expected one "
-            "channel of whole numbers"
-        )
-    return labels
 
 
 def best_class(scores: Tensor, without: Optional[int] = None) -> Tuple[Tensor, Tensor]:

@@ -10,10 +10,10 @@ from segplugins.evaluation.gallery import Gallery, Thinned
 from segplugins.evaluation.panoptic_quality import (
     panoptic_counts,
     panoptic_quality,
-    read_segment_ids,
     summed,
 )
 from segplugins.evaluation.samples import Samples, check_size, describe, output_of
+from segplugins.files.panoptic_ids import read_segment_ids
 from segplugins.structures import get_vocabulary
 
 

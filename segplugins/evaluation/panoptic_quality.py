@@ -7,39 +7,10 @@ K categories, H W pixels; id 0 in a map of segments is void. A segment is a dict
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from segplugins.evaluation.label_maps import paired_runs
 
 VOID = 0
-# Reads a picture's pixels as R + 256 G + 65536 B whatever the byte order of the machine.
-_PIXEL = np.dtype("<u4")
-
-
-def read_segment_ids(path: str) -> np.ndarray:
-    """Reads a panoptic PNG.
-
-    Returns:
-        (H, W) uint32 ids, R + 256 G + 65536 B.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no readable RGB picture.
-    """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                raise ValueError(f"panoptic map {path} is of mode {image.mode}, expected RGB")
-            # Pillow keeps colours in four bytes a pixel: as they stand they are the number.
-            pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
-            shape = (image.height, image.width)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(f"panoptic map {path} is not readable: {error}") from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"panoptic map {path} is not readable: {error}") from error
-    return (np.frombuffer(pixels, _PIXEL) & 0xFFFFFF).reshape(shape)
 
 
 class _Overlaps:

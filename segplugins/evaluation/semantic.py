@@ -17,9 +17,9 @@ from segplugins.evaluation.label_maps import (
     best_class,
     boundary_labels,
     paired_runs,
-    read_label_map,
 )
 from segplugins.evaluation.samples import Samples, check_size, describe, output_of
+from segplugins.files.label_maps import read_label_map
 
 
 def semantic_metrics(

@@ -7,16 +7,11 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.samples import check_finite, check_size, describe, output_of
+from segplugins.files.label_maps import read_label_map, read_mask
 from segplugins.structures.regions import Region
-
-# A grey value above it belongs to the object: 128 itself is background, as the salient-object
-# evaluations have it.
-FOREGROUND_ABOVE = 128
 
 
 def phrases(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, ...]:
@@ -106,14 +101,8 @@ def _bitmap(known: Mapping[str, Any], region: Region, size: Tuple[int, int]) -> 
 def _mask_file(known: Mapping[str, Any]) -> np.ndarray:
     path = known["mask_file_name"]
     if "object_id" in known:
-        return read_label_map(path) == known["object_id"]
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L")) > FOREGROUND_ABOVE  # some sets store RGB
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, OSError) as error:
-        raise ValueError(f"mask {path} is not readable: {error}") from error
+        return read_label_map(path, what="map of objects") == known["object_id"]
+    return read_mask(path)
 
 
 def truth_size(known: Mapping[str, Any], record: Mapping[str, Any]) -> Tuple[int, int]:

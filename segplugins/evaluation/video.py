@@ -19,7 +19,6 @@ from segplugins.evaluation.davis import (
     statistics,
 )
 from segplugins.evaluation.gallery import Gallery, Thinned, of_masks
-from segplugins.evaluation.label_maps import read_label_map
 from segplugins.evaluation.samples import Samples, describe
 from segplugins.evaluation.submission import frame_path, write_labels, write_mask, write_zip
 from segplugins.evaluation.targets import (
@@ -30,6 +29,7 @@ from segplugins.evaluation.targets import (
     phrases,
     truth_size,
 )
+from segplugins.files.label_maps import read_label_map
 
 logger = logging.getLogger(__name__)
 

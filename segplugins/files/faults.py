@@ -8,10 +8,19 @@ Every reader takes a policy, calls `policy.report(fault)` and then goes on witho
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Hashable, List, Optional, Protocol, Tuple
 
-__all__ = ["STRICT", "Collect", "Fault", "FaultError", "FaultPolicy", "MissingFile", "Skip"]
+__all__ = [
+    "STRICT",
+    "Collect",
+    "Fault",
+    "FaultError",
+    "FaultPolicy",
+    "InRecord",
+    "MissingFile",
+    "Skip",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,22 @@ class Collect:
 
     def report(self, fault: Fault) -> None:
         self.faults.append(fault)
+
+
+class InRecord:
+    """Hands faults on to a policy with the record that they belong to.
+
+    Args:
+        policy: what receives them.
+        record: id of the image in the source.
+        position: index of the record among those loaded, -1 if unknown.
+    """
+
+    def __init__(self, policy: FaultPolicy, record: str, position: int = -1):
+        self._policy, self._record, self._position = policy, record, position
+
+    def report(self, fault: Fault) -> None:
+        self._policy.report(replace(fault, record=self._record, position=self._position))
 
 
 STRICT = Strict()

@@ -119,14 +119,17 @@ def test_a_label_outside_the_classes_is_an_error_with_value_count_and_file(
 ):
     given = semantic_record(tmp_path, save, np.zeros((1, 3), np.uint8))
     given["sem_seg_file_name"] = save(tmp_path / file, np.array([[0, value, value]], kind))
-    with pytest.raises(ValueError, match=rf"{file} holds {value} \(2 pixels\); expected 0 to 2"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{file}, record a: the label map holds {value} \(2 pixels\); expected 0 to 2",
+    ):
         mapper()(given)
 
 
 def test_a_missing_label_map_is_named(tmp_path, save):
     given = semantic_record(tmp_path, save, np.zeros((2, 3), np.uint8))
     given["sem_seg_file_name"] = str(tmp_path / "gone.png")
-    with pytest.raises(FileNotFoundError, match="record a: label map .*gone.png does not exist"):
+    with pytest.raises(FileNotFoundError, match="gone.png, record a: the label map does not exist"):
         mapper()(given)
 
 

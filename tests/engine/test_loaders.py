@@ -79,7 +79,7 @@ def test_a_faulty_image_stops_training_or_is_left_out_and_counted(toy, toy_cfg, 
     path.write_bytes(path.read_bytes()[:50])
     options = "DATASETS.TRAIN ('toy_faulty',) SOLVER.IMS_PER_BATCH 2 DATALOADER.NUM_WORKERS 0"
     passes = range(len(records))  # two images a batch: every image comes at least once
-    with pytest.raises(ValueError, match=f"record {records[0]['image_id']}.*could not be read"):
+    with pytest.raises(ValueError, match=f"record {records[0]['image_id']}.*cannot be read"):
         batches = iter(build_train_loader(toy_cfg(options)))
         [next(batches) for _ in passes]
     loader = build_train_loader(toy_cfg(f"{options} DATALOADER.FAULTS skip"))

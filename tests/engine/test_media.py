@@ -58,8 +58,24 @@ def test_a_video_gives_its_frames_one_by_one(tmp_path):
     np.testing.assert_allclose(means, [0, 40, 80, 120, 160], atol=4)  # the codec is lossy
 
 
-@pytest.mark.parametrize("name, what", [("a.png", "image"), ("a.mp4", "video")])
-def test_a_broken_file_is_named(tmp_path, name, what):
+@pytest.mark.parametrize(
+    "name, message",
+    [("a.png", "a.png: the image cannot be read"), ("a.mp4", "video '.*a.mp4'.* not readable")],
+)
+def test_a_broken_file_is_named(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"this is no picture")
-    with pytest.raises(ValueError, match=f"{what} '.*{name}'.* not readable"):
+    with pytest.raises(ValueError, match=message):
         list(read_frames(tmp_path / name))
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    image = write_image(tmp_path / "a.png")
+    (tmp_path / "._a.jpg").write_bytes(b"left by macOS")
+    assert find_media(str(tmp_path)) == [image]
+    assert find_media(str(tmp_path / "*")) == [image]
+
+
+def test_pictures_of_16_bits_are_scaled_and_not_cut(tmp_path):
+    Image.fromarray(np.array([[0, 40000]], np.uint16)).save(tmp_path / "a.png")
+    [frame] = read_frames(tmp_path / "a.png")
+    assert frame.image[0].tolist() == [[0, 0, 0], [156, 156, 156]]  # 40000 // 256

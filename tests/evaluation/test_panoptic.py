@@ -12,9 +12,9 @@ from segplugins.evaluation.panoptic_quality import (
     check_segments,
     panoptic_counts,
     panoptic_quality,
-    read_segment_ids,
     summed,
 )
+from segplugins.files.panoptic_ids import read_segment_ids
 from segplugins.structures import Vocabulary, register_vocabulary
 
 
@@ -161,11 +161,11 @@ def test_ids_are_read_as_three_bytes(tmp_path):
     write(tmp_path / "ids.png", ids)
     assert np.array_equal(read_segment_ids(str(tmp_path / "ids.png")), ids)
     Image.new("L", (2, 2)).save(tmp_path / "grey.png")
-    with pytest.raises(ValueError, match="grey.png is of mode L, expected RGB"):
+    with pytest.raises(ValueError, match="grey.png: .* pixels of kind L, expected RGB"):
         read_segment_ids(str(tmp_path / "grey.png"))
     write(tmp_path / "noise.png", np.random.default_rng(0).integers(0, 2**24, (32, 32)))
     (tmp_path / "cut.png").write_bytes((tmp_path / "noise.png").read_bytes()[:1000])
-    with pytest.raises(ValueError, match="cut.png is not readable"):
+    with pytest.raises(ValueError, match="cut.png: the panoptic map cannot be read"):
         read_segment_ids(str(tmp_path / "cut.png"))
     with pytest.raises(FileNotFoundError):
         read_segment_ids(str(tmp_path / "none.png"))

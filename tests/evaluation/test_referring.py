@@ -305,5 +305,5 @@ def test_a_mask_file_is_a_target_too(catalog, tmp_path):
     answers = [{"phrase_masks": torch.from_numpy(m[None])} for m in (LEFT, TOP)]
     assert run(catalog(records), asked, answers)["oIoU"] == 100
     (tmp_path / "grey.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="grey.png is not readable"):
+    with pytest.raises(ValueError, match="grey.png: the mask cannot be read"):
         run(catalog(records), asked, answers)

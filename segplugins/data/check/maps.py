@@ -3,14 +3,17 @@
 H, W are the image size in pixels.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from collections import Counter
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from segplugins.data.check.images import record_id, unreadable
-from segplugins.data.read_images import read_labels
-from segplugins.data.read_regions import read_label_map, segment_ids
-from segplugins.files.faults import Fault
+from segplugins.data.check.images import record_id
+from segplugins.data.read_regions import label_coding, object_mask
+from segplugins.files.faults import Collect, Fault, FaultPolicy, InRecord
+from segplugins.files.label_maps import read_colours, read_label_map
+from segplugins.files.panoptic_ids import read_segment_ids
+from segplugins.files.raster import size_text
 
 Counts = Dict[int, int]
 _LISTED = 5
@@ -36,23 +39,20 @@ class MapCheck:
     def classes(self) -> Counts:
         """Checks a map of classes. Returns: pixels per class; those of no class are left out."""
         path = self.record["sem_seg_file_name"]
-        labels = self._read(read_labels, path, "label map")
+        coding = label_coding(self.metadata)
+        labels = self._read(read_colours if coding.colours else read_label_map, path, "label map")
         if labels is None:
             return {}
         values, counts = _values(labels)
-        names = getattr(self.metadata, "stuff_classes", None)
-        ignored = getattr(self.metadata, "ignore_label", 255)
-        limit = len(names) if names is not None else 2**16
-        wrong = (values != ignored) & ((values < 0) | (values >= limit))
-        if wrong.any():
-            told = ", ".join(
-                f"{v} ({c} pixels)" for v, c in zip(values[wrong][:_LISTED], counts[wrong])
-            )
-            more = f" and {wrong.sum() - _LISTED} more" if wrong.sum() > _LISTED else ""
-            message = f"it holds {told}{more}; expected 0 to {limit - 1}, or {ignored} for no class"
+        classes, unknown = coding.classes(values)
+        if unknown.size:
+            message = f"the label map {coding.fault_text(values[unknown], counts[unknown])}"
             self._note("label-value", message, path)
-        right = ~wrong & (values != ignored)
-        return dict(zip(values[right].tolist(), counts[right].tolist()))
+        pixels: Counter = Counter()
+        for index, count in zip(classes.tolist(), counts.tolist()):
+            if index >= 0:
+                pixels[index] += count
+        return dict(pixels)
 
     def segments(self) -> Tuple[Counts, Counts]:
         """Checks a panoptic map with its segments.
@@ -61,7 +61,7 @@ class MapCheck:
             Pixels per class, segments per class; crowds are left out.
         """
         path = self.record["pan_seg_file_name"]
-        ids = self._read(segment_ids, path, "panoptic map")
+        ids = self._read(read_segment_ids, path, "panoptic map")
         if ids is None:
             return {}, {}
         found = dict(zip(*(part.tolist() for part in _values(ids))))
@@ -108,28 +108,25 @@ class MapCheck:
             self._note("empty-mask", f"no {what}: the phrase has no target", path, remark=True)
         return bool(shown.any())
 
-    def _mask(self, path: str, record: Mapping[str, Any]) -> np.ndarray:
-        texts = record.get("sentences") or record.get("texts") or ["?"]  # checked elsewhere
-        return read_label_map({**record, "sentences": list(texts)}, self.metadata).ids == 0
+    def _mask(self, path: str, policy: FaultPolicy, *, what: str) -> Optional[np.ndarray]:
+        return object_mask(path, self.record, policy)
 
     def objects(self, texts: Sequence[str]) -> None:
         """Checks a map of object numbers, of which number i is meant by text i - 1."""
         path = self.record["label_file_name"]
-        labels = self._read(read_labels, path, "map of objects")
+        labels = self._read(read_label_map, path, "map of objects")
         if labels is not None and (labels.min() < 0 or labels.max() > len(texts)):
             message = f"it holds object {labels.max()}, but there are {len(texts)} expressions"
             self._note("label-value", message, path)
 
-    def _read(self, read: Any, path: str, what: str) -> Any:
-        try:
-            array = read(path, self.record)
-        except (FileNotFoundError, ValueError) as error:
-            self.faults.append(unreadable(error, what, file=path, **self._where))
-            return None
-        if array.shape != self.size:
+    def _read(self, read: Callable, path: str, what: str) -> Optional[np.ndarray]:
+        collected = Collect()
+        array = read(path, InRecord(collected, **self._where), what=what)
+        self.faults += collected.faults
+        if array is not None and array.shape != self.size:
             message = (
-                f"the {what} is {array.shape[0]}x{array.shape[1]} (height x width), its image "
-                f"{self.size[0]}x{self.size[1]}"
+                f"the {what} is {size_text(array.shape)} (height x width), its image "
+                f"{size_text(self.size)}"
             )
             self._note("map-size", message, path)
             return None

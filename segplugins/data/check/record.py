@@ -73,10 +73,9 @@ def check_record(
         # Regions are compared with the size that they were made for, so that one fault of the image
         # is not told again for each of them.
         size = (record.get("height"), record.get("width"))
-        unturned = any(fault.kind == "exif" and not fault.remark for fault in faults)
         if image is not None:
             findings.sizes[image.shape[:2]] += 1
-            size = size if unturned else image.shape[:2]
+            size = image.shape[:2]
         if target_form(record) in ("regions", "annotations"):
             if all(map(is_size, size)):
                 _check_regions(findings, record, metadata, size, annotation_file, where)
