@@ -75,8 +75,8 @@ def _add_input(cfg: CN) -> None:
     # All images of a micro-batch of one process are of one set, and so of one vocabulary.
     cfg.DATALOADER.ONE_SET_PER_BATCH = False
     # A training image or annotation that cannot be used, or would make a wrong target: "strict"
-    # stops, "skip" takes another image, counts, and reports at the end (OUTPUT_DIR/faults.jsonl).
-    # Evaluation is always strict. Image-text pairs have a policy of their own, see register_pairs.
+    # stops, "skip" takes another image of the same set and task, counts, and reports at the end
+    # (OUTPUT_DIR/faults.jsonl). Evaluation is always strict.
     cfg.DATALOADER.FAULTS = "strict"
     # Neither hold images back nor leave any out: see segplugins/engine/loaders.py.
     cfg.DATALOADER.ASPECT_RATIO_GROUPING = False

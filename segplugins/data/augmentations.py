@@ -10,7 +10,12 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import NoOpTransform, PadTransform, Transform
+from fvcore.transforms.transform import (
+    HFlipTransform,
+    NoOpTransform,
+    PadTransform,
+    Transform,
+)
 from PIL import Image
 
 from segplugins.structures.regions import Task
@@ -166,6 +171,11 @@ def _large_scale_jitter(size: int, scale: Sequence[float]) -> List[T.Augmentatio
     """Scales so that the image fits a square of a random side, then cuts or pads it to `size`."""
     crop = T.FixedSizeCrop((size, size), pad_value=_PAD_VALUE, seg_pad_value=IGNORED)
     return [T.ResizeScale(*scale, size, size), crop]
+
+
+def is_mirrored(transforms: T.TransformList) -> bool:
+    """Returns whether left and right of an image are exchanged."""
+    return sum(isinstance(t, HFlipTransform) for t in transforms.transforms) % 2 == 1
 
 
 RESIZES = ("shortest_edge", "jitter", "letterbox", "stretch")

@@ -7,7 +7,11 @@ names; what they have in common is COCO's number.
 import logging
 import os
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, DefaultDict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+from segplugins.data.catalog import load_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -67,3 +71,58 @@ def exclude(records: Sequence[dict], keys: Set[ImageKey], *, name: str) -> List[
             "an evaluation set?"
         )
     return kept
+
+
+class ExcludedImages:
+    """Tells samples of image-text pairs that show an excluded image.
+
+    A sample shows one if its JSON gives COCO's number ("coco_id", or a "file_name" as COCO names
+    its files), if its image is the same file, or if its image has the same bytes, as those of COCO
+    have in any shard. An image that was encoded again under another name is not recognised.
+
+    Args:
+        records: of the excluded sets.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self._keys = image_keys(records)
+        self._files: DefaultDict[int, Set[str]] = defaultdict(set)  # by their size in bytes
+        for path in {record["file_name"] for record in records}:
+            if os.path.isfile(path):
+                self._files[os.path.getsize(path)].add(path)
+
+    @classmethod
+    def of_sets(cls, names: Sequence[str]) -> Optional["ExcludedImages"]:
+        """Returns the images of data sets; None where no set is named.
+
+        Raises:
+            KeyError, FileNotFoundError: a set is not registered, or not there.
+        """
+        records = [record for name in names for record in load_dataset(name)]
+        return cls(records) if names else None
+
+    def shows(self, image: Union[bytes, Path], data: Mapping[str, Any]) -> bool:
+        """Returns whether a sample shows an excluded image.
+
+        Args:
+            image: content or path of its image file.
+            data: its JSON.
+        """
+        named = {"file_name": str(data.get("file_name", "")), "coco_id": _number(data)}
+        number = coco_id(named)
+        if number is not None and ("coco", number) in self._keys:
+            return True
+        if isinstance(image, bytes):
+            return any(Path(path).read_bytes() == image for path in self._files.get(len(image), ()))
+        if image_key({"file_name": str(image)}) in self._keys:
+            return True
+        same_size = self._files.get(os.path.getsize(image), ())
+        return any(Path(path).read_bytes() == image.read_bytes() for path in same_size)
+
+
+def _number(data: Mapping[str, Any]) -> Optional[int]:
+    """Returns the "coco_id" of a sample; what is no whole number is none."""
+    try:
+        return int(data["coco_id"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -7,12 +7,13 @@ the image in pixels.
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Sequence
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import BitMasks
 from torch import Tensor
 
-from segplugins.structures.regions import Region
+from segplugins.structures.regions import Region, box_of_mask, encode_mask
 
 APPLY_TO = ("pseudo", "all")
 
@@ -79,12 +80,24 @@ class HideAndSeek:
             instances = result["instances"]
             instances.gt_masks = BitMasks(instances.gt_masks.tensor & ~hidden)
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        if "regions" in result:
+            visible = ~hidden.numpy()
+            result["regions"] = [_visible_part(region, visible) for region in result["regions"]]
 
     def draw(self, height: int, width: int) -> Tensor:
         """Returns which pixels are hidden, (height, width) bool."""
         cells = torch.rand(self.grid, self.grid) < self.probability
         rows, columns = (torch.arange(side) * self.grid // side for side in (height, width))
         return cells[rows][:, columns]
+
+
+def _visible_part(region: Region, visible: np.ndarray) -> Region:
+    """Returns a region whose mask ends where the hidden cells begin; a box stays as it is."""
+    if region.mask is None:
+        return region
+    bitmap = region.bitmap(*visible.shape) & visible
+    box = box_of_mask(bitmap) or region.box
+    return Region(**{**vars(region), "mask": encode_mask(bitmap), "box": box})
 
 
 def is_pseudo(record: Mapping[str, Any]) -> bool:

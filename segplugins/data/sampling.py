@@ -25,6 +25,8 @@ from segplugins.data.exclude import exclude, image_keys
 # rounding leaves over is carried to the next. So shares are right long before chance evens out.
 _BLOCK = 100
 
+Order = Callable[[np.random.Generator], Iterator[int]]
+
 
 class MixingSampler(Sampler):
     """An endless stream of indices into data sets that stand one after the other.
@@ -39,6 +41,8 @@ class MixingSampler(Sampler):
             the sets within it.
         rank: of this process. It takes every world_size-th group.
         world_size: number of processes.
+        orders: per set a function of a generator that yields its images without end, each once
+            before any comes again; None: in random order.
 
     Raises:
         ValueError: no set, an empty set that is to be drawn from, or ratios that do not fit.
@@ -53,6 +57,7 @@ class MixingSampler(Sampler):
         group: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        orders: Optional[Sequence[Order]] = None,
     ) -> None:
         ratios = list(sizes) if ratios is None else list(ratios)
         _check(sizes, ratios, group)
@@ -62,6 +67,7 @@ class MixingSampler(Sampler):
         self.group = group
         self.rank = rank
         self.world_size = world_size
+        self.orders = orders or [partial(_endless_permutation, size) for size in sizes]
 
     def __iter__(self) -> Iterator[int]:
         for number, chunk in enumerate(self._groups()):
@@ -72,8 +78,8 @@ class MixingSampler(Sampler):
         # A generator per purpose: how many sets there are must not change the order within one.
         starts = np.concatenate(([0], np.cumsum(self.sizes)[:-1]))
         images = [
-            _endless_permutation(size, np.random.default_rng([self.seed, number]))
-            for number, size in enumerate(self.sizes)
+            order(np.random.default_rng([self.seed, number]))
+            for number, order in enumerate(self.orders)
         ]
         for chosen in self._sets():
             yield [int(starts[chosen]) + next(images[chosen]) for _ in range(self.group)]
@@ -139,13 +145,16 @@ def training_records(
     return [record for records in sets for record in records], [len(records) for records in sets]
 
 
-def sampler_maker(cfg: CfgNode, sizes: Sequence[int]) -> Callable[[int], MixingSampler]:
+def sampler_maker(
+    cfg: CfgNode, sizes: Sequence[int], orders: Optional[Sequence[Order]] = None
+) -> Callable[[int], MixingSampler]:
     """Returns a function from a seed to the sampler of this process.
 
     Args:
         cfg: DATALOADER.MIXING (ratios), DATALOADER.ONE_SET_PER_BATCH, SOLVER.IMS_PER_BATCH and
             SOLVER.ACCUMULATE.
         sizes: images per set, from `training_records`.
+        orders: see `MixingSampler`.
 
     Raises:
         ValueError: the ratios do not fit the sets.
@@ -161,6 +170,7 @@ def sampler_maker(cfg: CfgNode, sizes: Sequence[int]) -> Callable[[int], MixingS
         group=group,
         rank=comm.get_rank(),
         world_size=world_size,
+        orders=orders,
     )
     make(seed=0)  # so that wrong ratios are told now, not by a worker later
     return partial(_seeded, make)

@@ -5,17 +5,19 @@ dot (000017.jpg, 000017.txt, 000017.json: the WebDataset layout), or a file of J
 is extracted to disk, links are not followed, and no size in a header is believed beyond a limit.
 """
 
+import io
 import json
 import os
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _LINES = (".jsonl", ".ndjson")
 _IMAGE_BYTES = 256 * 2**20
 _TEXT_BYTES = 16 * 2**20
+_SAMPLE_BYTES = 2 * _IMAGE_BYTES
 
 
 class FaultySample(ValueError):
@@ -28,35 +30,40 @@ class Entry:
 
     Args:
         shard: file.
-        key: the sample's name in it.
-        members: file extension to (offset, size) in bytes; of JSON lines only "line".
+        offset: of its first byte in the shard; in a tar that of its first header.
+        size: bytes up to the end of its last member, or of its line.
+        key: the sample's name in the shard; "" = not read yet.
     """
 
     shard: str
-    key: str
-    members: Mapping[str, Tuple[int, int]]
+    offset: int
+    size: int
+    key: str = ""
 
     def __str__(self) -> str:
-        return f"sample '{self.key}' of {self.shard}"
+        name = f"sample '{self.key}'" if self.key else f"the sample at byte {self.offset}"
+        return f"{name} of {self.shard}"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as it was found.
+    """One sample as it stands in its shard.
 
     Args:
+        key: its name.
         image: bytes of the image file, or the path of one.
         text: content of its .txt, "" where there is none.
         data: content of its .json or its line, {} where there is none.
     """
 
+    key: str
     image: Union[bytes, Path]
     text: str
     data: Mapping[str, Any]
 
 
 def is_lines(shard: str) -> bool:
-    """Returns: whether the shard is a file of JSON lines; else it is a tar."""
+    """Returns whether the shard is a file of JSON lines; else it is a tar."""
     return shard.lower().endswith(_LINES)
 
 
@@ -73,63 +80,97 @@ def index_shard(shard: str) -> Tuple[List[Entry], Optional[str]]:
 
 
 def read_sample(entry: Entry, image_root: Optional[Path] = None) -> Sample:
-    """Reads the bytes of a sample.
+    """Reads the bytes of a sample, in one piece.
 
     Args:
-        entry: from `index_shard`.
+        entry: from `index_shard`; its key may be empty.
         image_root: folder that the "file_name" of JSON lines starts from; None = that of the file.
 
     Raises:
         FaultySample: a part is missing, too large, cut off or no JSON; a file name that leaves the
-            folder.
+            folder; the shard has changed since it was indexed.
     """
-    with open(entry.shard, "rb") as file:
-        if "line" in entry.members:
-            data = _json(_bytes(file, entry, "line", _TEXT_BYTES), entry)
-            root = Path(entry.shard).parent if image_root is None else image_root
-            return Sample(image=_image_path(data, root, entry), text="", data=data)
-        kind = next((kind for kind in IMAGES if kind in entry.members), None)
-        if kind is None:
-            raise FaultySample(f"{entry} has no image, only {sorted(entry.members)}")
-        text = data = b""
-        if "txt" in entry.members:
-            text = _bytes(file, entry, "txt", _TEXT_BYTES)
-        if "json" in entry.members:
-            data = _bytes(file, entry, "json", _TEXT_BYTES)
-        return Sample(
-            image=_bytes(file, entry, kind, _IMAGE_BYTES),
-            text=text.decode("utf-8", errors="replace"),
-            data=_json(data, entry) if data else {},
-        )
+    if is_lines(entry.shard):
+        return _sample_of_line(entry, image_root)
+    return _sample_of_tar(entry)
+
+
+def _sample_of_line(entry: Entry, image_root: Optional[Path]) -> Sample:
+    data = _json(_span(entry, _TEXT_BYTES), entry)
+    root = Path(entry.shard).parent if image_root is None else image_root
+    key = entry.key or f"byte {entry.offset}"
+    return Sample(key, image=_image_path(data, root, entry), text="", data=data)
+
+
+def _sample_of_tar(entry: Entry) -> Sample:
+    content = _span(entry, _SAMPLE_BYTES)
+    # Two blocks of zeros end a tar; the first of them may have to fill the last block of content.
+    ended = content + bytes(-len(content) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+    members: Dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(ended), mode="r:") as archive:
+            for member in archive:
+                name = _sample_name(member)
+                if name is None:
+                    continue
+                entry = replace(entry, key=name[0])
+                limit = _IMAGE_BYTES if name[1] in IMAGES else _TEXT_BYTES
+                if member.size > limit and name[1] in (*IMAGES, "txt", "json"):
+                    raise FaultySample(
+                        f"{entry}: its {name[1]} has {member.size} bytes, more than the {limit} "
+                        "allowed"
+                    )
+                part = content[member.offset_data : member.offset_data + member.size]
+                if len(part) < member.size:
+                    raise FaultySample(
+                        f"{entry}: its {name[1]} is cut off after {len(part)} of {member.size} "
+                        "bytes"
+                    )
+                members[name[1]] = part
+    except tarfile.TarError as error:
+        raise FaultySample(f"{entry} is not where the index has it ({error})") from error
+    kind = next((kind for kind in IMAGES if kind in members), None)
+    if kind is None:
+        raise FaultySample(f"{entry} has no image, only {sorted(members)}")
+    return Sample(
+        key=entry.key,
+        image=members[kind],
+        text=members.get("txt", b"").decode("utf-8", errors="replace"),
+        data=_json(members["json"], entry) if members.get("json") else {},
+    )
+
+
+def _sample_name(member: tarfile.TarInfo) -> Optional[Tuple[str, str]]:
+    """Returns the key and the kind of a member; None where it is part of no sample."""
+    folder, _, name = member.name.rpartition("/")
+    if not member.isreg() or name.startswith("."):
+        return None
+    stem, _, kind = name.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), kind.lower()
 
 
 def _index_tar(shard: str) -> Tuple[List[Entry], Optional[str]]:
-    samples: Dict[str, Dict[str, Tuple[int, int]]] = {}
     entries: List[Entry] = []
-
-    def close() -> None:
-        entries.extend(Entry(shard, key, members) for key, members in samples.items())
-        samples.clear()
-
     fault = None
     try:
         with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                folder, _, name = member.name.rpartition("/")
-                if not member.isreg() or name.startswith("."):
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # or tarfile keeps every header of the shard
+                name = _sample_name(member)
+                if name is None:
                     continue
-                stem, _, kind = name.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                if key not in samples:
-                    close()
-                samples.setdefault(key, {})[kind.lower()] = (member.offset_data, member.size)
+                end = member.offset_data + member.size
+                if entries and entries[-1].key == name[0]:
+                    last = entries[-1]
+                    entries[-1] = replace(last, size=end - last.offset)
+                else:
+                    entries.append(Entry(shard, member.offset, end - member.offset, name[0]))
             # tarfile takes a damaged header for the end; the end is a block of zeros or of nothing
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 fault = f"{shard} is damaged after byte {archive.offset}"
     except tarfile.TarError as error:
         fault = f"{shard} is not a plain tar, or is cut off ({error})"
-    close()
     return entries, fault
 
 
@@ -139,20 +180,27 @@ def _index_lines(shard: str) -> List[Entry]:
         offset = 0
         for number, line in enumerate(file, start=1):
             if line.strip():
-                entries.append(Entry(shard, f"line {number}", {"line": (offset, len(line))}))
+                entries.append(Entry(shard, offset, len(line), f"line {number}"))
             offset += len(line)
     return entries
 
 
-def _bytes(file: BinaryIO, entry: Entry, kind: str, limit: int) -> bytes:
-    offset, size = entry.members[kind]
-    if size > limit:
-        raise FaultySample(f"{entry}: its {kind} has {size} bytes, more than the {limit} allowed")
-    file.seek(offset)
-    content = file.read(size)
-    if len(content) < size:
-        raise FaultySample(f"{entry}: its {kind} is cut off after {len(content)} of {size} bytes")
-    return content
+def _span(entry: Entry, limit: int) -> bytes:
+    if entry.size > limit:
+        raise FaultySample(f"{entry} has {entry.size} bytes, more than the {limit} allowed")
+    try:
+        with open(entry.shard, "rb", buffering=0) as file:
+            content = bytearray()
+            file.seek(entry.offset)
+            # One system call reads at most 2 GB, and a network may give less.
+            while len(content) < entry.size:
+                part = file.read(entry.size - len(content))
+                if not part:
+                    break
+                content += part
+            return bytes(content)
+    except OSError as error:
+        raise FaultySample(f"{entry} cannot be read: {error.strerror or error}") from error
 
 
 def _json(content: bytes, entry: Entry) -> Mapping[str, Any]:

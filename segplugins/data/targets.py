@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 import numpy as np
 import torch
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import HFlipTransform
 
+from segplugins.data.augmentations import is_mirrored
 from segplugins.data.instances import instances_of_map, instances_of_regions
 from segplugins.data.read_images import check_same_size, record_name
 from segplugins.data.read_regions import (
@@ -93,7 +93,7 @@ class Targets:
             transforms: what was done to the image.
         """
         ids = moved.astype(np.int64)
-        flipped = _is_flipped(transforms)
+        flipped = is_mirrored(transforms)
         if flipped and label_map.segments is None:
             ids = _swap(ids, getattr(metadata, "flip_pairs", ()))
         if label_map.sentences:
@@ -137,7 +137,7 @@ class Targets:
         # A crowd is a place to leave alone, not a target; evaluators get it from the source.
         regions = [region for region in regions if not region.extra.get("iscrowd")]
         if result["vocabulary"] is None:
-            classes = self._add_phrases(result, regions, metadata, _is_flipped(transforms))
+            classes = self._add_phrases(result, regions, metadata, is_mirrored(transforms))
         else:
             classes = self._add_classes(result, regions, record)
         shown = [index for index, region in enumerate(regions) if region.has_target]
@@ -191,10 +191,6 @@ def _class_of(region: Region, names: Sequence[str], vocabulary: str, record: Map
             f"{region.class_index} is none of the {len(names)} classes of vocabulary '{vocabulary}'"
         )
     return index
-
-
-def _is_flipped(transforms: T.TransformList) -> bool:
-    return sum(isinstance(t, HFlipTransform) for t in transforms.transforms) % 2 == 1
 
 
 def _swap(ids: np.ndarray, pairs: Sequence[Tuple[int, int]]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Data loaders for training and evaluation, from a config."""
 
+import logging
+from pathlib import Path
 from typing import List, Sequence
 
 from detectron2.config import CfgNode
@@ -9,11 +11,17 @@ from torch.utils.data import DataLoader
 
 from segplugins.data.catalog import dataset_metadata, load_dataset
 from segplugins.data.check import SkipFaults
+from segplugins.data.check.load import POLICIES
 from segplugins.data.mapper import SegMapper
-from segplugins.data.pairs import build_pairs_loader, is_pairs
+from segplugins.data.pairs import PairMapper, PairSamples, is_pairs, load_pairs
 from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
+from segplugins.files.faults import STRICT, Skip
 from segplugins.structures import parse_vocabulary, register_vocabulary
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5  # faulty shards that the log names
 
 
 def build_train_loader(cfg: CfgNode) -> DataLoader:
@@ -33,17 +41,22 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
     batch_size = micro_batch_size(
         cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATE, comm.get_world_size()
     )
-    if is_pairs(names):
-        return build_pairs_loader(cfg, batch_size)
     policy = cfg.DATALOADER.FAULTS
-    records, sizes = training_records(names, cfg.DATASETS.EXCLUDE, policy)
-    mapper = SegMapper(cfg, is_train=True, dataset_names=names)
+    if is_pairs(names):
+        mapper = PairMapper.from_config(cfg, names)
+        dataset = _load_pairs(cfg, names)
+        sizes, orders = dataset.sizes, dataset.orders
+    else:
+        records, sizes = training_records(names, cfg.DATASETS.EXCLUDE, policy)
+        dataset, orders = DatasetFromList(records, copy=False), None
+        mapper = SegMapper(cfg, is_train=True, dataset_names=names)
     stream = TrainingStream(
-        DatasetFromList(records, copy=False),
+        dataset,
         SkipFaults(mapper, cfg.OUTPUT_DIR) if policy == "skip" else mapper,
-        sampler_maker(cfg, sizes),
+        sampler_maker(cfg, sizes, orders),
         batch_size=batch_size,
         seed=max(cfg.SEED, 0),
+        sizes=sizes,
     )
     return DataLoader(
         stream,
@@ -52,6 +65,26 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
         collate_fn=_as_list,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),  # then copies to the GPU need not wait
     )
+
+
+def _load_pairs(cfg: CfgNode, names: Sequence[str]) -> PairSamples:
+    """Finds the samples of image-text sets; faults of shards stop, or are counted in the log."""
+    if cfg.DATALOADER.FAULTS not in POLICIES:
+        raise ValueError(
+            f"DATALOADER.FAULTS is '{cfg.DATALOADER.FAULTS}', expected one of {POLICIES}"
+        )
+    policy = STRICT if cfg.DATALOADER.FAULTS == "strict" else Skip()
+    dataset = load_pairs(names, Path(cfg.OUTPUT_DIR) / "pairs_index", policy)
+    if policy is not STRICT and policy.counts:
+        first = "; ".join(str(fault) for fault in policy.first[:_NAMED])
+        logger.warning(
+            "DATALOADER.FAULTS skip: %d shards are damaged or empty, their whole samples are used: "
+            "%s",
+            sum(policy.counts.values()),
+            first,
+        )
+    logger.info("%d image-text samples in %d sets", len(dataset), len(names))
+    return dataset
 
 
 def _check_fixed_keys(cfg: CfgNode) -> None:

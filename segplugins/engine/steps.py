@@ -1,6 +1,7 @@
 """One optimizer step: micro-batches, mixed precision, gradient clip, and no step on a bad loss."""
 
 import math
+import random
 import time
 from contextlib import nullcontext
 from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Tuple
@@ -35,8 +36,9 @@ class StepTrainer(SimpleTrainer):
             over images is that of the large batch.
         precision: of autocast, or None. With float16 the losses are scaled against underflow.
         clip: changes gradients in place before the step; what it returns is logged as grad_norm.
-        seed: of the draws inside the model. Each micro-batch has its own seed made of it, so that a
-            resumed run draws what the uninterrupted one draws. None = leave the generators alone.
+        seed: of the draws inside the model, by torch, numpy or random. Each micro-batch has its own
+            seed made of it, so that a resumed run draws what the uninterrupted one draws. None =
+            leave the generators alone.
     """
 
     def __init__(
@@ -86,10 +88,13 @@ class StepTrainer(SimpleTrainer):
         self._write(losses, data_time, norm)
 
     def _seed_draws(self, part: int) -> None:
-        """Just before the model: a loader may draw from the same generator when it starts."""
+        """Seeds all generators just before the model, since a loader may draw when it starts."""
         if self.seed is not None:
             place = [self.seed, self.iter, part, comm.get_rank()]
-            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
 
     def _backward(self, records: List[dict]) -> Dict[str, Tensor]:
         """Adds the gradients of one micro-batch and returns its share of the losses."""

@@ -1,14 +1,17 @@
 """The endless stream of training samples, the same for any number of processes and workers."""
 
 import random
-from typing import Callable, Iterable, Iterator, Optional
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 from detectron2.utils import comm
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from segplugins.data.draws import draws_of
 
-_TRIES = 100  # images that may be skipped in a row
+_TRIES = 100  # records that may be skipped in a row
+_DRAWS = 10_000  # of records in search of one with the same task
 
 
 class TrainingStream(IterableDataset):
@@ -19,10 +22,12 @@ class TrainingStream(IterableDataset):
 
     Args:
         dataset: catalog dicts by index.
-        mapper: catalog dict -> record, or None to skip it: another image takes its place.
+        mapper: catalog dict -> record, or None to skip it: another image of the same data set and
+            task takes its place.
         make_sampler: seed -> endless indices of this process, as detectron2's samplers give them.
         batch_size: samples per batch of this process; a loader worker takes whole batches.
         seed: of the run.
+        sizes: images per data set, in the order of the dataset; None = all are of one.
     """
 
     def __init__(
@@ -33,7 +38,9 @@ class TrainingStream(IterableDataset):
         *,
         batch_size: int,
         seed: int,
+        sizes: Optional[Sequence[int]] = None,
     ):
+        self._ends = list(accumulate(sizes or [len(dataset)]))
         self._dataset, self._mapper = dataset, mapper
         self._make_sampler = make_sampler
         self._batch_size = batch_size
@@ -71,12 +78,31 @@ class TrainingStream(IterableDataset):
             report()
 
     def _record(self, index: int) -> dict:
-        for _ in range(_TRIES):
-            record = self._mapper(self._dataset[index])
+        source = self._dataset[index]
+        record = self._mapper(source)
+        if record is not None:
+            return record
+        place = bisect_right(self._ends, index)
+        start, stop = self._ends[place - 1] if place else 0, self._ends[place]
+        task = _task(source)
+        skipped = 1
+        for _ in range(_DRAWS):
+            other = self._dataset[random.randrange(start, stop)]
+            if _task(other) != task:
+                continue
+            record = self._mapper(other)
             if record is not None:
                 return record
-            index = random.randrange(len(self._dataset))
+            skipped += 1
+            if skipped == _TRIES:
+                break
+        name = source.get("dataset", "") if isinstance(source, dict) else ""
         raise RuntimeError(
-            f"the mapper skipped {_TRIES} images in a row; is anything in these data sets usable? "
-            "tools/check_dataset.py tells"
+            f"{skipped} records of data set '{name}'{f' and task {task}' if task else ''} were "
+            "skipped in a row; is anything in it usable? tools/check_dataset.py lists its faults"
         )
+
+
+def _task(source: object) -> Optional[str]:
+    """Returns the task of a catalog record; None where its data set decides."""
+    return source.get("task") if isinstance(source, dict) else None

@@ -11,7 +11,8 @@ from segplugins.config import add_shared_config
 from segplugins.data.catalog import load_dataset
 from segplugins.data.datasets.drawn import register_drawn_world
 from segplugins.data.mapper import SegMapper
-from segplugins.data.pairs import PairStream
+from segplugins.data.pairs import PairMapper
+from segplugins.data.shards import index_shard
 from segplugins.drawn_world import write_drawn_world
 from segplugins.structures import get_vocabulary
 
@@ -122,8 +123,9 @@ def test_a_frame_shows_the_object_of_its_phrase(at_home):
 def test_pairs_and_region_lines_are_read_as_image_text_records(at_home, name, count):
     shards = [record["file_name"] for record in DatasetCatalog.get(name)]
     root = MetadataCatalog.get(name).pairs_image_root
-    stream = PairStream(shards, seed=0, passes=1, image_root=root and at_home.root.parent / root)
-    records = list(stream)
+    mapper = PairMapper((), image_roots={name: root and at_home.root.parent / root})
+    entries = [entry for shard in shards for entry in index_shard(shard)[0]]
+    records = [mapper({"dataset": name, "entry": entry}) for entry in entries]
     assert len(records) == count
     for record in records:
         assert record["image"].shape == (3, 72, 104)

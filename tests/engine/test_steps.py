@@ -1,5 +1,7 @@
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
@@ -17,7 +19,7 @@ class Scaled(nn.Module):
         self.weight = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, batch):
-        noise = torch.rand(())
+        noise = torch.rand(()) + random.random() + np.random.rand()
         return {"loss_a": (self.weight * torch.tensor(batch)).mean(), "loss_b": noise * 0 + noise}
 
 
@@ -53,7 +55,7 @@ def test_the_gradient_norm_before_the_clip_is_logged():
 
 def test_draws_follow_from_the_seed_and_the_iteration():
     noise = [log["loss_b"] for log in stepped([[0.0]] * 3, seed=5)[1]]
-    torch.rand(7)  # whatever was drawn in between
+    torch.rand(7), random.random(), np.random.rand()  # whatever was drawn in between
     assert [log["loss_b"] for log in stepped([[0.0]] * 3, seed=5)[1]] == noise
     assert [log["loss_b"] for log in stepped([[0.0]] * 3, seed=6)[1]] != noise
     assert len(set(noise)) == 3

@@ -71,8 +71,31 @@ def test_a_skipped_image_is_replaced_by_another_one_the_same_every_time():
     assert batches(stream(mapper=without_odd), 5) == first
 
 
+def test_a_skipped_record_is_replaced_by_one_of_its_set_and_task():
+    records = [
+        {"dataset": name, "task": task, "item": f"{name} {task} {number}"}
+        for name in ("a", "b")
+        for task in ("part", "semantic")
+        for number in range(4)
+    ]
+
+    def without_first(record):
+        return None if record["item"].endswith(" 0") else record["item"]
+
+    def sampler(seed):
+        return iter([0, 4, 8, 12] * 20)  # the first of each set and task, all of them skipped
+
+    built = TrainingStream(
+        records, without_first, sampler, batch_size=4, seed=1, sizes=[8, len(records) - 8]
+    )
+    for batch in batches(built, 10, batch_size=4):
+        kinds = [item[:-2] for item in batch]
+        assert kinds == ["a part", "a semantic", "b part", "b semantic"]
+    assert len({item for batch in batches(built, 20, batch_size=4) for item in batch}) == 12
+
+
 def test_data_of_which_nothing_is_usable_is_an_error_and_no_endless_loop():
-    with pytest.raises(RuntimeError, match="skipped 100 images in a row"):
+    with pytest.raises(RuntimeError, match="100 records .* were skipped in a row"):
         next(iter(stream(mapper=lambda item: None)))
 
 
