@@ -17,7 +17,10 @@ import yaml
 
 # Least distance of two colours of one vocabulary, in OKLab units times 100; 2 is just noticeable.
 APART = 6.0
-_PALETTE = 32
+# (names of a vocabulary at most, distance): few names may be farther apart.
+_ROOMY = ((12, 9.0), (20, 7.5))
+_PALETTE = 24
+_NORMAL = 1.5  # times as far apart to normal eyes as to colour-blind ones
 # Linear sRGB as deuteranopes and protanopes see it: Machado, Oliveira, Fernandes, "A
 # physiologically-based model for simulation of color vision deficiency", 2009, severity 1.
 DEUTERANOPIA = np.array(
@@ -61,9 +64,7 @@ def class_colours(names: Sequence[str]) -> np.ndarray:
         (K, 3) uint8 RGB. Some twenty names differ by at least `APART`, more by less: what a picture
         shows of a larger vocabulary is parted by `told_apart` once more.
     """
-    unique = tuple(sorted(set(names), key=lambda name: (_common(name) is None, name)))
-    colours = dict(zip(unique, _vocabulary_colours(unique)))
-    return np.array([colours[name] for name in names], np.uint8).reshape(-1, 3)
+    return _vocabulary_colours(tuple(names)).copy()
 
 
 def picture_colours(names: Sequence[str], present: Sequence[int]) -> np.ndarray:
@@ -83,29 +84,33 @@ def picture_colours(names: Sequence[str], present: Sequence[int]) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _vocabulary_colours(names: Tuple[str, ...]) -> np.ndarray:
-    preferred = np.array([_preferred(name) for name in names], np.uint8).reshape(-1, 3)
-    return told_apart(preferred)
+    unique = sorted(set(names), key=_importance)
+    preferred = np.array([_preferred(name) for name in unique], np.uint8).reshape(-1, 3)
+    apart = next((apart for most, apart in _ROOMY if len(unique) <= most), APART)
+    colours = dict(zip(unique, told_apart(preferred, apart=apart)))
+    return np.array([colours[name] for name in names], np.uint8).reshape(-1, 3)
 
 
-def told_apart(colours: np.ndarray) -> np.ndarray:
+def told_apart(colours: np.ndarray, *, apart: float = APART) -> np.ndarray:
     """Returns the colours with those replaced that are nearly equal to an earlier one.
 
     Args:
         colours: (N, 3) uint8 RGB, the most important first.
+        apart: least distance, OKLab times 100; to normal eyes, which see more, by a half more.
 
     Returns:
-        (N, 3) uint8 RGB. A replacement is the nearest colour at least `APART` from all earlier
+        (N, 3) uint8 RGB. A replacement is the nearest colour at least `apart` from all earlier
         ones; where there is none, the one that is farthest from them.
     """
     chosen = colours.copy()
     candidates, candidate_views = _candidates()
-    views = seen_colours(colours)  # (V, N, 3)
+    views = _compared(colours)
     nearest = np.full(len(candidates), np.inf)  # of each candidate to the colours chosen so far
     for index in range(len(colours)):
         view = views[:, index]
         gaps = np.linalg.norm(views[:, :index] - view[:, None], axis=-1)
-        if gaps.size and gaps.min() < min(APART, nearest.max()):
-            free = np.flatnonzero(nearest >= min(APART, nearest.max()))
+        if gaps.size and gaps.min() < min(apart, nearest.max()):
+            free = np.flatnonzero(nearest >= min(apart, nearest.max()))
             moves = np.linalg.norm(candidate_views[0, free] - view[0], axis=-1)
             best = free[moves.argmin()]
             chosen[index], views[:, index] = candidates[best], candidate_views[:, best]
@@ -113,6 +118,13 @@ def told_apart(colours: np.ndarray) -> np.ndarray:
         distances = np.linalg.norm(candidate_views - view[:, None], axis=-1).min(axis=0)
         np.minimum(nearest, distances, out=nearest)
     return chosen
+
+
+def _compared(colours: np.ndarray) -> np.ndarray:
+    """`seen_colours`, those of normal eyes nearer to each other so that they are parted more."""
+    seen = seen_colours(colours)
+    seen[0] /= _NORMAL
+    return seen
 
 
 def seen_colours(colours: np.ndarray) -> np.ndarray:
@@ -139,6 +151,17 @@ def _preferred(name: str) -> Tuple[int, int, int]:
         return common
     digest = hashlib.sha256(_plain(name).encode("utf-8", "replace")).digest()
     return tuple(_palette()[int.from_bytes(digest[:4], "big") % _PALETTE].tolist())
+
+
+def _importance(name: str) -> Tuple[int, str]:
+    """Sorts names so that the commonest keep their colours and others make way."""
+    places = _places()
+    return places.get(_common(name), len(places)), name
+
+
+@lru_cache(maxsize=1)
+def _places() -> Dict[Tuple[int, int, int], int]:
+    return {colour: place for place, colour in enumerate(dict.fromkeys(_table().values()))}
 
 
 def _common(name: str) -> Optional[Tuple[int, int, int]]:
@@ -172,20 +195,21 @@ def _table() -> Dict[str, Tuple[int, int, int]]:
 
 @lru_cache(maxsize=1)
 def _candidates() -> Tuple[np.ndarray, np.ndarray]:
-    """Colours that names may get, (M, 3) uint8, and their `seen_colours`: no black, no grey."""
-    steps = np.linspace(0, 255, 12).round().astype(np.uint8)
+    """Colours that names may get, (M, 3) uint8, and as they are compared, (3, M, 3)."""
+    steps = np.linspace(0, 255, 18).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    views = seen_colours(grid)
-    lightness, chroma = views[0, :, 0], np.hypot(views[0, :, 1], views[0, :, 2])
-    usable = (lightness > 38) & (lightness < 95) & (chroma > 6)
-    return grid[usable], views[:, usable]
+    lightness, chroma = _lightness_and_chroma(grid)
+    # Neither black nor grey nor glaring.
+    usable = (lightness > 36) & (lightness < 93) & (chroma > 6) & (chroma < 25)
+    return grid[usable], _compared(grid[usable])
 
 
 @lru_cache(maxsize=1)
 def _palette() -> np.ndarray:
     """(P, 3) uint8: of the vivid candidates, always the one farthest from those before it."""
     candidates, views = _candidates()
-    vivid = np.hypot(views[0, :, 1], views[0, :, 2]) > 11
+    lightness, chroma = _lightness_and_chroma(candidates)
+    vivid = (chroma > 12) & (lightness > 42) & (lightness < 90)
     candidates, views = candidates[vivid], views[:, vivid]
     picked = [int(np.argmax(views[0, :, 1]))]  # the reddest
     nearest = np.full(len(candidates), np.inf)
@@ -194,3 +218,8 @@ def _palette() -> np.ndarray:
         np.minimum(nearest, gaps, out=nearest)
         picked.append(int(nearest.argmax()))
     return candidates[picked]
+
+
+def _lightness_and_chroma(colours: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    lab = seen_colours(colours)[0]
+    return lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])

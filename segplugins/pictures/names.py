@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from segplugins.pictures.fonts import font_for, plain_line, shortened
 
 _GRID = 176  # cells along the long side
-_LONGEST_NAME = 17  # letter heights; a longer name is cut, the legend has it whole
+_LONGEST_NAME = 21  # letter heights; a longer name is cut, the legend has it whole
 _INK, _PAPER = (20, 20, 24), (255, 255, 255)
 
 
@@ -29,8 +29,8 @@ class NamePlates:
         self.picture = picture
         self.letters = letters
         self.step = max(1, -(-max(picture.shape[:2]) // _GRID))
-        self._taken = np.zeros(picture.shape[:2], bool)[:: self.step, :: self.step].copy()
-        self._taken = self._taken.astype(np.uint8)
+        cells = [-(-side // self.step) for side in picture.shape[:2]]
+        self._taken = np.zeros(cells, np.uint8)
 
     def cells(self, mask: np.ndarray) -> np.ndarray:
         """Returns a mask (H, W) on the grid, uint8; one that falls between its cells gets one."""
@@ -112,8 +112,8 @@ class NamePlates:
 
     def _plate(self, text: str, colour: Sequence[int]) -> Optional["_Plate"]:
         """The plate of a name, cut to the picture's width; None where not even that fits."""
-        widest = min(self.picture.shape[1] - 2 * _margin(self.letters), 34 * self.letters)
-        plate = _Plate(text, colour, self.letters, min(widest, _LONGEST_NAME * self.letters))
+        room = self.picture.shape[1] - 2 * _margin(self.letters)
+        plate = _Plate(text, colour, self.letters, min(room, _LONGEST_NAME * self.letters))
         height, width = self.picture.shape[:2]
         fits = plate.text and plate.size[0] <= height and plate.size[1] <= width
         return plate if fits else None
