@@ -1,12 +1,12 @@
-"""Pictures from wherever a user has them: a file, a folder, a pattern, a video."""
+"""Pictures of a file, a folder, a pattern or a video."""
 
 import glob
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence
 
-import cv2
 import numpy as np
 
+from segplugins.engine.videos import frame_count, read_video
 from segplugins.files.pictures import read_picture
 from segplugins.files.raster import ENDINGS
 
@@ -15,18 +15,18 @@ VIDEO_KINDS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 
 class Frame(NamedTuple):
-    """One picture to work on: `name` for its results, `image` (H, W, 3) uint8 RGB."""
+    """A picture to segment: `name` for its results, `image` (H, W, 3) uint8 RGB."""
 
     name: str
     image: np.ndarray
 
 
 def find_media(source: str) -> List[Path]:
-    """Lists the images and videos that `source` means.
+    """Returns the images and videos that `source` names.
 
     Args:
-        source: a file, a folder (its images and videos, not those of folders in it), or a pattern
-            such as "shots/*.jpg".
+        source: a file, a folder (its images and videos, not hidden ones nor those of folders in
+            it), or a pattern such as "shots/*.jpg".
 
     Returns:
         The files in alphabetical order.
@@ -63,12 +63,12 @@ def find_media(source: str) -> List[Path]:
 
 
 def count_frames(files: Sequence[Path]) -> int:
-    """Returns: how many pictures the files hold, as far as videos say so themselves."""
-    return sum(_video_length(file) if is_video(file) else 1 for file in files)
+    """Returns how many pictures the files hold; a video's own number is an estimate."""
+    return sum(frame_count(file) if is_video(file) else 1 for file in files)
 
 
 def is_video(file: Path) -> bool:
-    """Returns: whether the file's ending is that of a video."""
+    """Returns whether the file's ending is that of a video."""
     return file.suffix.lower() in VIDEO_KINDS
 
 
@@ -83,37 +83,10 @@ def read_frames(file: Path) -> Iterator[Frame]:
         one is in memory at a time.
 
     Raises:
-        ValueError: the file cannot be read, or a video ends before its own count of frames.
+        ValueError: the file cannot be read, or the decoder of a video failed before its end.
     """
     if is_video(file):
-        yield from _read_video(file)
+        for index, image in enumerate(read_video(file)):
+            yield Frame(f"{file.stem}/{index:06d}", image)
         return
     yield Frame(file.stem, read_picture(file).pixels)
-
-
-def _read_video(file: Path) -> Iterator[Frame]:
-    video = cv2.VideoCapture(str(file))
-    length = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    try:
-        index = 0
-        while True:
-            good, image = video.read()
-            if not good:
-                break
-            yield Frame(f"{file.stem}/{index:06d}", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            index += 1
-    finally:
-        video.release()
-    if index == 0 or index < length - 1:  # many containers count one frame too many
-        raise ValueError(
-            f"video '{file}': frame {index} of {length} is not readable; re-encode it, for example "
-            "with ffmpeg"
-        )
-
-
-def _video_length(file: Path) -> int:
-    video = cv2.VideoCapture(str(file))
-    try:
-        return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-    finally:
-        video.release()

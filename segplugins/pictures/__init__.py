@@ -3,11 +3,13 @@
 from segplugins.pictures.colours import class_colours, picture_colours
 from segplugins.pictures.curves import curves
 from segplugins.pictures.draw import Style, draw_label_map, draw_masks, draw_panoptic
+from segplugins.pictures.legend import PAPER
 from segplugins.pictures.painting import paint_label_map, paint_masks
 from segplugins.pictures.sheets import beside, save_picture, sheet, stacked
 from segplugins.pictures.sizes import drawing_size, enlarged, resized_image, resized_labels
 
 __all__ = [
+    "PAPER",
     "Style",
     "beside",
     "class_colours",

@@ -28,6 +28,12 @@ def test_a_folder_a_pattern_and_a_file_are_found_in_order(tmp_path):
     assert find_media(str(tmp_path / "a.png")) == [tmp_path / "a.png"]
 
 
+def test_hidden_files_are_no_pictures(tmp_path):
+    for name in ("a.png", "._a.png", ".b.png"):
+        write_image(tmp_path / name)
+    assert find_media(str(tmp_path)) == [tmp_path / "a.png"]
+
+
 def test_nothing_found_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no image or video at .*a file, a folder or a"):
         find_media(str(tmp_path))
