@@ -11,11 +11,12 @@ from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.evaluation.open_vocab import OpenVocabEvaluator
 from segplugins.evaluation.panoptic import PanopticEvaluator
+from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.setting import Setting, read_setting
-from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
+from segplugins.evaluation.video import VideoEvaluator
 from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
 from segplugins.files.label_coding import read_truth
 
@@ -128,7 +129,12 @@ def _evaluator(kind: str, setting: Setting, folder: str) -> DatasetEvaluator:
     options = dict(setting.metadata.get("evaluator_options", {}).get(kind, {}))
     if kind not in _WITHOUT_MASKS:
         options = {"gallery": Gallery(), **options}
-    return EVALUATORS[kind](setting, folder, **options)
+    try:
+        return EVALUATORS[kind](setting, folder, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"'{setting.dataset_name}': evaluator_options of '{kind}' are not its options: {error}"
+        ) from error
 
 
 def _kinds(setting: Setting) -> List[str]:

@@ -1,8 +1,8 @@
 """Counts that several processes add up, each image once.
 
 A confusion matrix is the sum over images of what is counted in them. It is small and does not grow
-with the data set, but what one image gave can no longer be seen in it; so what the last images gave
-is kept beside it, to take back those that a padding sampler hands to two processes.
+with the data set, but the share of one image can no longer be seen in it. So the shares of the last
+images are kept beside it, to subtract those that a padding sampler gives to two processes.
 """
 
 from collections import OrderedDict
@@ -34,35 +34,34 @@ class SharedCounts:
 
     def __init__(self, layers: int, size: int, distributed: bool):
         self.matrices = np.zeros((layers, size, size), np.int64)
-        self._keep = _RETRACTABLE if distributed and comm.get_world_size() > 1 else 0
-        self._distributed = distributed
+        self._distributed = distributed and comm.get_world_size() > 1
         self._last: OrderedDict[str, List[Cells]] = OrderedDict()
 
     def add(self, image: str, layers: Sequence[Cells]) -> None:
-        """Adds what was counted in an image, per layer."""
+        """Adds the cells of an image, per layer."""
         for matrix, cells in zip(self.matrices, layers):
             add_cells(matrix, *cells)
-        if self._keep:
+        if self._distributed:
             self._last[image] = list(layers)
-            if len(self._last) > self._keep:
+            if len(self._last) > _RETRACTABLE:
                 self._last.popitem(last=False)
 
-    def join(self, counted_elsewhere: Sequence[str]) -> None:
-        """Makes `matrices` those of all processes, on every process.
+    def joined(self, counted_elsewhere: Sequence[str]) -> np.ndarray:
+        """Returns the matrices of all processes together, on every process.
 
         Args:
             counted_elsewhere: images of this process that one of lower rank counts too.
 
         Raises:
-            ValueError: one of them was counted too long ago to be taken back.
+            ValueError: one of them was counted too long ago to be subtracted.
         """
+        matrices = self.matrices.copy()
         for image in counted_elsewhere:
             if image not in self._last:
                 raise ValueError(
                     f"{image} was predicted by two processes; use a sampler that gives each image "
                     "out once, like detectron2's InferenceSampler"
                 )
-            for matrix, (rows, columns, n) in zip(self.matrices, self._last.pop(image)):
+            for matrix, (rows, columns, n) in zip(matrices, self._last[image]):
                 add_cells(matrix, rows, columns, -n)
-        if self._distributed:
-            self.matrices = sum(comm.all_gather(self.matrices))
+        return sum(comm.all_gather(matrices)) if self._distributed else matrices

@@ -3,7 +3,7 @@
 T frames, O true objects, P proposals. Label maps: 0 background, 1.. objects, 255 void.
 """
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -163,13 +163,23 @@ def davis_scores(sequences: Sequence[SequenceScores]) -> Dict[str, float]:
         Percent: "J&F", "J", "J_recall", "J_decay", "F", "F_recall", "F_decay". NaN without an
         object.
     """
-    rows: Dict[str, List[Tuple[float, float, float]]] = {"J": [], "F": []}
+    return davis_metrics(davis_sums(sequences))
+
+
+def davis_sums(sequences: Sequence[SequenceScores]) -> np.ndarray:
+    """Returns (7,): objects, then the sums of mean, recall and decay of J, and of F."""
+    sums = np.zeros(7)
     for sequence in sequences:
-        rows["J"] += [statistics(row) for row in sequence.j]
-        rows["F"] += [statistics(row) for row in sequence.f]
-    scores = {}
-    for name, values in rows.items():
-        means = np.mean(values, axis=0) if values else np.full(3, np.nan)
-        for suffix, value in zip(("", "_recall", "_decay"), means):
-            scores[name + suffix] = 100 * float(value)
+        sums[0] += len(sequence.j)
+        for first, rows in ((1, sequence.j), (4, sequence.f)):
+            for row in rows:
+                sums[first : first + 3] += statistics(row)
+    return sums
+
+
+def davis_metrics(sums: np.ndarray) -> Dict[str, float]:
+    """Returns `davis_scores` from sums (7,) of `davis_sums`."""
+    means = 100 * sums[1:] / sums[0] if sums[0] else np.full(6, np.nan)
+    names = [letter + suffix for letter in "JF" for suffix in ("", "_recall", "_decay")]
+    scores = dict(zip(names, map(float, means)))
     return {"J&F": (scores["J"] + scores["F"]) / 2, **scores}

@@ -36,7 +36,9 @@ class ClassFold:
         unanswerable: Sequence[int] = (),
         background: Optional[int] = None,
     ):
-        table = np.arange(num_classes) if class_map is None else np.asarray(class_map, np.int64)
+        table = np.arange(num_classes) if class_map is None else np.asarray(class_map)
+        if table.dtype.kind not in "iu" or table.ndim != 1:
+            raise ValueError(f"class_map must be a list of whole numbers, got {class_map!r:.80}")
         for what, indices, limit in (
             ("class_map", table, num_classes + 1),
             ("unanswerable", np.asarray(unanswerable, np.int64), num_classes),
@@ -78,6 +80,8 @@ class ClassFold:
         Raises:
             ValueError: a label that has no meaning; names the image and the label file.
         """
+        predicted = whole_labels(record, "prediction", predicted)
+        true = whole_labels(record, "truth", true)
         wrong = _outside(predicted, len(self.prediction))
         if wrong is not None:
             raise ValueError(
@@ -95,6 +99,16 @@ class ClassFold:
                 f"neither one of the {self.num_classes} classes nor ignored"
             )
         return self.prediction[predicted], classes
+
+
+def whole_labels(record: Mapping[str, Any], what: str, labels: np.ndarray) -> np.ndarray:
+    """Returns labels as whole numbers: as an index, bool would mean something else."""
+    if labels.dtype.kind not in "biu":
+        raise ValueError(
+            f"{describe(record)}: the labels of the {what} are {labels.dtype}, expected whole "
+            "numbers"
+        )
+    return labels.astype(np.uint8) if labels.dtype.kind == "b" else labels
 
 
 def _outside(labels: np.ndarray, limit: int) -> Optional[int]:

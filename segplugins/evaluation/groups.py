@@ -11,7 +11,7 @@ _MEANS = {"IoU": "mIoU", "AP": "AP", "PQ": "PQ"}
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
-    """Returns 2 s u / (s + u); 0 where both are 0, NaN where one is not known."""
+    """Returns 2 s u / (s + u); 0 where both are 0, NaN where one of them is NaN."""
     return 2 * seen * unseen / (seen + unseen) if seen + unseen != 0 else 0.0
 
 
@@ -56,20 +56,31 @@ def seen_unseen(
         where the result has them. NaN for a group without any class.
 
     Raises:
-        ValueError: an index outside the classes.
+        ValueError: an index outside the classes, or a result of a class that is none of them.
+
+    Example:
+        >>> result = {"IoU-cat": 80.0, "IoU-dog": 40.0, "IoU-owl": 20.0}
+        >>> seen_unseen(result, ("cat", "dog", "owl"), seen=[0])
+        {'mIoU_seen': 80.0, 'mIoU_unseen': 30.0, 'hIoU': 43.63636363636363}
     """
     wrong = [index for index in seen if not 0 <= index < len(classes)]
     if wrong:
         raise ValueError(f"seen class {wrong[0]} of {len(classes)} classes: expected 0 to K - 1")
-    names = {classes[index] for index in seen}
+    seen_names, all_names = {classes[index] for index in seen}, set(classes)
     split: Dict[str, float] = {}
     for metric, values in per_class(result).items():
         if metric in _MEANS:
+            strange = [name for name in values if name not in all_names]
+            if strange:
+                raise ValueError(
+                    f"{metric} of '{strange[0]}', which is none of the {len(classes)} classes: "
+                    "whether it was seen is not known"
+                )
             mean = _MEANS[metric]
-            known = _mean([value for name, value in values.items() if name in names])
-            novel = _mean([value for name, value in values.items() if name not in names])
-            split[f"{mean}_seen"], split[f"{mean}_unseen"] = known, novel
-            split[f"h{metric}"] = harmonic_mean(known, novel)
+            of_seen = _mean([value for name, value in values.items() if name in seen_names])
+            of_unseen = _mean([value for name, value in values.items() if name not in seen_names])
+            split[f"{mean}_seen"], split[f"{mean}_unseen"] = of_seen, of_unseen
+            split[f"h{metric}"] = harmonic_mean(of_seen, of_unseen)
     return split
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 # Scores looked at in one go. It bounds the extra memory at any K: the intermediate maxima of a
 # chunk take about a third of this.
 _CHUNK_BYTES = 16 * 2**20
+# Pairs of labels that are counted in a table; of more the pairs that occur are sorted out.
+_TABLE_CELLS = 2**16
 # Classes per node of the search tree in `_best_of`: 6-12 are equally fast on CPUs.
 _FAN_OUT = 8
 
@@ -69,29 +71,80 @@ def _best_of(scores: Tensor) -> Tuple[Tensor, Tensor]:
     return top, first + candidates.max(dim=0).indices
 
 
-def paired_runs(
+def pair_counts(
     prediction: np.ndarray, truth: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts an image into runs of pixels in which neither label changes, row after row.
+    """Counts the pixels of each pair of predicted and true label that occurs.
 
-    Label maps are made of areas: of 350,000 pixels some 10,000 begin a run, and all that follows
-    (checks, folding, counting) looks at those alone.
+    The time hardly depends on what the maps show: noise costs as much as large areas.
 
     Args:
-        prediction: (H, W) integers.
-        truth: (H, W) integers.
+        prediction: (H, W) whole numbers or bool.
+        truth: (H, W) whole numbers or bool.
 
     Returns:
-        predicted label, true label and number of pixels of each run, R entries each.
+        predicted label, true label and number of pixels of each pair, (R,) int64 each, ordered by
+        predicted, then by true label.
     """
+    if not truth.size:
+        return (np.zeros(0, np.int64),) * 3
     prediction, truth = prediction.reshape(-1), truth.reshape(-1)
-    changes = prediction[1:] != prediction[:-1]
-    changes |= truth[1:] != truth[:-1]
-    if np.count_nonzero(changes) > truth.size // 4:
-        # Noise, not areas: every pixel as a run of its own takes half as long.
-        return prediction, truth, np.broadcast_to(1, truth.shape)
-    last = np.append(np.flatnonzero(changes), truth.size - 1)
-    return prediction[last], truth[last], np.diff(last, prepend=-1)
+    predicted_labels, true_labels = None, None
+    if _table_size(prediction, truth) > _TABLE_CELLS:
+        # Label files of people are areas: cheap to number anew, and then of few labels.
+        true_labels, truth = _renumbered(truth)
+        if _table_size(prediction, truth) >= 2**31:
+            predicted_labels, prediction = _renumbered(prediction)
+    rows, columns, pixels = _cells(prediction, truth)
+    if predicted_labels is not None:
+        rows = predicted_labels[rows]
+    return rows, columns if true_labels is None else true_labels[columns], pixels
+
+
+def _range(labels: np.ndarray) -> Tuple[int, int]:
+    """Returns the lowest label and how many lie from it to the highest."""
+    lowest = int(labels.min())
+    return lowest, int(labels.max()) - lowest + 1
+
+
+def _table_size(prediction: np.ndarray, truth: np.ndarray) -> int:
+    return _range(prediction)[1] * _range(truth)[1]
+
+
+def _renumbered(labels: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the labels that occur, sorted, (L,) int64, and the map of their indices, (N,)."""
+    last = np.append(np.flatnonzero(labels[1:] != labels[:-1]), labels.size - 1)
+    runs = labels[last]
+    occurring = np.unique(runs)
+    indices = occurring.searchsorted(runs).astype(np.int32)
+    return occurring.astype(np.int64), np.repeat(indices, np.diff(last, prepend=-1))
+
+
+def _cells(prediction: np.ndarray, truth: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`pair_counts` of maps (N,) whose table of pairs has at most 2**62 cells."""
+    (first_row, height), (first_column, width) = _range(prediction), _range(truth)
+    size = height * width
+    if size <= _TABLE_CELLS:
+        # Modulo 2**16 throughout: only the number of the cell has to fit.
+        numbers = prediction.astype(np.uint16)
+        numbers -= np.uint16(first_row % 2**16)
+        numbers *= np.uint16(width % 2**16)
+        numbers += truth.astype(np.uint16, copy=False)
+        numbers -= np.uint16(first_column % 2**16)
+        # Of the histograms at hand the fastest: numpy's makes 64 bits of each pixel first.
+        counts = torch.bincount(torch.from_numpy(numbers.astype(np.int32)), minlength=size).numpy()
+        cells = np.flatnonzero(counts)
+        counts = counts[cells]
+    else:
+        dtype = np.int32 if max(size, abs(first_row), abs(first_column)) < 2**31 else np.int64
+        numbers = (prediction.astype(dtype) - dtype(first_row)) * dtype(width)
+        numbers += truth.astype(dtype, copy=False)
+        numbers -= dtype(first_column)
+        numbers.sort()
+        last = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]), numbers.size - 1)
+        cells, counts = numbers[last].astype(np.int64), np.diff(last, prepend=-1)
+    rows, columns = np.divmod(cells, width)
+    return rows + first_row, columns + first_column, counts
 
 
 def boundary_labels(labels: np.ndarray, ratio: float = 0.02) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""OpenVocabEvaluator: all that is measured on one data set, under the vocabulary in force."""
+"""OpenVocabEvaluator: all that is measured on one data set, under the vocabulary in use."""
 
 from collections import OrderedDict
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Sequence
@@ -8,6 +8,8 @@ from detectron2.utils import comm
 
 from segplugins.evaluation.details import write_details
 from segplugins.evaluation.groups import seen_unseen
+from segplugins.evaluation.image_statistics import write_statistics
+from segplugins.evaluation.sample_evaluator import full_precision
 from segplugins.evaluation.samples import describe
 from segplugins.structures import Vocabulary
 
@@ -23,10 +25,22 @@ class OpenVocabEvaluator(DatasetEvaluator):
             every metric that is a mean over classes. None: no such split.
         classes: the evaluated names. None: those of the vocabulary.
         vocabulary: that the model must answer with. None: not checked.
-        output_dir: folder for what a report shows besides numbers. None: nothing is written.
+        output_dir: folder for what a report shows besides numbers, and for the statistics of
+            images. None: nothing is written.
 
     Raises:
         ValueError: no parts; `seen` without classes, or outside of them.
+
+    Example:
+        >>> records = [{"file_name": "image.jpg", "sem_seg_file_name": "labels.png"}]
+        >>> DatasetCatalog.register("open_classes", lambda: records)
+        >>> classes, truth = ("cat", "dog"), np.array([[0, 0, 1, 1]])
+        >>> semantic = SemanticEvaluator("open_classes", classes, read_truth=lambda file: truth)
+        >>> evaluator = OpenVocabEvaluator("open_classes", [semantic], [0], classes=classes)
+        >>> evaluator.process(records, [{"sem_seg": torch.tensor([[0, 0, 1, 0]])}])
+        >>> scores = evaluator.evaluate()["sem_seg"]
+        >>> {name: round(scores[name], 1) for name in ("mIoU_seen", "mIoU_unseen", "hIoU")}
+        {'mIoU_seen': 66.7, 'mIoU_unseen': 50.0, 'hIoU': 57.1}
     """
 
     def __init__(
@@ -62,6 +76,7 @@ class OpenVocabEvaluator(DatasetEvaluator):
         for part in self.parts:
             part.reset()
 
+    @full_precision
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -84,6 +99,7 @@ class OpenVocabEvaluator(DatasetEvaluator):
         for part in self.parts:
             part.process(inputs, outputs)
 
+    @full_precision
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """Joins the results of the parts.
 
@@ -105,6 +121,8 @@ class OpenVocabEvaluator(DatasetEvaluator):
             results = {task: self._split(result) for task, result in results.items()}
         if self._output_dir:
             write_details(self._output_dir, self.parts)
+            statistics = [getattr(part, "image_statistics", None) for part in self.parts]
+            write_statistics(self._output_dir, [of for of in statistics if of is not None])
         return results
 
     def _split(self, result: Dict[str, float]) -> Dict[str, float]:

@@ -4,15 +4,19 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 
 from segplugins.evaluation.gallery import Gallery, Thinned
+from segplugins.evaluation.image_statistics import ImageStatistics, sparse_rows
 from segplugins.evaluation.panoptic_quality import (
-    panoptic_counts,
+    count_segments,
+    grouped_quality,
+    overlaps,
     panoptic_quality,
     summed,
 )
-from segplugins.evaluation.samples import Samples, check_size, describe, output_of
+from segplugins.evaluation.panoptic_segments import Segments
+from segplugins.evaluation.sample_evaluator import SampleEvaluator
+from segplugins.evaluation.samples import check_size, describe, output_of
 from segplugins.files.panoptic_ids import read_segment_ids
 from segplugins.structures import get_vocabulary
 
@@ -56,13 +60,14 @@ def _image_quality(counts: np.ndarray) -> float:
     return panoptic_quality(counts[:, 1:])["PQ"]
 
 
-class PanopticEvaluator(DatasetEvaluator):
+class PanopticEvaluator(SampleEvaluator):
     """Scores "panoptic_seg" against the panoptic PNG of each image.
 
     Reads of an output: "panoptic_seg", a pair: the map (H, W) of ids, 0 = void, tensor or array;
     and segments_info, a list of {"id", "category_id"} with indices of the vocabulary. Reads of a
-    catalog record: "pan_seg_file_name" and "segments_info" ({"id", "category_id", "area",
-    "iscrowd"}).
+    catalog record: "pan_seg_file_name" and "segments_info" ({"id", "category_id", "iscrowd"}).
+    In truth and prediction the map and the list must name the same ids. Areas are counted from
+    the maps.
 
     Args:
         dataset_name: registered in DatasetCatalog; its metadata names the categories, see
@@ -72,9 +77,31 @@ class PanopticEvaluator(DatasetEvaluator):
         gallery: keeps the pictures of the highest and the lowest PQ; None = no pictures.
         read_truth: panoptic PNG to (H, W) segment ids.
         distributed: gather over all processes.
+
+    Raises:
+        ValueError: a record lacks its PNG or its list; later, a truth or a prediction whose map and
+            list differ, or a prediction of another size; each names the image.
+
+    Example:
+        >>> segments = [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}]
+        >>> record = {"file_name": "a.jpg", "pan_seg_file_name": "a.png"}
+        >>> records = [{**record, "segments_info": segments}]
+        >>> DatasetCatalog.register("cats", lambda: records)
+        >>> categories = {0: 0, 1: 1}
+        >>> metadata = MetadataCatalog.get("cats").set(
+        ...     stuff_classes=["cat", "sky"], stuff_dataset_id_to_contiguous_id=categories
+        ... )
+        >>> truth, prediction = np.array([[1, 1, 1, 2]]), np.array([[1, 1, 2, 2]])
+        >>> evaluator = PanopticEvaluator("cats", read_truth={"a.png": truth}.get)
+        >>> evaluator.process(records, [{"panoptic_seg": (prediction, segments)}])
+        >>> scores = evaluator.evaluate()["panoptic_seg"]
+        >>> {name: round(scores[name], 1) for name in ("PQ", "PQ-cat", "PQ-sky")}
+        {'PQ': 33.3, 'PQ-cat': 66.7, 'PQ-sky': 0.0}
     """
 
+    task = "panoptic_seg"
     reads = frozenset({"panoptic_seg"})
+    required = ("pan_seg_file_name", "segments_info")
 
     def __init__(
         self,
@@ -86,42 +113,35 @@ class PanopticEvaluator(DatasetEvaluator):
         read_truth: Callable[[str], np.ndarray] = read_segment_ids,
         distributed: bool = True,
     ):
-        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
-        self.gallery = gallery
+        super().__init__(dataset_name, gallery=gallery, distributed=distributed)
         self._names, is_thing = categories_of(dataset_name)
         self._is_thing = np.array(is_thing, dtype=bool)
         self._class_agnostic = class_agnostic
         self._per_class = per_class
         self._read_truth = read_truth
-        self.sample_scores: List[float] = []
 
-    def reset(self) -> None:
-        """Forgets all predictions."""
-        self._samples.reset()
+    def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> List[np.ndarray]:
+        prediction, predicted_list = self._prediction(record, output)
+        truth = self._read_truth(record["pan_seg_file_name"])
+        check_size(record, "the map of panoptic_seg", prediction.shape, truth.shape)
+        size = len(self._names)
+        try:
+            table, predicted, true = overlaps(
+                prediction, predicted_list, truth, record["segments_info"], size
+            )
+        except ValueError as error:
+            raise ValueError(f"{describe(record)}: {error}") from error
+        row = [count_segments(table, predicted, true, size)]
+        if self._class_agnostic:
+            one = (of._replace(categories=np.zeros_like(of.ids)) for of in (predicted, true))
+            row.append(count_segments(table, *one, 1))
+        if self.gallery is not None:
+            shown = self._class_maps((prediction, predicted), (truth, true))
+            score = _image_quality(row[0])
+            self._samples.show(record, score, "PQ {}", self._names, truth.shape, shown)
+        return row
 
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """Matches the segments of each image; see the class for what is read."""
-        for record, known, output in self._samples.pairs(inputs, outputs):
-            prediction, predicted_segments = self._prediction(known, output)
-            truth = self._read_truth(known["pan_seg_file_name"])
-            check_size(known, "the map of panoptic_seg", prediction.shape, truth.shape)
-            true_segments = known["segments_info"]
-            try:
-                row = [self._count(prediction, predicted_segments, truth, true_segments)]
-                if self._class_agnostic:
-                    one = [[{**s, "category_id": 0} for s in predicted_segments]]
-                    one.append([{**s, "category_id": 0} for s in true_segments])
-                    row.append(panoptic_counts(prediction, one[0], truth, one[1], 1))
-            except ValueError as error:
-                raise ValueError(f"{describe(known)}: {error}") from error
-            self._samples.add(record, row)
-            if self.gallery is not None:
-                score = _image_quality(row[0])
-                maps = ((prediction, predicted_segments), (truth, true_segments))
-                shown = self._class_maps(*maps)
-                self._samples.show(known, score, "PQ {}", self._names, truth.shape, shown)
-
-    def _class_maps(self, *maps: Tuple[np.ndarray, Sequence]) -> Thinned:
+    def _class_maps(self, *maps: Tuple[np.ndarray, Segments]) -> Thinned:
         """Returns what a gallery asks of maps of segment ids: their categories, K for void."""
 
         def thinned(step: int) -> Tuple[np.ndarray, ...]:
@@ -129,56 +149,52 @@ class PanopticEvaluator(DatasetEvaluator):
             for ids, segments in maps:
                 ids = ids[::step, ::step]
                 labels = np.full(ids.shape, len(self._names), np.int64)
-                for segment in segments:
-                    labels[ids == segment["id"]] = segment["category_id"]
+                for identity, category in zip(segments.ids, segments.categories):
+                    labels[ids == identity] = category
                 shown.append(labels)
             return tuple(shown)
 
         return thinned
 
-    def _count(
-        self, prediction: np.ndarray, predicted: Sequence, truth: np.ndarray, true: Sequence
-    ) -> np.ndarray:
-        for segment in true:
-            if not 0 <= segment["category_id"] < len(self._names):
-                raise ValueError(
-                    f"true segment {segment['id']} is of category {segment['category_id']}, "
-                    f"expected 0..{len(self._names) - 1}"
-                )
-        return panoptic_counts(prediction, predicted, truth, true, len(self._names))
-
-    def _prediction(self, known: dict, output: Mapping) -> Tuple[np.ndarray, List[dict]]:
-        ids, segments = output_of(known, output, "panoptic_seg")
+    def _prediction(self, record: dict, output: Mapping) -> Tuple[np.ndarray, List[dict]]:
+        pair = output_of(record, output, "panoptic_seg")
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(
+                f"{describe(record)}: panoptic_seg is a {type(pair).__name__}, expected a pair of "
+                "a map and segments_info"
+            )
+        ids, segments = pair
         if segments is None:
             raise ValueError(
-                f"{describe(known)}: panoptic_seg has no segments_info; give a list with the id "
+                f"{describe(record)}: panoptic_seg has no segments_info; give a list with the id "
                 "and the category of each segment"
             )
         ids = ids.cpu().numpy() if hasattr(ids, "cpu") else np.asarray(ids)
         if ids.dtype.kind not in "iu":
-            raise ValueError(f"{describe(known)}: segment ids must be integers, got {ids.dtype}")
+            raise ValueError(f"{describe(record)}: segment ids must be integers, got {ids.dtype}")
         return ids, list(segments)
 
-    def evaluate(self) -> Dict[str, Dict[str, float]]:
-        """Returns: {"panoptic_seg": scores in percent}; {} on all processes but the first.
+    def _scores(self, rows: List[List[np.ndarray]]) -> Dict[str, float]:
+        """Returns the keys of detectron2: PQ SQ RQ, PQ_th SQ_th RQ_th, PQ_st SQ_st RQ_st.
 
-        Keys as in detectron2: PQ SQ RQ, PQ_th SQ_th RQ_th, PQ_st SQ_st RQ_st. `sample_scores` then
-        holds the PQ of each image.
+        `sample_scores` then holds the PQ of each image.
         """
-        rows = self._samples.gather()
-        if rows is None:
-            return {}
-        num_categories = len(self._names)
-        counts = summed([row[0] for row in rows], num_categories)
-        scores = dict(panoptic_quality(counts))
-        for suffix, group in (("th", self._is_thing), ("st", ~self._is_thing)):
-            of = panoptic_quality(counts, group)
-            scores.update({f"{name}_{suffix}": value for name, value in of.items()})
+        size = len(self._names)
+        counts = summed([row[0] for row in rows], size)
+        scores = grouped_quality(counts, self._is_thing)
         if self._class_agnostic:
-            of = panoptic_quality(summed([row[1] for row in rows], 1))
-            scores.update({f"{name}_agnostic": value for name, value in of.items()})
+            agnostic = panoptic_quality(summed([row[1] for row in rows], 1))
+            scores.update({f"{name}_agnostic": value for name, value in agnostic.items()})
         if self._per_class:
             for index, name in enumerate(self._names):
                 scores[f"PQ-{name}"] = panoptic_quality(counts[index : index + 1])["PQ"]
         self.sample_scores = [_image_quality(row[0]) for row in rows]
-        return {"panoptic_seg": scores}
+        self.image_statistics = self._statistics([row[0] for row in rows])
+        return scores
+
+    def _statistics(self, rows: Sequence[np.ndarray]) -> ImageStatistics:
+        size, counted = len(self._names), range(4)
+        columns = [np.concatenate([row[:, 0] + size * k for k in counted]) for row in rows]
+        table = sparse_rows(columns, [row[:, 1:].T.reshape(-1) for row in rows], 4 * size)
+        facts = {"is_thing": self._is_thing.tolist(), "classes": list(self._names)}
+        return ImageStatistics(self.task, "panoptic", self._samples.names, table, facts)

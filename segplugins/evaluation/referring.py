@@ -5,28 +5,38 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
 from segplugins.evaluation.gallery import Gallery, of_masks
+from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.referring_scores import (
     GeneralisedCounts,
     generalised_counts,
     generalised_scores,
+    generalised_sums,
     intersection_and_union,
     referring_scores,
+    referring_sums,
     sample_iou,
 )
-from segplugins.evaluation.samples import Samples, check_size, output_of
-from segplugins.evaluation.targets import phrase_masks, phrase_targets, phrases, truth_size
+from segplugins.evaluation.sample_evaluator import SampleEvaluator
+from segplugins.evaluation.samples import check_size, describe, tensor_of
+from segplugins.evaluation.targets import (
+    binary_masks,
+    check_threshold,
+    phrase_masks,
+    phrase_targets,
+    phrases,
+    truth_size,
+)
 
 
-class ReferringEvaluator(DatasetEvaluator):
+class ReferringEvaluator(SampleEvaluator):
     """Scores "phrase_masks" against the regions of the catalog; one sample = one phrase.
 
-    Reads of an output: "phrase_masks" (T, H, W), one per phrase of the record, bool or scores of
-    which those above `threshold` count; for `generalised` optionally "no_target" (T,) bool. Reads
-    of a catalog record: what `phrases` and `phrase_targets` say, and optionally "source".
+    Reads of an output: "phrase_masks" (T, H, W), one per phrase of the record, bool or scores 0-1
+    of which those above `threshold` count; for `generalised` optionally "no_target" (T,) bool.
+    Reads of a catalog record: what `phrases` and `phrase_targets` say, and optionally "source".
 
     Args:
         dataset_name: registered in DatasetCatalog.
@@ -41,8 +51,20 @@ class ReferringEvaluator(DatasetEvaluator):
 
     Raises:
         ValueError: unknown resolution; later, a prediction that cannot be scored.
+
+    Example:
+        >>> truth = encode_mask(np.array([[True, True, True, False]]))
+        >>> record = {"file_name": "a.jpg", "height": 1, "width": 4}
+        >>> records = [{**record, "regions": [Region("the cat", mask=truth)]}]
+        >>> DatasetCatalog.register("phrases", lambda: records)
+        >>> evaluator = ReferringEvaluator("phrases")
+        >>> evaluator.process(records, [{"phrase_masks": torch.tensor([[[0.9, 0.8, 0.2, 0.6]]])}])
+        >>> scores = evaluator.evaluate()["referring"]  # 2 of 4 pixels
+        >>> {name: scores[name] for name in ("oIoU", "mIoU", "Pr@0.5", "Pr@0.6")}
+        {'oIoU': 50.0, 'mIoU': 50.0, 'Pr@0.5': 100.0, 'Pr@0.6': 0.0}
     """
 
+    task = "referring"
     reads = frozenset({"phrase_masks"})
 
     def __init__(
@@ -58,76 +80,76 @@ class ReferringEvaluator(DatasetEvaluator):
     ):
         if resolution not in ("image", "network"):
             raise ValueError(f"resolution must be 'image' or 'network', got '{resolution}'")
-        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
-        self.gallery = gallery
+        super().__init__(dataset_name, gallery=gallery, distributed=distributed)
         self._generalised = generalised
-        self._threshold = threshold
+        self._threshold = check_threshold(threshold)
         self._no_target_below = no_target_below
         self._resolution = resolution
-        self.sample_scores: List[float] = []
 
-    def reset(self) -> None:
-        """Forgets all predictions."""
-        self._samples.reset()
-
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """Counts the pixels of each phrase; see the class for what is read."""
-        for record, known, output in self._samples.pairs(inputs, outputs):
-            texts = phrases(record, known)
-            size = truth_size(known, record)
-            masks, absent = phrase_targets(known, texts, size)
-            predicted = self._predicted(known, output, texts, masks.shape[1:])
-            target = torch.from_numpy(masks).to(predicted.device)
-            if predicted.shape != target.shape:
-                target = F.interpolate(
-                    target[None].float(), predicted.shape[1:], mode="nearest-exact"
-                )[0].bool()
-            counts = intersection_and_union(predicted, target)
-            said = self._said_absent(known, output, predicted, len(texts))
-            row = np.column_stack([counts.cpu(), absent, said])
-            self._samples.add(record, row)
-            shown = of_masks(predicted, target)
-            size = target.shape[1:]
-            self._samples.show(known, self._mean(row), "IoU {}", texts, size, shown)
+    def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> np.ndarray:
+        texts = phrases(model_input, record)
+        masks, absent = phrase_targets(record, texts, truth_size(record, model_input))
+        predicted = self._predicted(record, output, texts, masks.shape[1:])
+        target = torch.from_numpy(masks).to(predicted.device)
+        if predicted.shape != target.shape:
+            target = F.interpolate(target[None].float(), predicted.shape[1:], mode="nearest-exact")[
+                0
+            ].bool()
+        counts = intersection_and_union(predicted, target)
+        said_absent = self._said_absent(record, output, predicted, len(texts))
+        row = np.column_stack([counts.cpu(), absent, said_absent])
+        shown = of_masks(predicted, target)
+        self._samples.show(record, self._mean(row), "IoU {}", texts, target.shape[1:], shown)
+        return row
 
     def _predicted(
-        self, known: dict, output: Mapping, texts: Sequence[str], size: Sequence[int]
+        self, record: dict, output: Mapping, texts: Sequence[str], size: Sequence[int]
     ) -> Tensor:
         scored_at = tuple(size) if self._resolution == "image" else None
-        masks = phrase_masks(known, output, texts, scored_at)
-        masks = masks if masks.dtype == torch.bool else masks > self._threshold
+        masks = phrase_masks(record, output, texts, scored_at)
+        masks = binary_masks(record, masks, self._threshold)
         if self._generalised and "no_target" not in output:
             area = torch.count_nonzero(masks.flatten(1), dim=1)
             masks = masks & (area >= max(self._no_target_below, 1))[:, None, None]
         return masks
 
     def _said_absent(
-        self, known: dict, output: Mapping, predicted: Tensor, count: int
+        self, record: dict, output: Mapping, predicted: Tensor, count: int
     ) -> np.ndarray:
         if not self._generalised or "no_target" not in output:
             return (~predicted.flatten(1).any(dim=1)).cpu().numpy()
-        said = torch.as_tensor(output_of(known, output, "no_target"))
-        check_size(known, "no_target", said.shape, (count,))
+        said = tensor_of(record, output, "no_target")
+        check_size(record, "no_target", said.shape, (count,))
+        whole = said.dtype == torch.bool or not said.is_floating_point()
+        if not whole or bool(((said != 0) & (said != 1)).any()):
+            raise ValueError(
+                f"{describe(record)}: no_target holds {said.dtype} values {said.tolist()!r:.60}, "
+                "expected bool; compare probabilities or logits with a threshold first"
+            )
         return said.bool().cpu().numpy()
 
-    def evaluate(self) -> Dict[str, Dict[str, float]]:
-        """Returns: {"referring": scores in percent}; {} on all processes but the first.
+    def _scores(self, rows: List[np.ndarray]) -> Dict[str, float]:
+        """Returns the scores, and with several sources "<score>-<source>" beside them.
 
-        With several sources, "<score>-<source>" beside the scores of all. `sample_scores` then
-        holds the mean iou of each record in percent, in the order of the data set.
+        `sample_scores` then holds the mean IoU of each record in percent.
         """
-        rows = self._samples.gather()
-        if rows is None:
-            return {}
         self.sample_scores = [self._mean(row) for row in rows]
-        sources = [known.get("source") for known in self._samples.records]
+        sources = [record.get("source") for record in self._samples.records]
         scores = self._score(rows)
         if len(set(sources)) > 1:
             for source in dict.fromkeys(sources):
-                mine = [row for row, its in zip(rows, sources) if its == source]
-                of = {f"{name}-{source}": value for name, value in self._score(mine).items()}
-                scores.update(of)
-        return {"referring": scores}
+                of_source = [row for row, its in zip(rows, sources) if its == source]
+                for name, value in self._score(of_source).items():
+                    scores[f"{name}-{source}"] = value
+        sums_of = generalised_sums if self._generalised else referring_sums
+        sums = [
+            sums_of(_cases(row) if self._generalised else row[:, :2]).sum(axis=0) for row in rows
+        ]
+        rule = "generalised_referring" if self._generalised else "referring"
+        width = sums_of([] if self._generalised else np.zeros((0, 2))).shape[1]
+        table = dense_rows(sums, width)
+        self.image_statistics = ImageStatistics(self.task, rule, self._samples.names, table, {})
+        return scores
 
     def _score(self, rows: Sequence[np.ndarray]) -> Dict[str, float]:
         counts = np.concatenate([np.zeros((0, 4), np.int64), *rows])
@@ -144,7 +166,7 @@ class ReferringEvaluator(DatasetEvaluator):
 
 
 def _cases(counts: np.ndarray) -> List[GeneralisedCounts]:
-    """(N, 4) I, U, truly absent, said absent -> one case each."""
+    """Returns one case for each row (N, 4) of I, U, truly absent, said absent."""
     return [
         generalised_counts(inter, union, truly_absent=bool(absent), said_absent=bool(said))
         for inter, union, absent, said in counts.tolist()

@@ -63,15 +63,33 @@ def referring_scores(
     Returns:
         Percent: "oIoU" = sum I / sum U, "mIoU" = mean I / U, "Pr@X" = share with I / U >= X. NaN
         without a sample.
+
+    Example:
+        >>> scores = referring_scores(np.array([[1, 2], [9, 10]]), precision_at=[0.9])
+        >>> {name: round(value, 1) for name, value in scores.items()}
+        {'oIoU': 83.3, 'mIoU': 70.0, 'Pr@0.9': 50.0}
     """
+    return referring_metrics(referring_sums(counts, precision_at).sum(axis=0), precision_at)
+
+
+def referring_sums(counts: np.ndarray, precision_at: Sequence[float] = PRECISION_AT) -> np.ndarray:
+    """Returns what `referring_metrics` needs the sums of: (N, 4 + X) 1, I, U, I / U, hit per X."""
     counts = np.asarray(counts, dtype=np.int64).reshape(-1, 2)
     iou = sample_iou(counts)
-    inter, union = counts.sum(axis=0)
+    hits = [iou >= at for at in precision_at]
+    return np.column_stack([np.ones(len(iou)), counts, iou, *hits])
+
+
+def referring_metrics(
+    sums: np.ndarray, precision_at: Sequence[float] = PRECISION_AT
+) -> Dict[str, float]:
+    """Returns `referring_scores` from the sums (4 + X,) of `referring_sums`."""
+    count, inter, union, iou, *hits = sums.tolist()
     # Nothing marked and nothing there in any sample: a union of 0 is a score of 0, as per sample.
-    overall = _divide(inter, union) if union else (0.0 if len(iou) else float("nan"))
-    scores = {"oIoU": 100 * overall, "mIoU": 100 * _divide(iou.sum(), len(iou))}
-    for at in precision_at:
-        scores[f"Pr@{at}"] = 100 * _divide((iou >= at).sum(), len(iou))
+    overall = _divide(inter, union) if union else (0.0 if count else float("nan"))
+    scores = {"oIoU": 100 * overall, "mIoU": 100 * _divide(iou, count)}
+    for at, hit in zip(precision_at, hits):
+        scores[f"Pr@{at}"] = 100 * _divide(hit, count)
     return scores
 
 
@@ -124,27 +142,63 @@ def generalised_scores(
         that were recognised), "T_acc" (share of the others that were not taken for one), "Pr@X".
         As in the reference, a set without any no-target sample has N_acc = T_acc = 0. Where the
         reference divides by zero: NaN.
+
+    Example:
+        >>> right = generalised_counts(0, 0, truly_absent=True, said_absent=True)
+        >>> half = generalised_counts(5, 10, truly_absent=False, said_absent=False)
+        >>> scores = generalised_scores([right, half])
+        >>> {name: scores[name] for name in ("gIoU", "cIoU", "N_acc")}
+        {'gIoU': 75.0, 'cIoU': 50.0, 'N_acc': 100.0}
     """
-    absent = np.array([s.truly_absent for s in samples], dtype=bool)
-    said = np.array([s.said_absent for s in samples], dtype=bool)
-    iou = np.array([s.iou for s in samples], dtype=np.float64)
-    inter, union = sum(s.inter for s in samples), sum(s.union for s in samples)
-    targeted = np.count_nonzero(~absent)
-    scores = {"gIoU": _divide(iou.sum(), len(samples)), "cIoU": _divide(inter, union)}
-    if len(samples) and not absent.any():
+    return generalised_metrics(generalised_sums(samples, precision_at).sum(axis=0), precision_at)
+
+
+def generalised_sums(
+    samples: Sequence[GeneralisedCounts],
+    precision_at: Sequence[float] = GENERALISED_PRECISION_AT,
+) -> np.ndarray:
+    """Returns what `generalised_metrics` needs the sums of.
+
+    Returns:
+        (N, 7 + X): 1, I, U, iou, truly absent, recognised as absent, a target not taken for
+        absent, and per X the targets with an iou of at least X.
+    """
+    rows = [
+        (
+            1,
+            sample.inter,
+            sample.union,
+            sample.iou,
+            sample.truly_absent,
+            sample.truly_absent and sample.said_absent,
+            not sample.truly_absent and not sample.said_absent,
+            *(not sample.truly_absent and sample.iou >= at for at in precision_at),
+        )
+        for sample in samples
+    ]
+    return np.array(rows, np.float64).reshape(-1, 7 + len(precision_at))
+
+
+def generalised_metrics(
+    sums: np.ndarray, precision_at: Sequence[float] = GENERALISED_PRECISION_AT
+) -> Dict[str, float]:
+    """Returns `generalised_scores` from the sums (7 + X,) of `generalised_sums`."""
+    count, inter, union, iou, absent, recognised, kept, *hits = sums.tolist()
+    targeted = count - absent
+    scores = {"gIoU": _divide(iou, count), "cIoU": _divide(inter, union)}
+    if count and not absent:
         scores.update(N_acc=0.0, T_acc=0.0)
     else:
-        scores["N_acc"] = _divide((absent & said).sum(), absent.sum())
-        scores["T_acc"] = _divide((~absent & ~said).sum(), targeted)
-    for at in precision_at:
-        scores[f"Pr@{at}"] = _divide((iou[~absent] >= at).sum(), targeted)
+        scores.update(N_acc=_divide(recognised, absent), T_acc=_divide(kept, targeted))
+    for at, hit in zip(precision_at, hits):
+        scores[f"Pr@{at}"] = _divide(hit, targeted)
     return {name: 100 * score for name, score in scores.items()}
 
 
 def strict_precision(
     counts: np.ndarray, thresholds: Optional[Sequence[float]] = None
 ) -> Dict[str, float]:
-    """CRIS's variant, for comparison with its tables only.
+    """Returns CRIS's variant of the scores, for comparison with its tables only.
 
     iou' = I / (U + 1e-6) must be strictly greater than the float32 threshold, so that an iou of
     exactly X counts for LAVT and not here.

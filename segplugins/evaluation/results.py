@@ -11,6 +11,8 @@ from tabulate import tabulate
 
 from segplugins.evaluation.details import read_details
 from segplugins.evaluation.groups import over_sets, overall, per_class
+from segplugins.evaluation.image_statistics import read_statistics
+from segplugins.evaluation.intervals import bootstrap_intervals
 from segplugins.evaluation.report import report_page
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -27,12 +29,14 @@ def write_results(
 ) -> Path:
     """Writes what a run measured, over the files of an earlier run in that folder.
 
-    - results.json: {"results": data set to task to metric to value, "protocol": by data set,
-      "groups": mean and median over the data sets of one benchmark, see `over_sets`}.
+    - results.json: {"results": data set to task to metric to value, "intervals": the same with
+      the 95 % interval [low, high] of metrics over all classes, "protocol": by data set, "groups":
+      mean and median over the data sets of one benchmark, see `over_sets`}.
     - per_class.csv: a row per data set, task and class.
     - per_group.csv: a row per data set (and group of them), task, group of classes and metric.
     - report.html: all of it as a page that needs no other file, with the pictures that the
-      evaluators left in inference/<data set>/.
+      evaluators left in inference/<data set>/. There too lie the statistics of each image, from
+      which the intervals come and by which tools/compare.py compares two runs.
 
     Args:
         output_dir: the folder; made if need be.
@@ -50,7 +54,13 @@ def write_results(
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     groups = over_sets(results, {name: of.get("group") for name, of in protocol.items()})
-    written = {"results": results, "groups": groups, "protocol": protocol}
+    intervals = {name: _intervals(folder / "inference" / name, results[name]) for name in results}
+    written = {
+        "results": results,
+        "intervals": intervals,
+        "groups": groups,
+        "protocol": protocol,
+    }
     details = {name: read_details(folder / "inference" / name) for name in results}
     files = {
         "per_class.csv": _csv(list(class_rows(results, protocol))),
@@ -62,6 +72,21 @@ def write_results(
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder / "results.json"
+
+
+def _intervals(
+    folder: Path, results: Mapping[str, Mapping[str, float]]
+) -> Dict[str, Dict[str, Tuple[float, float]]]:
+    """Returns task to metric to interval, of the tasks that left statistics of images."""
+    return {
+        task: {
+            metric: bounds
+            for metric, bounds in bootstrap_intervals(statistics).items()
+            if metric in results[task]
+        }
+        for task, statistics in read_statistics(folder).items()
+        if task in results
+    }
 
 
 def _by_dataset(results: Mapping[str, Any], protocol: Protocols) -> Results:

@@ -184,24 +184,41 @@ def dataset_scores(images: Sequence[SaliencyScores]) -> Dict[str, float]:
         q > 0.5, "binary_precision", "binary_recall", "binary_F", "binary_IoU", "binary_Dice". NaN
         without an image.
     """
+    return saliency_metrics(saliency_sums(images).sum(axis=0))
 
-    def mean(name: str) -> np.ndarray:
-        return np.mean([getattr(image, name) for image in images], axis=0)
 
-    if not images:
-        names = ("MAE", "maxF", "meanF", "adpF", "wF", "S", "maxE", "meanE", "adpE")
-        return dict.fromkeys((*names, *(f"binary_{name}" for name in BINARY)), float("nan"))
-    f_curve, e_curve = mean("f_curve"), mean("e_curve")
+def saliency_sums(images: Sequence[SaliencyScores]) -> np.ndarray:
+    """Returns what `saliency_metrics` needs the sums of: a 1 and all scores, one row an image."""
+    rows = [
+        np.concatenate(
+            [
+                [1.0, image.mae, image.adaptive_f, image.adaptive_e, image.s, image.weighted_f],
+                image.binary,
+                image.f_curve,
+                image.e_curve,
+            ]
+        )
+        for image in images
+    ]
+    return np.array(rows).reshape(-1, 6 + len(BINARY) + 2 * LEVELS)
+
+
+def saliency_metrics(sums: np.ndarray) -> Dict[str, float]:
+    """Returns `dataset_scores` from the sums of `saliency_sums`."""
+    means = sums / sums[0] if sums[0] else np.full(sums.shape, np.nan)
+    _, mae, adaptive_f, adaptive_e, s, weighted = means[:6]
+    binary, curves = np.split(means[6:], [len(BINARY)])
+    f_curve, e_curve = curves[:LEVELS], curves[LEVELS:]
     scores = {
-        "MAE": mean("mae"),
+        "MAE": mae,
         "maxF": f_curve.max(),
         "meanF": f_curve.mean(),
-        "adpF": mean("adaptive_f"),
-        "wF": mean("weighted_f"),
-        "S": mean("s"),
+        "adpF": adaptive_f,
+        "wF": weighted,
+        "S": s,
         "maxE": e_curve.max(),
         "meanE": e_curve.mean(),
-        "adpE": mean("adaptive_e"),
-        **{f"binary_{name}": value for name, value in zip(BINARY, mean("binary"))},
+        "adpE": adaptive_e,
+        **{f"binary_{name}": value for name, value in zip(BINARY, binary)},
     }
     return {name: float(value) for name, value in scores.items()}

@@ -1,11 +1,11 @@
-"""Samples: what an evaluator gets is checked, kept once, gathered over processes, complete.
+"""Samples: the rows of an evaluator, one per record, checked and gathered over processes.
 
-Each evaluator keeps one small row per sample. `Samples` sees to it that a row is never missing,
-never there twice, and comes back in the order of the data set, so that a result does not depend on
-the number of processes, the batch size or the order of arrival.
+Each evaluator keeps one small row per sample. `Samples` makes sure that no row is missing or given
+twice, and returns the rows in the order of the data set, so that a result does not depend on the
+number of processes, the batch size or the order of arrival.
 """
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import detectron2.utils.comm as comm
 import torch
@@ -14,29 +14,38 @@ from torch import Tensor
 
 from segplugins.evaluation.gallery import Gallery, Thinned
 
-# What tells two records apart. One image can be several samples (an object with its expressions,
-# a frame with one expression); sets without these are told apart by file.
+# The keys that distinguish two records. One image can be several samples (an object with its
+# expressions, a frame with one expression); sets without these keys are distinguished by file.
 _IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
 
 
 def sample_key(record: Mapping[str, Any]) -> Tuple:
-    """Returns what tells a record from the others of its data set.
+    """Returns the identity of a record within its data set.
 
     Args:
-        record: of the catalog or of the mapper. Counted are those of "image_id", "ref_id",
-            "video_id", "expression_id", "frame" that it has; without any, "file_name".
+        record: of the catalog or of the mapper. The key holds those of "image_id", "ref_id",
+            "video_id", "expression_id", "frame" that the record has; without any, "file_name".
 
     Raises:
-        ValueError: it has none of them.
+        ValueError: it has none of them, or one that is neither a number nor text.
     """
-    key = tuple((name, record[name]) for name in _IDENTITY if name in record)
+    key = tuple((name, _plain_id(record, name)) for name in _IDENTITY if name in record)
     if not key and "file_name" not in record:
         raise ValueError(f"a record has neither file_name nor any of {_IDENTITY}: {list(record)}")
     return key or (("file_name", record["file_name"]),)
 
 
+def _plain_id(record: Mapping[str, Any], name: str) -> Hashable:
+    """Returns an id as a number or text: two tensors of one value are not equal as keys."""
+    value = record[name]
+    value = value.item() if hasattr(value, "item") and getattr(value, "size", 1) else value
+    if not isinstance(value, (int, float, str, tuple)) or value != value:
+        raise ValueError(f"{describe(record)}: {name} must be a number or text, got {value!r:.60}")
+    return value
+
+
 def describe(record: Mapping[str, Any]) -> str:
-    """Returns how messages name a record: its file and what tells it apart."""
+    """Returns the name of a record in messages: its file and its identity."""
     parts = [f"{name} {record[name]}" for name in _IDENTITY if name in record]
     file = record.get("file_name")
     if file is None:
@@ -51,19 +60,31 @@ class Samples:
         dataset_name: registered in detectron2's DatasetCatalog.
         distributed: gather over all processes; False where each works on a data set of its own.
         gallery: keeps the best and the worst pictures; None = no pictures.
+        required: keys that every record of the catalog must have.
 
     Raises:
-        ValueError: two records of the data set cannot be told apart.
+        ValueError: two records have the same identity, or a record lacks a required key.
     """
 
     def __init__(
-        self, dataset_name: str, *, distributed: bool = True, gallery: Optional[Gallery] = None
+        self,
+        dataset_name: str,
+        *,
+        distributed: bool = True,
+        gallery: Optional[Gallery] = None,
+        required: Sequence[str] = (),
     ):
         self.dataset_name = dataset_name
         self.gallery = gallery
         self._distributed = distributed
         self._records: Dict[Tuple, dict] = {}
         for record in DatasetCatalog.get(dataset_name):
+            missing = [key for key in required if record.get(key) is None]
+            if missing:
+                raise ValueError(
+                    f"'{dataset_name}': {describe(record)} has no '{missing[0]}', which this "
+                    f"evaluation needs in every record"
+                )
             key = sample_key(record)
             if key in self._records:
                 raise ValueError(
@@ -81,6 +102,11 @@ class Samples:
         """The records of the catalog, in its order."""
         return list(self._records.values())
 
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """How messages name the records, in the order of the catalog."""
+        return tuple(describe(record) for record in self._records.values())
+
     def reset(self) -> None:
         """Forgets all rows and pictures."""
         self._rows: Dict[Tuple, Any] = {}
@@ -90,32 +116,52 @@ class Samples:
     def pairs(
         self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]
     ) -> Iterator[Tuple[Mapping, dict, Mapping]]:
-        """Lines up what belongs to one sample.
+        """Yields what belongs to one sample.
 
-        Returns:
-            Per sample the record that the model got, the catalog's record, which knows the truth,
-            and the model's output.
+        Yields:
+            Per sample the record that the model received, the catalog's record, which holds the
+            truth, and the model's output.
 
         Raises:
-            ValueError: not one output per record, or a record that is not of this data set.
+            ValueError: not one output per record, a record that is not of this data set, one that
+                has a row already, or an output that is no mapping.
         """
         if len(inputs) != len(outputs):
             raise ValueError(f"{len(outputs)} outputs for {len(inputs)} records; one each expected")
-        for record, output in zip(inputs, outputs):
-            known = self._records.get(sample_key(record))
-            if known is None:
+        for model_input, output in zip(inputs, outputs):
+            record = self._record_of(model_input)
+            if sample_key(record) in self._rows:
                 raise ValueError(
-                    f"{describe(record)} is not one of the {len(self)} records of data set "
-                    f"'{self.dataset_name}': does the loader read another one?"
+                    f"two predictions for {describe(record)}; each image is scored once"
                 )
-            yield record, known, output
+            if not isinstance(output, Mapping):
+                raise ValueError(
+                    f"{describe(record)}: the model gave a {type(output).__name__}, expected a "
+                    "dict of results"
+                )
+            yield model_input, record, output
+
+    def _record_of(self, model_input: Mapping[str, Any]) -> dict:
+        record = self._records.get(sample_key(model_input))
+        if record is None:
+            raise ValueError(
+                f"{describe(model_input)} is not one of the {len(self)} records of data set "
+                f"'{self.dataset_name}': does the loader read another one?"
+            )
+        files = [str(of["file_name"]) for of in (model_input, record) if "file_name" in of]
+        if len(set(files)) > 1:
+            raise ValueError(
+                f"{describe(model_input)} is {files[1]} in data set '{self.dataset_name}': does "
+                "the loader read another one?"
+            )
+        return record
 
     def add(self, record: Mapping[str, Any], row: Any) -> None:
-        """Keeps the row of a record.
+        """Keeps the row of a record, which counts as scored from then on.
 
         Args:
             record: see `sample_key`.
-            row: what `gather` gives back: small, and picklable.
+            row: what `gather` returns: small, and picklable.
 
         Raises:
             ValueError: the record has a row already.
@@ -129,14 +175,14 @@ class Samples:
         self,
         record: Mapping[str, Any],
         score: float,
-        told: str,
+        caption: str,
         names: Sequence[str],
         size: Tuple[int, int],
         thinned: Thinned,
     ) -> None:
         """Offers a record of the catalog to the gallery, if there is one; see `Gallery.offer`."""
         if self.gallery is not None:
-            self.gallery.offer(describe(record), record, score, told, names, size, thinned)
+            self.gallery.offer(describe(record), record, score, caption, names, size, thinned)
 
     def gather(self) -> Optional[List[Any]]:
         """Brings the rows, and the pictures, of all processes together.
@@ -184,12 +230,28 @@ def output_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -
     Raises:
         ValueError: the model did not give it; the message names the image.
     """
-    if name not in output:
+    if output.get(name) is None:
         raise ValueError(
-            f"{describe(record)}: the model gave {sorted(output)}, but no '{name}', which this "
-            "evaluation reads"
+            f"{describe(record)}: the model gave {sorted(map(str, output))}, but no '{name}', "
+            "which this evaluation reads"
         )
     return output[name]
+
+
+def tensor_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -> Tensor:
+    """Returns one entry of a model's output as a tensor on its device.
+
+    Raises:
+        ValueError: the model did not give it, or it holds no real numbers; names the image.
+    """
+    value = output_of(record, output, name)
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{describe(record)}: {name} is no tensor: {error}") from error
+    if tensor.is_complex() or tensor.is_quantized or tensor.is_sparse:
+        raise ValueError(f"{describe(record)}: {name} is {tensor.dtype}, expected real numbers")
+    return tensor
 
 
 def check_finite(record: Mapping[str, Any], name: str, values: Tensor) -> None:

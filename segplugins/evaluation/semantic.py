@@ -3,105 +3,37 @@
 K evaluated classes, P classes that the model answers with, H W pixels.
 """
 
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
-from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from segplugins.evaluation.calibration import calibration_sums, expected_calibration_error
 from segplugins.evaluation.counts import SharedCounts, add_cells
-from segplugins.evaluation.folding import ClassFold
+from segplugins.evaluation.folding import ClassFold, whole_labels
 from segplugins.evaluation.gallery import Gallery
+from segplugins.evaluation.image_statistics import ImageStatistics, sparse_rows
 from segplugins.evaluation.label_maps import (
     best_class,
     boundary_labels,
-    paired_runs,
+    pair_counts,
 )
-from segplugins.evaluation.samples import Samples, check_size, describe, output_of
+from segplugins.evaluation.sample_evaluator import SampleEvaluator
+from segplugins.evaluation.samples import check_size, describe, tensor_of
+from segplugins.evaluation.semantic_scores import pair_class_counts, semantic_metrics
 from segplugins.files.label_maps import read_label_map
-
-
-def semantic_metrics(
-    confusion: np.ndarray,
-    classes: Sequence[str],
-    boundary_confusion: Optional[np.ndarray] = None,
-    background: Optional[int] = None,
-) -> Dict[str, float]:
-    """Computes the metrics of detectron2's `SemSegEvaluator`, and the mean of mmsegmentation.
-
-    With tp_c = N[c, c], gt_c = the sum of column c, pred_c = the sum of row c over the first K
-    columns (so predictions on ignored pixels do not count):
-
-        IoU_c = tp_c / (gt_c + pred_c - tp_c)      ACC_c = tp_c / gt_c
-
-    - mIoU, mACC: mean over the classes that occur in the truth. One that is predicted but never
-      true is left out; its pixels already count against the classes they were taken from.
-    - mIoU_union: mean over the classes that occur in the truth or in the predictions, where a
-      class that is never true counts 0 (mmsegmentation; detectron2 before July 2022).
-    - fwIoU: IoU weighted with gt_c. pACC: share of right pixels.
-
-    Args:
-        confusion: (K + 1, K + 1) int64 pixel counts, row = prediction, column = truth. The last
-            column holds ignored pixels, the last row predictions outside the evaluated classes.
-        classes: the K names.
-        boundary_confusion: the same for the labels of `boundary_labels`.
-        background: a class that "mIoU_foreground" leaves out of the mean; its pixels still count
-            against the others.
-
-    Returns:
-        Percent: "mIoU", "fwIoU", "mACC", "pACC", "mIoU_union", with a background
-        "mIoU_foreground", and per class "IoU-<name>" and "ACC-<name>", with boundaries
-        "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>"; NaN for a class that never occurs in the
-        truth. Without any labelled pixel all is NaN but fwIoU, an empty sum, 0.
-
-    Raises:
-        ValueError: a matrix does not fit the classes.
-    """
-    size = len(classes) + 1
-    for matrix in (confusion, boundary_confusion):
-        if matrix is not None and matrix.shape != (size, size):
-            raise ValueError(
-                f"confusion matrix is {matrix.shape}, expected {(size, size)}: {len(classes)} "
-                "classes and one row and column for all else"
-            )
-    tp, gt, pred = _counts(confusion)
-    union = gt + pred - tp
-    true, present = gt > 0, union > 0
-    iou, accuracy = _ratio(tp, union, true), _ratio(tp, gt, true)
-    result = {
-        "mIoU": _mean(iou[true]),
-        "fwIoU": float((iou[true] * (gt[true] / max(gt.sum(), 1))).sum()),
-        "mACC": _mean(accuracy[true]),
-        "pACC": float(tp.sum() / gt.sum()) if true.any() else float("nan"),
-        "mIoU_union": _mean(tp[present] / union[present]),
-    }
-    if background is not None:
-        result["mIoU_foreground"] = _mean(np.delete(iou, background)[np.delete(true, background)])
-    columns = {"IoU": iou, "ACC": accuracy}
-    if boundary_confusion is not None:
-        tp, gt, pred = _counts(boundary_confusion)
-        boundary = _ratio(tp, gt + pred - tp, gt + pred - tp > 0)
-        columns["BoundaryIoU"] = boundary
-        # Where one is unknown this is IoU, as in detectron2: a class never true has none.
-        columns["min(IoU, B-Iou)"] = np.where(boundary < iou, boundary, iou)
-    for metric, values in columns.items():
-        result.update((f"{metric}-{name}", float(v)) for name, v in zip(classes, values))
-    return {name: 100 * value for name, value in result.items()}
-
-
-def _counts(confusion: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns: true positives, pixels in the truth and in the predictions, (K,) float64 each."""
-    labelled = confusion[:, :-1].astype(np.float64)
-    return labelled.diagonal(), labelled.sum(axis=0), labelled[:-1].sum(axis=1)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=valid)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def confusion_matrix(pairs: Iterable[Tuple[np.ndarray, np.ndarray]], fold: ClassFold) -> np.ndarray:
@@ -121,24 +53,36 @@ def confusion_matrix(pairs: Iterable[Tuple[np.ndarray, np.ndarray]], fold: Class
     for position, (prediction, truth) in enumerate(pairs):
         record = {"file_name": f"pair {position}", "sem_seg_file_name": "the truth"}
         check_size(record, "the prediction (height, width)", prediction.shape, truth.shape)
-        add_cells(matrix, *_runs(record, prediction, truth, fold))
+        add_cells(matrix, *_class_pairs(record, prediction, truth, fold))
     return matrix
 
 
-def _runs(
+def _class_pairs(
     record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray, fold: ClassFold
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns: evaluated class of prediction and of truth, and pixels of each run."""
-    predicted, true, pixels = paired_runs(prediction, truth)
+    """Returns evaluated class of prediction and of truth, and pixels of each pair of labels."""
+    maps = whole_labels(record, "prediction", prediction), whole_labels(record, "truth", truth)
+    predicted, true, pixels = pair_counts(*maps)
     return (*fold(record, predicted, true), pixels)
 
 
-class SemanticEvaluator(DatasetEvaluator):
+class _Row(NamedTuple):
+    """What is kept of an image besides its share of the confusion matrix."""
+
+    classes: np.ndarray  # (n,) int64: those that occur in the truth or in the prediction
+    counts: np.ndarray  # (3, n): see `semantic_scores.class_counts`
+    calibration: Optional[np.ndarray]  # see `calibration_sums`
+
+
+class SemanticEvaluator(SampleEvaluator):
     """Compares label maps with the label files of a data set.
 
     What is decided per pixel is decided on the device of the prediction; the label map then comes
-    to the host, where counting it takes less than reading the label file. Memory does not grow
-    with the number of images.
+    to the host, where counting it takes less than reading the label file. Of each image the counts
+    of its classes are kept, some hundred bytes.
+
+    Reads of an output: "sem_seg", (P, H, W) float scores, of which the highest counts, or (H, W)
+    whole labels or bool, at the size of the label file.
 
     Args:
         dataset_name: registered; its records name image and label file ("sem_seg_file_name").
@@ -148,16 +92,33 @@ class SemanticEvaluator(DatasetEvaluator):
         none_class: one of the P that is not in the running where there is a threshold.
         background: evaluated class that "mIoU_foreground" leaves out. None: no such metric.
         boundary: compare boundaries too; three times slower.
+        calibration: adds "ECE", the expected calibration error of scores 0-1.
         gallery: keeps the best and worst pictures.
         read_truth: label file to (H, W) integers.
         distributed: join what all processes counted.
 
     Raises:
         ValueError: a record names no label file; the fold is of another number of classes, or has
-            no background for a threshold.
+            no background for a threshold; a threshold and calibration together. Later, a prediction
+            that is missing, given twice, of another size, NaN or outside the P classes, or a label
+            outside the K classes; each names the image.
+
+    Example:
+        >>> records = [{"file_name": "image.jpg", "sem_seg_file_name": "labels.png"}]
+        >>> DatasetCatalog.register("two_classes", lambda: records)
+        >>> truth = np.array([[0, 0, 1, 1]])
+        >>> evaluator = SemanticEvaluator(
+        ...     "two_classes", ("cat", "dog"), read_truth={"labels.png": truth}.get
+        ... )
+        >>> evaluator.process(records, [{"sem_seg": torch.tensor([[0, 1, 1, 1]])}])
+        >>> scores = evaluator.evaluate()["sem_seg"]
+        >>> {name: round(scores[name], 1) for name in ("mIoU", "IoU-cat", "IoU-dog")}
+        {'mIoU': 58.3, 'IoU-cat': 50.0, 'IoU-dog': 66.7}
     """
 
+    task = "sem_seg"
     reads = frozenset({"sem_seg"})
+    required = ("sem_seg_file_name",)
 
     def __init__(
         self,
@@ -169,79 +130,91 @@ class SemanticEvaluator(DatasetEvaluator):
         none_class: Optional[int] = None,
         background: Optional[int] = None,
         boundary: bool = False,
+        calibration: bool = False,
         gallery: Optional[Gallery] = None,
         read_truth: Callable[[str], np.ndarray] = read_label_map,
         distributed: bool = True,
     ):
+        super().__init__(dataset_name, gallery=gallery, distributed=distributed)
         self.classes = tuple(classes)
         self.fold = fold or ClassFold(len(self.classes))
-        self.gallery = gallery
         self._threshold = background_threshold
         self._none_class = none_class if background_threshold is not None else None
         self._background = background
         self._boundary = boundary
+        self._calibration = calibration
         self._read_truth = read_truth
         self._distributed = distributed
-        self._samples = Samples(dataset_name, distributed=distributed, gallery=gallery)
-        for record in self._samples.records:
-            if "sem_seg_file_name" not in record:
-                raise ValueError(
-                    f"'{dataset_name}': {describe(record)} names no label file; semantic "
-                    "evaluation needs 'sem_seg_file_name' in every record"
-                )
+        self._check(dataset_name)
+        self.reset()
+
+    def _check(self, dataset_name: str) -> None:
         if self.fold.num_classes != len(self.classes):
             raise ValueError(
                 f"'{dataset_name}': {len(self.classes)} classes, but a fold to "
                 f"{self.fold.num_classes}"
             )
-        if background_threshold is not None and (
-            len(self.fold.prediction) == self.fold.num_predicted
-        ):
+        if self._threshold is None:
+            return
+        if len(self.fold.prediction) == self.fold.num_predicted:
             raise ValueError(
-                f"'{dataset_name}': background_threshold {background_threshold} needs an evaluated "
+                f"'{dataset_name}': background_threshold {self._threshold} needs an evaluated "
                 "class that stands for background"
             )
-        self.reset()
+        if self._calibration:
+            raise ValueError(
+                f"'{dataset_name}': no calibration with background_threshold {self._threshold}: "
+                "background has no score of its own"
+            )
 
     def reset(self) -> None:
         """Forgets everything that was counted."""
+        super().reset()
         layers = 1 + self._boundary
         self._counts = SharedCounts(layers, len(self.classes) + 1, self._distributed)
-        self._samples.reset()
+        self._joined: Optional[np.ndarray] = None
 
     @property
     def confusion(self) -> np.ndarray:
-        """(K + 1, K + 1) int64, row = prediction, column = truth; see `semantic_metrics`."""
-        return self._counts.matrices[0]
+        """(K + 1, K + 1) int64, row = prediction, column = truth; see `semantic_metrics`.
 
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Counts the predictions of a batch.
-
-        Args:
-            inputs: records of the data set.
-            outputs: per record {"sem_seg": (P, H, W) float scores or (H, W) integer labels}, at the
-                size of the label file, on any device.
-
-        Raises:
-            ValueError: a prediction that is missing, given twice, of another size, NaN or outside
-                the P classes; a label outside the K classes. Each names the image.
+        After `evaluate` it is that of all processes.
         """
-        for _, record, output in self._samples.pairs(inputs, outputs):
-            self._samples.add(record, None)
-            prediction = torch.as_tensor(output_of(record, output, "sem_seg"))
-            labels = self._label_map(record, prediction)
-            truth = self._read_truth(record["sem_seg_file_name"])
-            check_size(record, "the prediction (height, width)", labels.shape, truth.shape)
-            self._count(record, labels, truth)
+        return (self._counts.matrices if self._joined is None else self._joined)[0]
 
-    def _label_map(self, record: Mapping[str, Any], prediction: Tensor) -> np.ndarray:
+    def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> _Row:
+        labels, confidence = self._label_map(record, tensor_of(record, output, "sem_seg"))
+        truth = self._read_truth(record["sem_seg_file_name"])
+        check_size(record, "the prediction (height, width)", labels.shape, truth.shape)
+        pairs = _class_pairs(record, labels, truth, self.fold)
+        layers = [pairs]
+        if self._boundary:
+            maps = self.fold(record, labels, truth)
+            layers.append(pair_counts(*(boundary_labels(classes) for classes in maps)))
+        counts = pair_class_counts(*pairs, len(self.classes))
+        calibration = None
+        if self._calibration:
+            calibration = self._confidence_sums(record, confidence, labels, truth)
+        self._show(record, labels, truth, counts)
+        self._counts.add(describe(record), layers)  # last: from here on the image counts
+        occurring = np.flatnonzero(counts.any(axis=0))
+        return _Row(occurring, counts[:, occurring], calibration)
+
+    def _label_map(
+        self, record: Mapping[str, Any], prediction: Tensor
+    ) -> Tuple[np.ndarray, Optional[Tensor]]:
+        """Returns labels (H, W) on the host and, of scores, the highest of each pixel (H, W)."""
         if prediction.dim() == 2 and not prediction.is_floating_point():
-            if self._threshold is not None:
-                raise ValueError(
-                    f"{describe(record)}: the prediction is a label map, but the background "
-                    f"threshold {self._threshold} needs scores: set TEST.LABEL_MAPS False"
-                )
-            return prediction.cpu().numpy()
+            for needed, value in (
+                (self._threshold is not None, f"background threshold {self._threshold}"),
+                (self._calibration, "calibration"),
+            ):
+                if needed:
+                    raise ValueError(
+                        f"{describe(record)}: the prediction is a label map, but the {value} needs "
+                        "scores: set TEST.LABEL_MAPS False"
+                    )
+            return prediction.cpu().numpy(), None
         classes = self.fold.num_predicted
         if prediction.dim() != 3 or not prediction.is_floating_point():
             raise ValueError(
@@ -254,46 +227,75 @@ class SemanticEvaluator(DatasetEvaluator):
                 f"{describe(record)}: the prediction has {len(prediction)} channels, the "
                 f"vocabulary {classes} classes"
             )
-        labels, tops = best_class(prediction, self._none_class)
-        if not bool((tops > -torch.inf).all()):
-            raise ValueError(f"{describe(record)}: the scores hold NaN, or a pixel has none")
+        labels, highest = best_class(prediction, self._none_class)
+        unread = prediction[:0] if self._none_class is None else prediction[self._none_class]
+        if not bool(torch.isfinite(highest).all()) or bool(unread.isnan().any()):
+            raise ValueError(
+                f"{describe(record)}: the scores hold NaN or infinity, or a pixel has none"
+            )
+        highest = highest.to(torch.promote_types(highest.dtype, torch.float32))
         if self._threshold is not None:
-            labels[tops < self._threshold] = self.fold.below_threshold
+            labels[highest < self._threshold] = self.fold.below_threshold
         # Narrow numbers: less to bring from a device and to compare.
-        return labels.to(torch.int16 if classes < 2**15 else torch.int32).cpu().numpy()
+        narrow = torch.int16 if classes < 2**15 else torch.int32
+        return labels.to(narrow).cpu().numpy(), highest
 
-    def _count(self, record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray) -> None:
-        rows, columns, pixels = _runs(record, prediction, truth, self.fold)
-        layers = [(rows, columns, pixels)]
-        if self._boundary:
-            maps = self.fold(record, prediction, truth)
-            layers.append(paired_runs(*(boundary_labels(labels) for labels in maps)))
-        self._counts.add(describe(record), layers)
-        if self.gallery is not None:
-            labelled = columns < len(self.classes)
-            right, of = pixels[labelled & (rows == columns)].sum(), pixels[labelled].sum()
-            score = 100 * int(right) / int(of) if of else float("nan")
+    def _confidence_sums(
+        self, record: Mapping, confidence: Tensor, labels: np.ndarray, truth: np.ndarray
+    ) -> np.ndarray:
+        low, high = (float(value) for value in torch.aminmax(confidence))
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{describe(record)}: the highest scores range from {low:g} to {high:g}; the "
+                "calibration needs probabilities 0-1 (a softmax or sigmoid)"
+            )
+        predicted, true = self.fold(record, labels, truth)
+        labelled = torch.from_numpy(true < len(self.classes)).to(confidence.device)
+        right = torch.from_numpy(predicted == true).to(confidence.device)
+        return calibration_sums(confidence[labelled], right[labelled])
 
-            def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
-                return self.fold(record, prediction[::step, ::step], truth[::step, ::step])
+    def _show(
+        self, record: dict, labels: np.ndarray, truth: np.ndarray, counts: np.ndarray
+    ) -> None:
+        right, labelled = counts[0].sum(), counts[1].sum()
+        score = 100 * float(right / labelled) if labelled else float("nan")
 
-            told = "{} % of the pixels right"
-            self._samples.show(record, score, told, self.classes, truth.shape, thinned)
+        def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
+            return self.fold(record, labels[::step, ::step], truth[::step, ::step])
 
-    def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
+        caption = "{} % of the pixels right"
+        self._samples.show(record, score, caption, self.classes, truth.shape, thinned)
+
+    def _scores(self, rows: List[_Row]) -> Dict[str, float]:
+        boundary = self._joined[1] if self._boundary else None
+        scores = semantic_metrics(self.confusion, self.classes, boundary, self._background)
+        if self._calibration:
+            sums = sum(row.calibration for row in rows) if rows else None
+            scores["ECE"] = expected_calibration_error(sums)
+        size = len(self.classes)
+        self.image_statistics = ImageStatistics(
+            self.task,
+            "semantic",
+            self._samples.names,
+            sparse_rows(
+                [np.concatenate([row.classes + size * k for k in range(3)]) for row in rows],
+                [row.counts.reshape(-1) for row in rows],
+                3 * size,
+            ),
+            {"background": self._background, "classes": list(self.classes)},
+        )
+        return scores
+
+    def evaluate(self) -> Dict[str, Dict[str, float]]:
         """Joins what all processes counted.
 
         Returns:
-            {"sem_seg": `semantic_metrics`} on the main process, where `confusion` then holds the
-            matrix of the whole data set; None on the others.
+            {"sem_seg": `semantic_metrics`}, with calibration "ECE", on the main process;
+            {} on the others.
 
         Raises:
             ValueError: images of the data set were not predicted.
         """
-        self._counts.join([describe(record) for record in self._samples.repeated()])
-        if self._samples.gather() is None:
-            return None
-        boundary = self._counts.matrices[1] if self._boundary else None
-        return {
-            "sem_seg": semantic_metrics(self.confusion, self.classes, boundary, self._background)
-        }
+        repeated = [describe(record) for record in self._samples.repeated()]
+        self._joined = self._counts.joined(repeated)
+        return super().evaluate()

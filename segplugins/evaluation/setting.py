@@ -57,7 +57,7 @@ class Setting:
 
 
 def read_setting(cfg: CfgNode, dataset_name: str) -> Setting:
-    """Finds out what a config evaluates a data set on.
+    """Returns what a config evaluates a data set on.
 
     With TEST.VOCABULARY the model answers with the user's names. A class of the data set is then
     measured if one of them is its name or one of its synonyms; pixels of the others are ignored,
@@ -66,15 +66,18 @@ def read_setting(cfg: CfgNode, dataset_name: str) -> Setting:
 
     Raises:
         KeyError: no such data set or vocabulary.
-        ValueError: no name of TEST.VOCABULARY means a class of the data set, or one means several.
+        ValueError: no name of TEST.VOCABULARY means a class of the data set, or one means several;
+            or the data set lists its classes in another order than its vocabulary.
     """
     if dataset_name not in DatasetCatalog:
         raise KeyError(f"no data set '{dataset_name}' is registered")
     metadata = MetadataCatalog.get(dataset_name).as_dict()
     own = _own_vocabulary(dataset_name, metadata)
     classes = tuple(metadata.get("stuff_classes") or metadata.get("thing_classes") or ())
-    if own is not None and metadata.get("evaluator_type") != "sem_seg":
-        classes = own.classes
+    if own is not None:
+        _check_order(dataset_name, metadata, own)
+        if metadata.get("evaluator_type") != "sem_seg":
+            classes = own.classes
     setting = {"dataset_name": dataset_name, "metadata": metadata, "classes": classes}
     setting["class_map"] = metadata.get("class_map")
     setting.update(_background(cfg, metadata, own, classes))
@@ -91,6 +94,37 @@ def read_setting(cfg: CfgNode, dataset_name: str) -> Setting:
     return Setting(vocabulary=vocabulary, is_own=vocabulary == own, **setting)
 
 
+def _check_order(dataset_name: str, metadata: Dict[str, Any], own: Vocabulary) -> None:
+    """Raises ValueError where lists of classes contradict the vocabulary's indices.
+
+    Models answer with indices of the vocabulary. With a class_map the evaluated classes may be any.
+    """
+    for key in ("stuff_classes", "thing_classes"):
+        names = metadata.get(key)
+        if not names or (key == "stuff_classes" and metadata.get("class_map") is not None):
+            continue
+        index_of = {_plain(name): index for index, name in enumerate(own.classes)}
+        for index, name in enumerate(names):
+            expected = index_of.get(_plain(name), index)
+            things_alone = key == "thing_classes" and len(names) < len(own)
+            if expected != index and not things_alone:
+                raise ValueError(
+                    f"'{dataset_name}': {key} has '{name}' at index {index}, its vocabulary "
+                    f"'{own.name}' at {expected}, so that numbers would stand under wrong names; "
+                    "list both in one order, or register a class_map"
+                )
+        if len(names) != len(own) and key == "stuff_classes" and _counts_labels(metadata):
+            raise ValueError(
+                f"'{dataset_name}': {len(names)} stuff_classes, but {len(own)} classes in its "
+                f"vocabulary '{own.name}'; list the same ones, or register a class_map"
+            )
+
+
+def _counts_labels(metadata: Dict[str, Any]) -> bool:
+    kinds = metadata.get("evaluator_type")
+    return "sem_seg" in ([kinds] if isinstance(kinds, str) else kinds or ())
+
+
 def _own_vocabulary(dataset_name: str, metadata: Dict[str, Any]) -> Optional[Vocabulary]:
     if "vocabulary" in metadata:
         name = metadata["vocabulary"]
@@ -103,7 +137,7 @@ def _own_vocabulary(dataset_name: str, metadata: Dict[str, Any]) -> Optional[Voc
 def _background(
     cfg: CfgNode, metadata: Dict[str, Any], own: Optional[Vocabulary], classes: Sequence[str]
 ) -> Dict[str, Any]:
-    """The evaluated class that stands for "none of the others", and the threshold of scores."""
+    """Returns the evaluated class that stands for "none of the others", and its threshold."""
     background = None
     if own is not None and own.none_index is not None:
         class_map = metadata.get("class_map")

@@ -1,67 +1,98 @@
-"""Targets: the true mask of each phrase of a record, from what the catalog says about it.
+"""Targets: the true mask of each phrase of a record, and the masks that a model gives for them.
 
 T phrases, H W pixels.
 """
 
+import math
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segplugins.evaluation.samples import check_finite, check_size, describe, output_of
+from segplugins.evaluation.samples import check_finite, check_size, describe, tensor_of
 from segplugins.files.label_maps import read_label_map, read_mask
 from segplugins.structures.regions import Region
 
+# Enlarging a probability map can round its values this far beyond 0-1.
+_ROUNDING = 1e-3
 
-def phrases(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, ...]:
+
+def phrases(
+    model_input: Mapping[str, Any], record: Mapping[str, Any], *, of_regions: bool = True
+) -> Tuple[str, ...]:
     """Returns the T phrases that the model was asked for.
 
     Args:
-        record: as the model got it: "texts" or nothing.
-        known: of the catalog: "texts", or else the distinct texts of its "regions", in order.
+        model_input: the record as the model received it: "texts" or nothing.
+        record: of the catalog: "texts", or else the distinct texts of its "regions", in order.
+        of_regions: the truth of the phrases stands in "regions", unless there is a mask file.
+
+    Raises:
+        ValueError: a phrase stands twice, or the model was not asked for exactly the phrases whose
+            truth the catalog holds: what was left out would be scored by nothing.
     """
-    texts = record.get("texts", known.get("texts"))
-    if texts is None:
-        texts = dict.fromkeys(region.text for region in regions_of(known))
+    region_texts = list(dict.fromkeys(region.text for region in regions_of(record)))
+    listed = record.get("texts", region_texts or model_input.get("texts", ()))
+    listed = _texts(record, listed)
+    asked = _texts(record, model_input.get("texts", listed))
+    by_regions = of_regions and "mask_file_name" not in record
+    expected = (region_texts if by_regions else ()) or listed
+    for texts, who in ((listed, "its record lists"), (asked, "the model was asked for")):
+        missing = [text for text in expected if text not in texts]
+        extra = [text for text in texts if text not in expected]
+        if missing or extra:
+            raise ValueError(
+                f"{describe(record)}: {who} {len(texts)} phrases for the {len(expected)} of the "
+                f"truth: missing {missing!r:.80}, without a truth {extra!r:.80} (no region says "
+                "what it means)"
+            )
+    return asked
+
+
+def _texts(record: Mapping[str, Any], texts: Any) -> Tuple[str, ...]:
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{describe(record)}: texts must be a list of phrases, got {texts!r:.80}")
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"{describe(record)}: a phrase stands twice in {list(texts)!r:.120}")
     return tuple(texts)
 
 
-def one_phrase(record: Mapping[str, Any], known: Mapping[str, Any]) -> Tuple[str, ...]:
+def one_phrase(model_input: Mapping[str, Any], record: Mapping[str, Any]) -> Tuple[str, ...]:
     """Returns `phrases` of a record that must have exactly one.
 
     Raises:
         ValueError: it has none or several.
     """
-    texts = phrases(record, known)
+    texts = phrases(model_input, record)
     if len(texts) != 1:
-        raise ValueError(f"{describe(known)}: {len(texts)} phrases, expected one a record")
+        raise ValueError(f"{describe(record)}: {len(texts)} phrases, expected one a record")
     return texts
 
 
-def regions_of(known: Mapping[str, Any]) -> List[Region]:
+def regions_of(record: Mapping[str, Any]) -> List[Region]:
     """Returns the "regions" of a record of the catalog, which may be plain mappings there."""
-    return [r if isinstance(r, Region) else Region(**r) for r in known.get("regions", ())]
+    return [r if isinstance(r, Region) else Region(**r) for r in record.get("regions", ())]
 
 
-def has_truth(known: Mapping[str, Any]) -> bool:
+def has_truth(record: Mapping[str, Any]) -> bool:
     """Returns whether a record of the catalog says what its phrases mean."""
-    return "regions" in known or "mask_file_name" in known
+    return "regions" in record or "mask_file_name" in record
 
 
 def phrase_targets(
-    known: Mapping[str, Any], texts: Sequence[str], size: Tuple[int, int]
+    record: Mapping[str, Any], texts: Sequence[str], size: Tuple[int, int]
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the true mask of each phrase.
 
     Args:
-        known: record of the catalog with one of
+        record: of the catalog, with one of
             "regions": Region list; a phrase means all regions of that text together, and a region
             with neither mask nor box says that its phrase has no target;
-            "mask_file_name": a picture of the one phrase, pixels above 128 belong to it; beside it
-            "object_id": the file is a label map instead, and pixels of that label belong to it.
+            "mask_file_name": a picture of the one phrase, see `read_mask`; beside it "object_id":
+            the file is a label map instead, and pixels of that label belong to it.
         texts: T phrases.
-        size: (H, W) of the truth where no file tells it.
+        size: (H, W) of the image.
 
     Returns:
         masks (T, H, W) bool, and (T,) bool: the phrase has no target in this image.
@@ -70,49 +101,57 @@ def phrase_targets(
         ValueError: a phrase is none of the record's, a region has a box but no mask, or a mask
             does not fit; the message names the image.
     """
-    if "mask_file_name" in known:
-        mask = _mask_file(known)[None]
+    if "mask_file_name" in record:
         if len(texts) != 1:
             raise ValueError(
-                f"{describe(known)}: one mask file, but {len(texts)} phrases {list(texts)!r:.80}"
+                f"{describe(record)}: one mask file, but {len(texts)} phrases {list(texts)!r:.80}"
             )
-        return mask, np.zeros(1, bool)
+        mask = _mask_file(record)
+        if "height" in record and "width" in record:
+            check_size(record, f"the mask {record['mask_file_name']}", mask.shape, size)
+        return mask[None], np.zeros(1, bool)
     masks = np.zeros((len(texts), *size), bool)
     absent = np.zeros(len(texts), bool)
-    known_regions = regions_of(known)
+    all_regions = regions_of(record)
     for row, text in enumerate(texts):
-        regions = [region for region in known_regions if region.text == text]
+        regions = [region for region in all_regions if region.text == text]
         if not regions:
-            raise ValueError(f"{describe(known)}: no region says what '{text}' means")
+            raise ValueError(f"{describe(record)}: no region says what '{text}' means")
         absent[row] = not any(region.has_target for region in regions)
         for region in regions:
             if region.has_target:
-                masks[row] |= _bitmap(known, region, size)
+                masks[row] |= _bitmap(record, region, size)
     return masks, absent
 
 
-def _bitmap(known: Mapping[str, Any], region: Region, size: Tuple[int, int]) -> np.ndarray:
+def _bitmap(record: Mapping[str, Any], region: Region, size: Tuple[int, int]) -> np.ndarray:
     try:
         return region.bitmap(*size)
     except ValueError as error:
-        raise ValueError(f"{describe(known)}, '{region.text}': {error}") from error
+        raise ValueError(f"{describe(record)}, '{region.text}': {error}") from error
 
 
-def _mask_file(known: Mapping[str, Any]) -> np.ndarray:
-    path = known["mask_file_name"]
-    if "object_id" in known:
-        return read_label_map(path, what="map of objects") == known["object_id"]
+def _mask_file(record: Mapping[str, Any]) -> np.ndarray:
+    path = record["mask_file_name"]
+    if "object_id" in record:
+        return read_label_map(path, what="map of objects") == record["object_id"]
     return read_mask(path)
 
 
-def truth_size(known: Mapping[str, Any], record: Mapping[str, Any]) -> Tuple[int, int]:
-    """Returns (H, W) of the image, from the catalog or else from the record."""
-    source = known if "height" in known and "width" in known else record
+def truth_size(record: Mapping[str, Any], model_input: Mapping[str, Any]) -> Tuple[int, int]:
+    """Returns (H, W) of the image, from the catalog or else from the record the model received.
+
+    Raises:
+        ValueError: neither has both.
+    """
+    source = record if "height" in record and "width" in record else model_input
+    if "height" not in source or "width" not in source:
+        raise ValueError(f"{describe(record)}: height and width of the image are missing")
     return int(source["height"]), int(source["width"])
 
 
 def phrase_masks(
-    known: Mapping[str, Any],
+    record: Mapping[str, Any],
     output: Mapping[str, Any],
     texts: Sequence[str],
     size: Optional[Tuple[int, int]],
@@ -120,18 +159,59 @@ def phrase_masks(
     """Returns a model's "phrase_masks" after the checks that all evaluations share.
 
     Args:
-        known: record of the catalog.
-        output: "phrase_masks" (T, H, W): bool, or scores.
+        record: of the catalog.
+        output: "phrase_masks" (T, H, W): bool, scores 0-1, or whole numbers.
         texts: T phrases.
         size: (H, W) they must have; None = any.
 
+    Returns:
+        bool or whole numbers as they are, scores float32 or better, within 0-1.
+
     Raises:
-        ValueError: missing, of another shape, or not finite; the message names the image.
+        ValueError: missing, of another shape, not finite, or scores outside 0-1; the message names
+            the image.
     """
-    masks = output_of(known, output, "phrase_masks")
-    if not isinstance(masks, Tensor):
-        masks = torch.as_tensor(masks)
+    masks = tensor_of(record, output, "phrase_masks")
     expected = (len(texts), *(size or tuple(masks.shape[1:])))
-    check_size(known, "phrase_masks", masks.shape, expected)
-    check_finite(known, "phrase_masks", masks)
-    return masks
+    check_size(record, "phrase_masks", masks.shape, expected)
+    if masks.dim() != 3:
+        raise ValueError(
+            f"{describe(record)}: phrase_masks has shape {tuple(masks.shape)}, expected (T, H, W)"
+        )
+    if not masks.is_floating_point():
+        return masks
+    check_finite(record, "phrase_masks", masks)
+    masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
+    low, high = map(float, torch.aminmax(masks)) if masks.numel() else (0.0, 1.0)
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise ValueError(
+            f"{describe(record)}: the scores of phrase_masks range from {low:g} to {high:g}, "
+            "expected 0-1 (a sigmoid)"
+        )
+    return masks.clamp(0, 1) if low < 0 or high > 1 else masks
+
+
+def binary_masks(record: Mapping[str, Any], masks: Tensor, threshold: float) -> Tensor:
+    """Returns masks as bool: scores above the threshold, or whole numbers of 0 and 1.
+
+    Raises:
+        ValueError: whole numbers other than 0 and 1; the message names the image.
+    """
+    if masks.dtype == torch.bool:
+        return masks
+    if masks.is_floating_point():
+        return masks > threshold
+    low, high = (int(value) for value in torch.aminmax(masks)) if masks.numel() else (0, 1)
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"{describe(record)}: phrase_masks holds {masks.dtype} values {low} to {high}; "
+            "expected bool, 0 and 1, or float scores 0-1"
+        )
+    return masks.bool()
+
+
+def check_threshold(threshold: float) -> float:
+    """Returns a threshold of scores 0-1. Raises ValueError where it is none."""
+    if not 0 <= threshold < 1 or math.isnan(threshold):
+        raise ValueError(f"threshold must be at least 0 and below 1, got {threshold}")
+    return threshold

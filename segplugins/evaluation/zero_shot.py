@@ -1,142 +1,30 @@
-"""Zero-shot classification and retrieval, by CLIP_benchmark's protocol.
+"""The evaluators of zero-shot classification and retrieval, by CLIP_benchmark's protocol.
 
 K classes, N images, M captions, D embedding width.
 """
 
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from torch import Tensor
 
-from segplugins.evaluation.samples import Samples, check_finite, check_size, describe, output_of
+from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
+from segplugins.evaluation.sample_evaluator import SampleEvaluator
+from segplugins.evaluation.samples import check_finite, check_size, describe, tensor_of
+from segplugins.evaluation.zero_shot_scores import (
+    RECALL_AT,
+    classification_metrics,
+    classification_sums,
+    rank_of,
+    retrieval_ranks,
+    retrieval_scores,
+    unit_length,
+)
 from segplugins.structures import get_vocabulary
 
-RECALL_AT = (1, 5, 10)
-# Similarities held at once.
-_CHUNK = 4_000_000
 
-
-def rank_of(scores: Tensor, index: Tensor) -> Tensor:
-    """Returns how many entries of a row come before the one asked for.
-
-    Higher scores come first, of equal ones the lower index: so a model that scores all alike is
-    right by the share of index 0, not always.
-
-    Args:
-        scores: (B, K).
-        index: (B,) int64.
-
-    Returns:
-        (B,) int64, 0 = first.
-    """
-    own = scores.gather(1, index[:, None])
-    order = torch.arange(scores.shape[1], device=scores.device)
-    before = (scores > own) | ((scores == own) & (order < index[:, None]))
-    return before.sum(dim=1)
-
-
-def classification_scores(ranks: np.ndarray, labels: np.ndarray) -> Dict[str, float]:
-    """Sums up the ranks of the true classes.
-
-    Args:
-        ranks: (N,) int, 0 = the true class had the highest score.
-        labels: (N,) int, the true classes.
-
-    Returns:
-        Percent: "top1", "top5", "mean_per_class" (top 1 of each class that occurs, averaged). NaN
-        without an image.
-    """
-    if not len(ranks):
-        return dict.fromkeys(("top1", "top5", "mean_per_class"), float("nan"))
-    right = np.asarray(ranks) == 0
-    _, of = np.unique(labels, return_inverse=True)
-    per_class = np.bincount(of.reshape(-1), weights=right) / np.bincount(of.reshape(-1))
-    return {
-        "top1": 100 * float(right.mean()),
-        "top5": 100 * float((np.asarray(ranks) < 5).mean()),
-        "mean_per_class": 100 * float(per_class.mean()),
-    }
-
-
-def label_average_precision(scores: Tensor, targets: Tensor) -> Tensor:
-    """Returns the average precision of each label of a multi-label set.
-
-    Args:
-        scores: (N, K).
-        targets: (N, K), nonzero = the image has the label.
-
-    Returns:
-        (K,) float64, fractions: mean over a label's images of the precision at each one's rank. NaN
-        where no image has the label.
-    """
-    order = scores.argsort(dim=0, descending=True, stable=True)
-    hits = (targets != 0).gather(0, order).double()
-    ranks = torch.arange(1, len(scores) + 1, device=scores.device, dtype=torch.float64)
-    precision = hits.cumsum(dim=0) / ranks[:, None]
-    return (precision * hits).sum(dim=0) / hits.sum(dim=0)
-
-
-def retrieval_ranks(
-    image_embeddings: Tensor, text_embeddings: Tensor, image_of_text: Tensor
-) -> Tuple[Tensor, Tensor]:
-    """Ranks images for each caption, and captions for each image, by cosine.
-
-    Args:
-        image_embeddings: (N, D), any length.
-        text_embeddings: (M, D), any length.
-        image_of_text: (M,) int64, the image that each caption describes.
-
-    Returns:
-        (M,) rank of its image for each caption, (N,) rank of the best of its own captions for each
-        image; 0 = first, M for an image without a caption. Similarities are held in chunks.
-    """
-    images = F.normalize(image_embeddings.float(), dim=-1)
-    texts = F.normalize(text_embeddings.float(), dim=-1)
-    image_of_text = image_of_text.to(texts.device)
-    to_image = _chunked(texts, images, lambda rows, scores: rank_of(scores, image_of_text[rows]))
-    to_text = _chunked(images, texts, lambda rows, scores: _best_own(scores, rows, image_of_text))
-    return to_image, to_text
-
-
-def _chunked(
-    queries: Tensor, others: Tensor, ranks_of: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """Ranks by `ranks_of(rows, scores of these queries)`, a bounded number of scores at a time."""
-    size = max(1, _CHUNK // max(len(others), 1))
-    ranks = [torch.zeros(0, dtype=torch.int64, device=queries.device)]
-    for start in range(0, len(queries), size):
-        rows = torch.arange(start, min(start + size, len(queries)), device=queries.device)
-        ranks.append(ranks_of(rows, queries[rows] @ others.T))
-    return torch.cat(ranks)
-
-
-def _best_own(scores: Tensor, rows: Tensor, image_of_text: Tensor) -> Tensor:
-    """Returns the rank of the highest caption (column) that belongs to each image (row)."""
-    own = image_of_text == rows[:, None]
-    best = torch.where(own, scores, scores.new_full((), -torch.inf)).max(dim=1)
-    ranks = rank_of(scores, best.indices)
-    return torch.where(own.any(dim=1), ranks, scores.shape[1])
-
-
-def retrieval_scores(text_to_image: Tensor, image_to_text: Tensor) -> Dict[str, float]:
-    """Returns percent: "T2I_R@k" and "I2T_R@k" for k = 1, 5, 10; NaN without a query.
-
-    Args:
-        text_to_image: (M,) ranks, see `retrieval_ranks`.
-        image_to_text: (N,) ranks.
-    """
-    scores = {}
-    for name, ranks in (("I2T", image_to_text), ("T2I", text_to_image)):
-        for at in RECALL_AT:
-            scores[f"{name}_R@{at}"] = 100 * float((ranks < at).double().mean())
-    return scores
-
-
-class ClassificationEvaluator(DatasetEvaluator):
+class ClassificationEvaluator(SampleEvaluator):
     """Top-1, top-5 and mean per class accuracy.
 
     Reads of an output: "class_scores" (K,), one per class of the metadata's "vocabulary". Reads of
@@ -145,94 +33,140 @@ class ClassificationEvaluator(DatasetEvaluator):
     Args:
         dataset_name: registered in DatasetCatalog.
         distributed: gather over all processes.
+
+    Raises:
+        ValueError: later, scores that are missing, not finite or not one per class.
+
+    Example:
+        >>> register_vocabulary(Vocabulary("pets", ("cat", "dog")))
+        >>> records = [{"file_name": "a.jpg", "class_index": 0}]
+        >>> DatasetCatalog.register("pets", lambda: records)
+        >>> metadata = MetadataCatalog.get("pets").set(vocabulary="pets")
+        >>> evaluator = ClassificationEvaluator("pets")
+        >>> evaluator.process(records, [{"class_scores": torch.tensor([0.2, 0.8])}])
+        >>> evaluator.evaluate()["classification"]
+        {'top1': 0.0, 'top5': 100.0, 'mean_per_class': 0.0, 'top1-cat': 0.0}
     """
 
+    task = "classification"
     reads = frozenset({"class_scores"})
+    required = ("class_index",)
 
     def __init__(self, dataset_name: str, *, distributed: bool = True):
-        self._samples = Samples(dataset_name, distributed=distributed)
+        super().__init__(dataset_name, distributed=distributed)
         self._classes = get_vocabulary(MetadataCatalog.get(dataset_name).vocabulary).classes
-        self.sample_scores: List[float] = []
-
-    def reset(self) -> None:
-        """Forgets all predictions."""
-        self._samples.reset()
-
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """Ranks the true class of each image; see the class for what is read."""
-        for record, known, output in self._samples.pairs(inputs, outputs):
-            scores = torch.as_tensor(output_of(known, output, "class_scores"))
-            check_size(known, "class_scores", scores.shape, (len(self._classes),))
-            check_finite(known, "class_scores", scores)
-            label = int(known["class_index"])
-            if not 0 <= label < len(self._classes):
+        for record in self._samples.records:
+            label = record["class_index"]
+            whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+            if not whole or not 0 <= label < len(self._classes):
                 raise ValueError(
-                    f"{describe(known)}: class_index {label}, expected 0..{len(self._classes) - 1}"
+                    f"{describe(record)}: class_index {label!r}, expected "
+                    f"0..{len(self._classes) - 1}"
                 )
-            rank = rank_of(scores[None], torch.tensor([label], device=scores.device))
-            self._samples.add(record, (int(rank), label))
 
-    def evaluate(self) -> Dict[str, Dict[str, float]]:
-        """Returns: {"classification": scores in percent}; {} on all processes but the first.
+    def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> Tuple[int, int]:
+        scores = tensor_of(record, output, "class_scores")
+        if scores.dtype == torch.bool:
+            raise ValueError(f"{describe(record)}: class_scores are bool, expected numbers")
+        check_size(record, "class_scores", scores.shape, (len(self._classes),))
+        check_finite(record, "class_scores", scores)
+        label = int(record["class_index"])
+        return int(rank_of(scores[None], torch.tensor([label], device=scores.device))), label
 
-        Beside `classification_scores` "top1-<name>" of each class that occurs. `sample_scores` then
-        holds 100 for an image that was right, else 0.
+    def _scores(self, rows: List[Tuple[int, int]]) -> Dict[str, float]:
+        """Returns `classification_scores` and "top1-<name>" of each class that occurs.
+
+        `sample_scores` then holds 100 for an image that was right, else 0.
         """
-        rows = self._samples.gather()
-        if rows is None:
-            return {}
         ranks, labels = np.array(rows, np.int64).reshape(-1, 2).T
         self.sample_scores = (100.0 * (ranks == 0)).tolist()
-        scores = classification_scores(ranks, labels)
+        table = classification_sums(ranks, labels, len(self._classes))
+        scores = classification_metrics(table.sum(axis=0))
         for label in np.unique(labels):
             right = ranks[labels == label] == 0
             scores[f"top1-{self._classes[label]}"] = 100 * float(right.mean())
-        return {"classification": scores}
+        self.image_statistics = ImageStatistics(
+            self.task,
+            "classification",
+            self._samples.names,
+            dense_rows(table, table.shape[1]),
+            {"classes": list(self._classes)},
+        )
+        return scores
 
 
-class RetrievalEvaluator(DatasetEvaluator):
+class RetrievalEvaluator(SampleEvaluator):
     """R@1, R@5 and R@10 from images to captions and back.
 
     Reads of an output: "image_embedding" (D,) and "text_embeddings" (C, D), one per caption of the
-    record, C >= 1; of any length, they are normalised here. Reads of a catalog record: "captions",
-    C texts.
+    record; of any length but 0, they are normalised here. Reads of a catalog record: "captions",
+    C texts; an image without one is never found by I2T.
 
     Args:
         dataset_name: registered in DatasetCatalog.
         distributed: gather over all processes. (The similarities are then computed on the first.)
+
+    Raises:
+        ValueError: later, embeddings that are missing, not finite, zero, of another width than
+            those before, or not one per caption; names the image.
+
+    Example:
+        >>> records = [{"file_name": f"{i}.jpg", "captions": ["a text"]} for i in range(2)]
+        >>> DatasetCatalog.register("captions", lambda: records)
+        >>> evaluator = RetrievalEvaluator("captions")
+        >>> images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> texts = torch.tensor([[[0.9, 0.1]], [[0.8, 0.2]]])  # both nearer to the first image
+        >>> for record, image, text in zip(records, images, texts):
+        ...     evaluator.process([record], [{"image_embedding": image, "text_embeddings": text}])
+        >>> scores = evaluator.evaluate()["retrieval"]
+        >>> {name: scores[name] for name in ("T2I_R@1", "I2T_R@1")}
+        {'T2I_R@1': 50.0, 'I2T_R@1': 100.0}
     """
 
+    task = "retrieval"
     reads = frozenset({"image_embedding", "text_embeddings"})
+    required = ("captions",)
 
     def __init__(self, dataset_name: str, *, distributed: bool = True):
-        self._samples = Samples(dataset_name, distributed=distributed)
-        self.sample_scores: List[float] = []
+        super().__init__(dataset_name, distributed=distributed)
+        self._width: Optional[int] = None
+        for record in self._samples.records:
+            if isinstance(record["captions"], str):
+                raise ValueError(
+                    f"{describe(record)}: captions must be a list of texts, got "
+                    f"{record['captions']!r:.60}"
+                )
 
     def reset(self) -> None:
         """Forgets all predictions."""
-        self._samples.reset()
+        super().reset()
+        self._width = None
 
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
-        """Keeps the embeddings of each record; see the class for what is read."""
-        for record, known, output in self._samples.pairs(inputs, outputs):
-            image = torch.as_tensor(output_of(known, output, "image_embedding"))
-            texts = torch.as_tensor(output_of(known, output, "text_embeddings"))
-            check_size(known, "image_embedding", image.shape, texts.shape[-1:])
-            expected = (len(known["captions"]), image.shape[0])
-            check_size(known, "text_embeddings", texts.shape, expected)
-            check_finite(known, "image_embedding", image)
-            check_finite(known, "text_embeddings", texts)
-            self._samples.add(record, (image.float().cpu().numpy(), texts.float().cpu().numpy()))
+    def _measure(
+        self, model_input: Mapping, record: dict, output: Mapping
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        image = tensor_of(record, output, "image_embedding")
+        texts = tensor_of(record, output, "text_embeddings")
+        check_size(record, "image_embedding", image.shape, texts.shape[-1:])
+        check_size(
+            record, "text_embeddings", texts.shape, (len(record["captions"]), image.shape[0])
+        )
+        check_width(describe(record), len(image), self._width or len(image))
+        for name, rows in (("image_embedding", image[None]), ("text_embeddings", texts)):
+            check_finite(record, name, rows)
+            if not bool((rows != 0).any(dim=1).all()):
+                raise ValueError(f"{describe(record)}: {name} is zero, which has no direction")
+        self._width = len(image)
+        return unit_length(image[None])[0].cpu().numpy(), unit_length(texts).cpu().numpy()
 
-    def evaluate(self) -> Dict[str, Dict[str, float]]:
-        """Returns: {"retrieval": see `retrieval_scores`}; {} on all processes but the first.
+    def _scores(self, rows: List[Tuple[np.ndarray, np.ndarray]]) -> Dict[str, float]:
+        """Returns `retrieval_scores`.
 
         `sample_scores` then holds 100 for an image whose caption came first, else 0.
         """
-        rows = self._samples.gather()
-        if rows is None:
-            return {}
         width = len(rows[0][0]) if rows else 1
+        for name, row in zip(self._samples.names, rows):  # of other processes too
+            check_width(name, len(row[0]), width)
         images = np.concatenate([np.zeros((0, width), np.float32), *(row[0][None] for row in rows)])
         texts = np.concatenate([np.zeros((0, width), np.float32), *(row[1] for row in rows)])
         image_of_text = np.repeat(np.arange(len(rows)), [len(row[1]) for row in rows])
@@ -240,4 +174,25 @@ class RetrievalEvaluator(DatasetEvaluator):
             torch.from_numpy(images), torch.from_numpy(texts), torch.from_numpy(image_of_text)
         )
         self.sample_scores = (100.0 * (to_text == 0)).tolist()
-        return {"retrieval": retrieval_scores(to_image, to_text)}
+        table = np.zeros((len(rows), 2, 1 + len(RECALL_AT)))
+        table[:, 0, 0] = 1
+        np.add.at(table[:, 1, 0], image_of_text, 1)
+        for column, at in enumerate(RECALL_AT, start=1):
+            table[:, 0, column] = to_text.numpy() < at
+            np.add.at(table[:, 1, column], image_of_text, to_image.numpy() < at)
+        self.image_statistics = ImageStatistics(
+            self.task,
+            "retrieval",
+            self._samples.names,
+            dense_rows(table, 2 * (1 + len(RECALL_AT))),
+            {},
+        )
+        return retrieval_scores(to_image, to_text)
+
+
+def check_width(image: str, width: int, expected: int) -> None:
+    """Raises ValueError where the embedding of an image has another width than the others."""
+    if width != expected:
+        raise ValueError(
+            f"{image}: image_embedding has {width} numbers, that of other images {expected}"
+        )

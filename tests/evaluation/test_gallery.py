@@ -8,9 +8,10 @@ from PIL import Image
 from segplugins.evaluation.details import read_details, write_details
 from segplugins.evaluation.gallery import Gallery, asked, of_masks, stacked
 from segplugins.evaluation.panoptic import PanopticEvaluator
+from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
-from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
+from segplugins.evaluation.video import VideoEvaluator
 from segplugins.structures import Vocabulary, register_vocabulary
 from segplugins.structures.regions import Region, encode_mask
 

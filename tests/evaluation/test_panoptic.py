@@ -9,7 +9,6 @@ from PIL import Image
 
 from segplugins.evaluation.panoptic import PanopticEvaluator, categories_of
 from segplugins.evaluation.panoptic_quality import (
-    check_segments,
     panoptic_counts,
     panoptic_quality,
     summed,
@@ -131,29 +130,53 @@ def test_half_an_overlap_is_no_match():
     assert counts.tolist() == [[1, 1, 1, 1]]
 
 
-def test_the_area_in_the_list_decides_the_union():
-    truth = np.ones((1, 4), np.int64)
-    guess = [{"id": 1, "category_id": 0}]
-    true = [{"id": 1, "category_id": 0, "area": 5, "iscrowd": 0}]
-    assert summed([panoptic_counts(truth, guess, truth, true, 1)], 1)[0, 0] == 4 / 5
-    with pytest.raises(ValueError, match="segment 1 has an area of 0.*shares 4 pixels"):
-        panoptic_counts(truth, guess, truth, [{**true[0], "area": 0}], 1)
+@pytest.mark.parametrize("area", [0, 1, 5, -3, float("nan"), None, "many"])
+def test_the_area_comes_from_the_map_whatever_the_list_says(area):
+    truth = np.array([[1, 1, 1, 1, 0]])
+    guess = np.array([[1, 1, 1, 1, 1]])  # the pixel on void does not count
+    segments = [{"id": 1, "category_id": 0}]
+    true = [{**segments[0], "area": area, "iscrowd": 0}]
+    counts = summed([panoptic_counts(guess, segments, truth, true, 1)], 1)
+    assert counts.tolist() == [[1, 1, 0, 0]]
 
 
+@pytest.mark.parametrize("owner", ["predicted", "true"])
 @pytest.mark.parametrize(
     "ids, segments, message",
     [
-        ([0, 1, 2], [(1, 0)], r"ids \[2\] are in the map alone, ids \[\] in the list"),
-        ([1], [(1, 0), (5, 0)], r"ids \[\] are in the map alone, ids \[5\] in the list"),
-        ([1], [(1, 0), (1, 1)], r"each id but 0 once, got \[1, 1\]"),
-        ([0], [(0, 0)], r"each id but 0 once, got \[0\]"),
-        ([1], [(1, 2)], r"segment 1 is of category 2, expected 0..1"),
-        ([1], [(1, -1)], r"segment 1 is of category -1, expected 0..1"),
+        ([0, 1, 2], [(1, 0)], r"OWNER map.*ids \[2\] are in the map alone, ids \[\] in the list"),
+        ([1], [(1, 0), (5, 0)], r"OWNER map.*ids \[\] are in the map alone, ids \[5\] in the list"),
+        ([1], [(1, 0), (1, 1)], r"each id but 0 once, got the OWNER ids \[1, 1\]"),
+        ([0], [(0, 0)], r"each id but 0 once, got the OWNER ids \[0\]"),
+        ([1], [(1, 2)], r"OWNER segment 1 has category_id 2, expected 0..1"),
+        ([1], [(1, -1)], r"OWNER segment 1 has category_id -1, expected 0..1"),
+        ([1], [(1.5, 0)], r"a OWNER segment needs a whole number as 'id', got {'id': 1.5"),
+        ([1], [(float("nan"), 0)], r"a OWNER segment needs a whole number as 'id'"),
+        ([1], [(True, 0)], r"a OWNER segment needs a whole number as 'id'"),
+        ([1], [("1", 0)], r"a OWNER segment needs a whole number as 'id'"),
+        ([1], [(1, 0.5)], r"a OWNER segment needs a whole number as 'category_id'"),
+        ([1], [(1, None)], r"a OWNER segment needs a whole number as 'category_id'"),
     ],
 )
-def test_a_map_and_a_list_that_differ_are_refused(ids, segments, message):
-    with pytest.raises(ValueError, match=message):
-        check_segments(ids, [{"id": i, "category_id": c} for i, c in segments], 2)
+def test_a_map_and_a_list_that_differ_are_refused(owner, ids, segments, message):
+    listed = [{"id": i, "category_id": c} for i, c in segments]
+    right = [{"id": int(i), "category_id": 0} for i in ids if i]
+    both = {"predicted": right, "true": right, owner: listed}
+    label_map = np.array([ids])
+    with pytest.raises(ValueError, match=message.replace("OWNER", owner)):
+        panoptic_counts(label_map, both["predicted"], label_map, both["true"], 2)
+
+
+@pytest.mark.parametrize("crowd", ["0", "1", 2, 0.5, None, float("nan")])
+def test_a_crowd_is_0_or_1(crowd):
+    ids, guess = np.array([[1]]), [{"id": 1, "category_id": 0}]
+    with pytest.raises(ValueError, match="iscrowd"):
+        panoptic_counts(ids, guess, ids, [{**guess[0], "iscrowd": crowd}], 1)
+
+
+def test_whole_floats_are_ids():
+    ids, segments = np.array([[7, 7, 0]]), [{"id": 7.0, "category_id": np.float64(0)}]
+    assert summed([panoptic_counts(ids, segments, ids, segments, 1)], 1).tolist() == [[1, 1, 0, 0]]
 
 
 def test_ids_are_read_as_three_bytes(tmp_path):
@@ -284,7 +307,7 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(world, answer, messa
 def test_a_true_category_outside_the_vocabulary_names_the_image(world):
     name, records, outputs, _ = world
     records[0]["segments_info"][0]["category_id"] = 3
-    with pytest.raises(ValueError, match="0.jpg.*true segment 7000.*category 3, expected 0..2"):
+    with pytest.raises(ValueError, match="0.jpg.*true segment 7000.*category_id 3, expected 0..2"):
         run(name, records[:1], outputs[:1])
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.evaluation.panoptic import PanopticEvaluator
+from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
 from segplugins.evaluation.semantic import SemanticEvaluator
-from segplugins.evaluation.video import RefDavisEvaluator, VideoEvaluator
+from segplugins.evaluation.video import VideoEvaluator
 from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
 from segplugins.structures import Vocabulary, register_vocabulary
 from segplugins.structures.regions import Region, encode_mask
@@ -109,7 +110,7 @@ def evaluate(name, records, rank=0, world=1, answer=output_of, batch=1):
             evaluator.process([records[i] for i in chosen], [answer(i) for i in chosen])
         # The processes but the first give an empty result, or none.
         results[kind] = dict(evaluator.evaluate() or {})
-        if results[kind] and hasattr(evaluator, "gallery"):
+        if results[kind] and getattr(evaluator, "gallery", None) is not None:
             results[kind]["pictures"] = told_of(evaluator.gallery)
     return results
 

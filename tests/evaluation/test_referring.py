@@ -282,7 +282,7 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(catalog, output, mes
 @pytest.mark.parametrize(
     "texts, regions, message",
     [
-        (["dog"], [region("cat", LEFT)], "no region says what 'dog' means"),
+        (["dog"], [region("cat", LEFT)], r"missing \['cat'\], without a truth \['dog'\]"),
         (["cat"], [Region("cat", box=(0, 0, 1, 1))], "'cat': region 'cat' has no mask"),
         (["cat"], [region("cat", LEFT[:3])], r"'cat': RLE has size \[3, 8\], expected \[6, 8\]"),
     ],

@@ -1,5 +1,7 @@
 """Semantic segmentation metrics against detectron2, a plain re-statement, and by hand."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.label_maps import (
     best_class,
     boundary_labels,
-    paired_runs,
+    pair_counts,
 )
 from segplugins.evaluation.semantic import (
     SemanticEvaluator,
@@ -213,7 +215,10 @@ def test_reset_forgets_everything(dataset):
         (torch.zeros(2, 4, 4), r"image_0.jpg.*has shape \(4, 4\), the truth \(2, 3\)"),
         (torch.zeros(3, 2, 3), "image_0.jpg: the prediction has 3 channels, the vocabulary 2"),
         (torch.full((2, 2, 3), torch.nan), "image_0.jpg: the scores hold NaN"),
-        (torch.full((2, 2, 3), -torch.inf), "image_0.jpg: the scores hold NaN, or a pixel"),
+        (
+            torch.full((2, 2, 3), -torch.inf),
+            "image_0.jpg: the scores hold NaN or infin",
+        ),
         (torch.full((2, 3), 2), "image_0.jpg: the prediction holds class 2, expected 0 to 1"),
         (torch.full((2, 3), -1), "image_0.jpg: the prediction holds class -1"),
         (torch.zeros(2, 3), "image_0.jpg: the prediction is torch.float32"),
@@ -430,7 +435,7 @@ def test_boundaries_do_not_overflow_with_many_classes(dataset):
 def test_a_record_without_a_label_file_is_named(dataset):
     name, records = dataset([np.zeros((1, 1), int)] * 2)
     del records[1]["sem_seg_file_name"]
-    with pytest.raises(ValueError, match="image_1.jpg names no label file"):
+    with pytest.raises(ValueError, match="image_1.jpg has no 'sem_seg_file_name'"):
         SemanticEvaluator(name, names_of(1))
 
 
@@ -474,14 +479,38 @@ def test_a_label_file_that_cannot_be_a_label_map_is_refused(tmp_path):
         read_label_map(tmp_path / "none.png")
 
 
-def test_runs_cover_every_pixel_once():
+def counted_plainly(prediction, truth):
+    pairs = zip(prediction.ravel().tolist(), truth.ravel().tolist())
+    return sorted((int(p), int(t), n) for (p, t), n in Counter(pairs).items())
+
+
+@pytest.mark.parametrize(
+    "shape, guess, truth, dtypes",
+    [
+        ((1, 1), (0, 2), (0, 2), ("int64", "uint8")),
+        ((3, 5), (0, 2), (0, 2), ("bool", "bool")),
+        ((40, 50), (0, 3), (0, 200), ("int16", "uint8")),
+        ((40, 50), (0, 256), (0, 256), ("uint8", "uint8")),  # a table of just 2**16 cells
+        ((40, 50), (7, 300), (100, 500), ("int32", "uint16")),  # too large for a table
+        ((40, 50), (-5, 300), (65000, 65536), ("int64", "uint16")),
+        ((40, 50), (2**24 - 9, 2**24), (2**20, 2**24), ("uint32", "uint32")),
+        ((40, 50), (0, 2**24), (0, 2**24), ("int64", "uint32")),
+        ((40, 50), (-(2**40), 2**40), (0, 2**33), ("int64", "int64")),
+    ],
+)
+def test_every_pair_of_labels_is_counted_once(shape, guess, truth, dtypes):
     generator = np.random.default_rng(4)
-    for shape, labels in (((1, 1), 2), ((3, 5), 2), ((40, 50), 3), ((40, 50), 200)):
-        guess = np.repeat(generator.integers(0, labels, shape), 4, axis=1)
-        truth = np.repeat(generator.integers(0, labels, shape), 4, axis=1)
-        predicted, true, pixels = paired_runs(guess, truth)
-        assert np.array_equal(np.repeat(predicted, pixels), guess.ravel())
-        assert np.array_equal(np.repeat(true, pixels), truth.ravel())
+    for repeat in (1, 4):
+        maps = [
+            np.repeat(generator.integers(*limits, shape), repeat, axis=1).astype(dtype)
+            for limits, dtype in zip((guess, truth), dtypes)
+        ]
+        ours = np.stack(pair_counts(*maps), axis=1)
+        assert list(map(tuple, ours.tolist())) == counted_plainly(*maps)
+
+
+def test_maps_without_a_pixel_hold_no_pair():
+    assert [part.size for part in pair_counts(*np.zeros((2, 0, 3), int))] == [0, 0, 0]
 
 
 def test_the_gallery_keeps_the_best_and_the_worst(dataset):

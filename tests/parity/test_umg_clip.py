@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from segplugins.evaluation.panoptic_quality import panoptic_counts, panoptic_quality, summed
-from segplugins.evaluation.zero_shot import (
+from segplugins.evaluation.zero_shot_scores import (
     classification_scores,
     label_average_precision,
     rank_of,
