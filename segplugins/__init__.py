@@ -1,7 +1,9 @@
 """Open-vocabulary and universal segmentation: papers as Detectron2 plugins over one library."""
 
+import importlib
 import importlib.util
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -17,3 +19,13 @@ if getattr(importlib.util.find_spec("detectron2"), "origin", None) is None:
         "segplugins needs detectron2, which no package index holds. In a checkout run "
         "`python tools/setup_env.py`; elsewhere see docs/installation.md of the repository."
     )
+
+# Loaded when they are first used: `import segplugins` stays light.
+_LAZY = {"load": "prediction", "Result": "prediction", "Segmenter": "prediction"}
+__all__ = ["Result", "Segmenter", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'segplugins' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"segplugins.{_LAZY[name]}"), name)

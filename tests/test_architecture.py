@@ -49,6 +49,7 @@ MAY_IMPORT = {
         "data",
         "evaluation",
     },
+    "prediction": {"structures", "files", "pictures", "data", "drawn_world", "engine", "projects"},
 }
 _REGIONS = (
     "segplugins/structures/regions.py",
@@ -112,7 +113,10 @@ def test_imports_run_downward_only(path):
 def test_the_library_names_no_paper():
     for path in LIBRARY.rglob("*.py"):
         for name in imported(path):
-            assert not name.startswith("segplugins.projects."), f"{within(path)} imports {name}"
+            finds_all = name == "segplugins.projects.load_projects"
+            assert finds_all or not name.startswith("segplugins.projects."), (
+                f"{within(path)} imports {name}"
+            )
 
 
 @pytest.mark.parametrize("path", CODE, ids=within)

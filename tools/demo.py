@@ -1,7 +1,7 @@
 """Segments your pictures by your words.
 
     python tools/demo.py --config-file configs/sed/quickstart.yaml --input shots/ \\
-        --vocabulary "red car, tree|shrub, sky" MODEL.WEIGHTS output/sed/model_final.pth
+        --vocabulary "red car, tree|shrub, sky" MODEL.WEIGHTS output/quickstart/sed/model_final.pth
     python tools/demo.py --config-file configs/unilseg/unilseg_20.yaml --input drive.mp4 \\
         --prompt "the red car left of the tree" --prompt "all windows" MODEL.WEIGHTS unilseg.pth
 
@@ -9,23 +9,19 @@ Input is an image, a folder, a quoted pattern or a video. For every picture <nam
 look at and <name>.json are written; with a vocabulary <name>.labels.png (pixel = index of the
 class), with prompts <name>.mask0.png and so on, one per prompt (255 = what it says). Models for
 classes take --vocabulary, models for phrases both.
+
+A file that cannot be read is skipped and named at the end; the exit status is then 1. Stopped, the
+same command goes on where it was. The device is a GPU where there is one; MODEL.DEVICE cpu, cuda
+or cuda:1 at the end of the line chooses another.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from segplugins.engine import setup_cfg
-from segplugins.engine.media import find_media
-from segplugins.engine.predict import Predictor, segment_files
-from segplugins.engine.predict_labels import LabelMaps
-from segplugins.engine.predict_phrases import PhraseMasks
-from segplugins.projects import load_projects
-from segplugins.structures import parse_vocabulary
-
 
 def arguments() -> argparse.Namespace:
-    """Returns: the command line."""
+    """Returns the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,37 +35,79 @@ def arguments() -> argparse.Namespace:
     words.add_argument(
         "--prompt", action="append", help="phrase that gets a mask of its own; repeat for more"
     )
-    parser.add_argument("--output", default="output/demo", help="folder of the results")
-    parser.add_argument("--batch-size", type=int, default=4, help="pictures at once")
+    parser.add_argument(
+        "--task",
+        choices=("semantic", "instance", "panoptic", "part"),
+        default="semantic",
+        help="how a vocabulary is answered, as the model allows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", default="output/demo", help="folder of the results (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=4, help="pictures at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="0-1: what has a lower score is none of the names (default: off, the best name wins)",
+    )
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="look at large pictures part by part, at full resolution; slower",
+    )
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="a model without weights, to see that it runs: it paints noise",
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config changes: KEY VALUE ...")
     return parser.parse_args()
 
 
-def run(args: argparse.Namespace) -> None:
-    """Builds the model once and segments everything found."""
+def run(args: argparse.Namespace) -> int:
+    """Builds the model once and segments everything found. Returns the exit status."""
+    # After the command line is read, so that --help takes no second.
+    from segplugins.engine.media import find_media
+    from segplugins.prediction.folder import check_writable, open_folder, segment_files
+    from segplugins.prediction.loading import load, read_config
+    from segplugins.prediction.questions import ask_classes, ask_phrases
+    from segplugins.prediction.words import read_vocabulary
+
     # Before the model is built: a wrong path or an empty prompt should not cost time.
     files = find_media(args.input)
-    papers = load_projects()
-    question = (
-        PhraseMasks(args.prompt)
-        if args.vocabulary is None
-        else LabelMaps(parse_vocabulary(args.vocabulary))
-    )
-    cfg = setup_cfg(args, [paper.add_config for paper in papers.values()])
-    predictor = Predictor.from_config(cfg, question)
-    done = segment_files(predictor, files, Path(args.output), batch_size=args.batch_size)
-    print(
-        f"{done['written']} pictures segmented into {args.output}"
-        + (f", {done['kept']} stood there already" if done["kept"] else "")
-    )
+    output = Path(args.output)
+    check_writable(output)
+    cfg = read_config(args.config_file, args.opts)
+    if args.vocabulary is None:
+        ask_phrases(args.prompt)
+    else:
+        ask_classes(read_vocabulary(args.vocabulary), args.task)
+    model = load(cfg, random_weights=args.random_weights)
+    if args.vocabulary is None:
+        question = model.ask(prompts=args.prompt)
+    else:
+        question = model.ask(args.vocabulary, task=args.task)
+    options = {"threshold": args.threshold, "windows": args.windows}
+    open_folder(output, model, question, **options)
+    done = segment_files(model, question, files, output, batch_size=args.batch_size, **options)
+    kept = f", {done.kept} stood there already" if done.kept else ""
+    print(f"{done.written} pictures segmented into {output}{kept}")
+    if done.skipped:
+        print(f"{len(done.skipped)} of {len(files)} files skipped:", file=sys.stderr)
+        for file, reason in done.skipped:
+            print(f"  {file}: {reason}", file=sys.stderr)
+    return 1 if done.skipped else 0
 
 
 def main() -> None:
     """Runs; what a user can put right ends in one line."""
     try:
-        run(arguments())
-    except (ValueError, FileNotFoundError) as error:
+        status = run(arguments())
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 T classes · n classes that were not rejected · (height, width) pixels of the result.
 """
 
-from typing import Iterator, Protocol, Sequence, Tuple
+from typing import Iterator, Optional, Protocol, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -41,23 +41,42 @@ def score_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def label_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns: (height, width) int64, the labels of `best_classes`."""
+    return best_classes(maps, order, size)[0]
+
+
+def best_classes(
+    maps: ClassMaps, order: Tensor, size: Sequence[int], *, left_out: Optional[int] = None
+) -> Tuple[Tensor, Tensor]:
     """Gives the class of the highest probability at every pixel; arguments as `score_map`.
 
     Only the best of the classes seen so far is kept: (T, height, width) never exists.
 
+    Args:
+        maps: of the image.
+        order: (T,) int64, see `score_map`.
+        size: height and width of the result.
+        left_out: class of the result that is not in the running.
+
     Returns:
-        (height, width) int64.
+        (height, width) int64, and (height, width) float32, its probability. Where no other class
+        was kept, the pixel is `left_out` with probability 0.
     """
-    best = labels = None
+    labels = torch.full(tuple(size), 0 if left_out is None else left_out, device=order.device)
+    best = torch.zeros(tuple(size), device=order.device)
+    first = True
     for classes, scores in _upsampled(maps, size):
+        names = order[classes]
+        if left_out is not None:
+            scores, names = scores[names != left_out], names[names != left_out]
+            if not len(names):
+                continue
         highest, rows = scores.max(dim=0)
-        if best is None:
-            best, labels = highest, classes[rows]
-        else:
-            better = highest > best  # of equals the first stays, as argmax has it
-            labels = torch.where(better, classes[rows], labels)
-            best = torch.where(better, highest, best)
-    return order[labels]
+        # Of equals the first stays, as argmax has it.
+        better = torch.ones_like(highest, dtype=torch.bool) if first else highest > best
+        labels, best = torch.where(better, names[rows], labels), torch.where(better, highest, best)
+        first = False
+    return labels, best
 
 
 def _upsampled(maps: ClassMaps, size: Sequence[int]) -> Iterator[Tuple[Tensor, Tensor]]:

@@ -27,7 +27,7 @@ from .chunks import Decoding
 from .cost_map import cost_map
 from .decoder import GradualFusionDecoder
 from .loss import DecoderLoss
-from .maps import label_map, score_map
+from .maps import ClassMaps, best_classes, score_map
 from .records import (
     alphabetical,
     batched_labels,
@@ -50,6 +50,8 @@ class Inference:
         class_chunk: most classes whose features exist at a time; 0 = no bound.
         overlap: of sliding windows; None = one look at the whole image.
         label_maps: answer with label maps instead of probabilities per class.
+        background_threshold: with label maps, pixels below it are a vocabulary's none-class, which
+            is not in the running then. None = no such rule.
 
     Raises:
         ValueError: a value outside its range.
@@ -59,6 +61,7 @@ class Inference:
     class_chunk: int = 0
     overlap: Optional[float] = None
     label_maps: bool = False
+    background_threshold: Optional[float] = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
@@ -132,7 +135,7 @@ class SED(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
-        """Reads MODEL.SED, MODEL.CLIP and TEST.LABEL_MAPS."""
+        """Reads MODEL.SED, MODEL.CLIP, TEST.LABEL_MAPS and TEST.BACKGROUND_THRESHOLD."""
         node, clip = cfg.MODEL.SED, cfg.MODEL.CLIP
         towers = load_clip(clip.NAME, clip.WEIGHTS, drop=node.DROP, drop_path=node.DROP_PATH)
         encoder = DenseConvNeXt(towers.visual)
@@ -171,6 +174,7 @@ class SED(nn.Module):
                 class_chunk=node.CLASS_CHUNK,
                 overlap=node.SLIDING.OVERLAP if node.SLIDING.ENABLED else None,
                 label_maps=cfg.TEST.LABEL_MAPS,
+                background_threshold=cfg.TEST.BACKGROUND_THRESHOLD,
             ),
         }
 
@@ -185,7 +189,8 @@ class SED(nn.Module):
         Returns:
             Training: "loss_sem_seg_0" of the final logits, "loss_sem_seg_1" to "_3" of the
             rejection heads, scalars. Test: one {"sem_seg": ...} per record, probabilities
-            (K, height, width) or, with label maps, (height, width) int64.
+            (K, height, width) or, with label maps, (height, width) int64 and their probabilities
+            "sem_seg_scores" (height, width).
         """
         if not self.training:
             return self.answer(records)
@@ -236,11 +241,21 @@ class SED(nn.Module):
             decodings = self.decode(whole, [vocabulary_of(record) for record in records])
         results = []
         for decoding, record in zip(decodings, records):
-            order = self.order(vocabulary_of(record))
-            finish = label_map if self.inference.label_maps else score_map
-            size = (record["height"], record["width"])
-            results.append({"sem_seg": finish(decoding, order, size)})
+            results.append(self._finish(decoding, vocabulary_of(record), record))
         return results
+
+    def _finish(self, decoding: ClassMaps, vocabulary: Vocabulary, record: dict) -> dict:
+        """Brings a decoding to the size of the record's image, as scores or as labels."""
+        order, size = self.order(vocabulary), (record["height"], record["width"])
+        if not self.inference.label_maps:
+            return {"sem_seg": score_map(decoding, order, size)}
+        threshold, none = self.inference.background_threshold, vocabulary.none_index
+        if threshold is None or none is None:
+            labels, scores = best_classes(decoding, order, size)
+        else:
+            labels, scores = best_classes(decoding, order, size, left_out=none)
+            labels = labels.masked_fill(scores < threshold, none)
+        return {"sem_seg": labels, "sem_seg_scores": scores}
 
     def decode(self, images: Tensor, vocabularies: Sequence[Vocabulary]) -> Iterator[Decoding]:
         """Encodes images together and decodes one after the other, each by its own vocabulary.

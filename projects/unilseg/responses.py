@@ -113,7 +113,19 @@ def label_map(
     none: Optional[int] = None,
     threshold: Optional[float] = None,
 ) -> Tensor:
-    """Returns: (H, W) int64, the most probable class of each pixel; the lower index of equals.
+    """Returns: (H, W) int64, the labels of `best_classes`."""
+    return best_classes(asked, answer, chunk, none=none, threshold=threshold)[0]
+
+
+def best_classes(
+    asked: Asked,
+    answer: Answer,
+    chunk: int,
+    *,
+    none: Optional[int] = None,
+    threshold: Optional[float] = None,
+) -> Tuple[Tensor, Tensor]:
+    """Gives the most probable class of each pixel, the lower index of equals.
 
     Memory does not grow with K, where each class has one phrase.
 
@@ -123,6 +135,9 @@ def label_map(
         chunk: phrases at a time.
         none: class that means "none of the others", not in the running where there is a threshold.
         threshold: probabilities below it are `none`. None: the best class is always taken.
+
+    Returns:
+        (H, W) int64, and (H, W) float32, the highest probability of a class in the running.
     """
     rule = none is not None and threshold is not None
     groups = [() if rule and k == none else group for k, group in enumerate(asked.groups)]
@@ -136,7 +151,7 @@ def label_map(
         torch.maximum(best, scores, out=best)
     if best is None:
         raise ValueError("a vocabulary of nothing but its none-class cannot be told apart")
-    return labels.masked_fill_(best < threshold, none) if rule else labels
+    return labels.masked_fill_(best < threshold, none) if rule else labels, best
 
 
 def _class_scores(asked: Asked, answer: Answer, chunk: int) -> Iterator[Tuple[int, Tensor]]:

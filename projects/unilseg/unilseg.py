@@ -29,7 +29,7 @@ from .language_path import LanguagePath
 from .loss import ResponseLoss
 from .pre_fusion import PreFusion
 from .prompts import Prompts
-from .responses import RESIZES, Asked, Placement, label_map, probabilities, score_map
+from .responses import RESIZES, Asked, Placement, best_classes, probabilities, score_map
 from .samples import Sample, Sampling, padded_masks
 from .vision_path import VisionPath
 
@@ -207,8 +207,9 @@ class UniLSeg(nn.Module):
 
         Returns:
             Training: losses, scalars. Test: per record with a vocabulary {"sem_seg"}, probabilities
-            (K, height, width) or, with label maps, (height, width) int64; per record with texts
-            {"phrase_masks"}, (T, height, width) bool, of salient objects float32 probabilities.
+            (K, height, width) or, with label maps, (height, width) int64 and "sem_seg_scores"
+            (height, width), their probabilities; per record with texts {"phrase_masks"}, (T,
+            height, width) bool, of salient objects float32 probabilities.
 
         Raises:
             ValueError: a record asks for nothing or for an empty phrase, or has no masks to learn.
@@ -293,14 +294,14 @@ class UniLSeg(nn.Module):
             return {"phrase_masks": scores if grey else scores > how.threshold}
         if not how.label_maps:
             return {"sem_seg": score_map(asked, answer, how.chunk)}
-        labels = label_map(
+        labels, scores = best_classes(
             asked,
             answer,
             how.chunk,
             none=get_vocabulary(record["vocabulary"]).none_index,
             threshold=how.background_threshold,
         )
-        return {"sem_seg": labels}
+        return {"sem_seg": labels, "sem_seg_scores": scores}
 
     def _known_phrases(self, phrases: Sequence[str]) -> Phrases:
         """Encodes phrases once for as long as the text encoder's weights stay as they are."""

@@ -17,28 +17,56 @@ _spec.loader.exec_module(demo)
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    """Calls the tool on one picture; returns the folder of results."""
+    """Calls the tool on a folder with one picture; returns exit status and folder of results."""
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(shots / "a.png")
 
-    def run(*options, config="sed"):
-        Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "a.png")
-        arguments = ["demo.py", "--config-file", str(ROOT / "configs" / config / "tiny.yaml")]
-        arguments += ["--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
-        monkeypatch.setattr(sys, "argv", [*arguments, *options, "MODEL.DEVICE", "cpu"])
-        demo.main()
-        return tmp_path / "out"
+    def run(*options, weights=("--random-weights",), out="out"):
+        arguments = ["demo.py", "--config-file", str(ROOT / "configs/sed/tiny.yaml")]
+        arguments += ["--input", str(shots), "--output", str(tmp_path / out)]
+        monkeypatch.setattr(sys, "argv", [*arguments, *options, *weights, "MODEL.DEVICE", "cpu"])
+        with pytest.raises(SystemExit) as end:
+            demo.main()
+        return end.value.code, tmp_path / out
 
     return run
 
 
 def test_a_vocabulary_parts_a_picture_into_classes(call):
-    report = json.loads((call("--vocabulary", "sky, sea") / "a.json").read_text())
-    assert sum(entry["pixels"] for entry in report["classes"]) == 40 * 60
+    status, out = call("--vocabulary", "sky, sea")
+    report = json.loads((out / "a.json").read_text())
+    assert status == 0 and sum(entry["pixels"] for entry in report["classes"]) == 40 * 60
 
 
-def test_prompts_to_a_model_for_classes_end_in_one_line(call, tmp_path):
-    with pytest.raises(SystemExit, match=r"^error: this model answers prompts.*--vocabulary$"):
-        call("--prompt", "the sky", "--prompt", "all boats")
-    assert not list((tmp_path / "out").glob("*"))
+def test_without_weights_nothing_is_painted(call):
+    error, out = call("--vocabulary", "sky, sea", weights=())
+    assert error.startswith("error: no weights: name a checkpoint")
+    assert not list(out.glob("*"))
+
+
+def test_prompts_to_a_model_for_classes_end_in_one_line(call):
+    error, out = call("--prompt", "the sky", "--prompt", "all boats")
+    assert error.startswith("error: this model answers prompts") and error.endswith("--vocabulary")
+    # No result, so the folder can be used with other words.
+    assert call("--vocabulary", "sky, sea")[0] == 0
+
+
+def test_other_words_in_a_used_folder_are_refused(call):
+    call("--vocabulary", "sky, sea")
+    error, out = call("--vocabulary", "sky, sand")
+    # Weights at random are others at every start.
+    assert "was written with other weights" in error
+    assert "and another vocabulary or other prompts" in error
+
+
+def test_a_bad_file_is_skipped_named_and_seen_in_the_exit_status(call, tmp_path, capsys):
+    (tmp_path / "shots" / "bad.jpg").write_bytes(b"no picture")
+    status, out = call("--vocabulary", "sky, sea")
+    printed = capsys.readouterr()
+    assert status == 1 and (out / "a.json").is_file()
+    assert "1 pictures segmented" in printed.out
+    assert "1 of 2 files skipped" in printed.err and "bad.jpg" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -52,13 +80,24 @@ def test_prompts_to_a_model_for_classes_end_in_one_line(call, tmp_path):
 def test_what_cannot_be_asked_ends_in_one_line_before_a_model_is_built(
     call, monkeypatch, options, message
 ):
-    monkeypatch.setattr(demo.Predictor, "from_config", lambda *args: pytest.fail("it was built"))
-    with pytest.raises(SystemExit, match=message):
-        call(*options)
+    monkeypatch.setattr(
+        "segplugins.prediction.loading.build_model", lambda cfg: pytest.fail("it was built")
+    )
+    assert call(*options)[0].startswith(message)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_a_model_is_built(
+    call, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(
+        "segplugins.prediction.loading.build_model", lambda cfg: pytest.fail("it was built")
+    )
+    (tmp_path / "file").write_text("no folder")
+    error, _ = call("--vocabulary", "sky", out="file/out")
+    assert error.startswith("error: nothing can be written into")
 
 
 @pytest.mark.parametrize("options", [[], ["--prompt", "sea", "--vocabulary", "sky"]])
 def test_either_a_vocabulary_or_prompts_are_asked(call, capsys, options):
-    with pytest.raises(SystemExit):
-        call(*options)
+    assert call(*options)[0] == 2
     assert "--prompt" in capsys.readouterr().err

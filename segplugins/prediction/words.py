@@ -1,0 +1,94 @@
+"""The words of a question: a vocabulary from what a user writes; words that a model never saw."""
+
+import logging
+import re
+from dataclasses import replace
+from functools import cache
+from typing import FrozenSet, List, Sequence, Union
+
+from segplugins.drawn_world.classes import all_stuff, all_things
+from segplugins.structures import Vocabulary, parse_vocabulary, register_vocabulary
+
+logger = logging.getLogger(__name__)
+
+Words = Union[str, Sequence[str], Vocabulary]
+
+# The text encoder that has read nothing but the drawn world's words.
+_DRAWN_CLIP = "convnext_drawn"
+_FUNCTION_WORDS = (
+    "a an the of in on at to and with left right middle side picture all one two three"
+)
+
+
+def read_vocabulary(words: Words) -> Vocabulary:
+    """Returns the vocabulary that a user means, registered.
+
+    Args:
+        words: a `Vocabulary`; a list of names, with synonyms after "|"; or what
+            `parse_vocabulary` reads: names in a text, a file, or the name of a registered one.
+
+    Raises:
+        FileNotFoundError, ValueError: see `parse_vocabulary`.
+    """
+    if isinstance(words, Vocabulary):
+        return _registered(words)
+    if isinstance(words, str):
+        return _registered(parse_vocabulary(words))
+    names = [str(each) for each in words]
+    synonyms = [tuple(part.strip() for part in name.split("|")) for name in names]
+    classes = tuple(texts[0] for texts in synonyms)
+    return _registered(Vocabulary(", ".join(names), classes, synonyms=tuple(synonyms)))
+
+
+def _registered(vocabulary: Vocabulary) -> Vocabulary:
+    """Registers a vocabulary, under a name of its own where its name has another one."""
+    try:
+        register_vocabulary(vocabulary)
+    except ValueError:  # as after editing classes.txt while a notebook runs
+        vocabulary = replace(vocabulary, name=f"{vocabulary.name} ({vocabulary.digest()[:8]})")
+        register_vocabulary(vocabulary)
+    return vocabulary
+
+
+def unseen_words(clip_name: str, names: Sequence[Sequence[str]]) -> List[str]:
+    """Returns the names that a text encoder has never read, as far as that is known.
+
+    Args:
+        clip_name: MODEL.CLIP.NAME. Only of the drawn world's tiny CLIP is it known.
+        names: per class its synonyms; one that can be read is enough.
+    """
+    if clip_name != _DRAWN_CLIP:
+        return []
+    return [
+        synonyms[0]
+        for synonyms in names
+        if not any(set(_words(text)) <= _drawn_words() for text in synonyms)
+    ]
+
+
+def warn_of_unseen_words(clip_name: str, names: Sequence[Sequence[str]]) -> None:
+    """Logs one line where a model is asked for words that its text encoder has never read."""
+    unseen = unseen_words(clip_name, names)
+    if unseen:
+        listed = ", ".join(f"'{name}'" for name in unseen[:5])
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        logger.warning(
+            "The text encoder of this model, %s, has read the words of the drawn world only and "
+            "does not know %s%s: unless this checkpoint was trained on those very names, their "
+            "masks mean nothing",
+            clip_name,
+            listed,
+            more,
+        )
+
+
+def _words(text: str) -> List[str]:
+    return re.findall(r"[^\W\d_]+", text.casefold())
+
+
+@cache
+def _drawn_words() -> FrozenSet[str]:
+    texts = [_FUNCTION_WORDS, *all_stuff()]
+    for name, thing in all_things().items():
+        texts += [name, thing.plural, thing.worn.format(""), *thing.colours, *thing.parts]
+    return frozenset(word for text in texts for word in _words(text))

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+
+from segplugins.prediction import NOTHING, Result
+from segplugins.structures.regions import Task
+
+#  sky sky sky
+#  sea boat boat
+LABELS = np.array([[0, 0, 0], [1, 2, 2]])
+NAMES = ("sky", "sea", "boat", "moon")
+
+
+def test_the_classes_that_occur_are_the_regions_of_a_label_map():
+    scores = np.array([[0.9, 0.6, 0.6], [0.5, 0.2, 0.4]])
+    result = Result.from_label_map(LABELS, NAMES, scores=scores, name="a")
+    assert len(result) == 3 and result.classes.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(result.scores, [0.7, 0.5, 0.3], rtol=1e-6)
+    assert result.masks.shape == (3, 2, 3)
+    np.testing.assert_array_equal(result.masks[2], LABELS == 2)
+    # x1 and y1 are behind the last pixel.
+    assert result.boxes.tolist() == [[0, 0, 3, 1], [0, 1, 1, 2], [1, 1, 3, 2]]
+    assert result.areas.tolist() == [3, 1, 2]
+    assert result.shares() == {"sky": 0.5, "boat": pytest.approx(1 / 3), "sea": 1 / 6}
+    assert repr(result) == "a 3x2, semantic: sky 50 %, boat 33 %, sea 17 %"
+    assert not result.mask("moon").any()
+    with pytest.raises(KeyError, match="'sun' was not asked for; names are"):
+        result.mask("sun")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, "tensor"])
+def test_labels_outside_the_names_are_nothing(kind):
+    labels = np.array([[0, 3], [4, 255]])
+    labels = torch.tensor(labels) if kind == "tensor" else labels.astype(kind)
+    result = Result.from_label_map(labels, NAMES)
+    assert result.label_map.tolist() == [[0, 3], [NOTHING, NOTHING]]
+    assert result.label_map.dtype == np.int16 and result.classes.tolist() == [0, 3]
+
+
+def test_many_names_need_more_bits():
+    result = Result.from_label_map(np.full((1, 1), 40_000), [f"{i}" for i in range(50_000)])
+    assert result.label_map.dtype == np.int32 and result.label_map.tolist() == [[40_000]]
+
+
+def test_scores_do_not_count_where_there_is_no_class():
+    labels, scores = np.array([[0, NOTHING]]), np.array([[0.8, 0.1]])
+    assert Result.from_label_map(labels, ("a",), scores=scores).scores.tolist() == [
+        pytest.approx(0.8)
+    ]
+
+
+def test_segments_have_ids_of_their_own():
+    segments = np.array([[7, 7, 0], [9, 9, 8]])
+    result = Result.from_segments(segments, [9, 7], [2, 0], NAMES, scores=[0.4, 0.6])
+    assert result.task is Task.PANOPTIC and len(result) == 2
+    assert result.masks[0].tolist() == [[False] * 3, [True, True, False]]
+    # 8 is no region, 0 is no segment.
+    assert result.label_map.tolist() == [[0, 0, NOTHING], [2, 2, NOTHING]]
+
+
+def test_of_overlapping_masks_the_best_is_on_top():
+    masks = np.array([[[1, 1, 0]], [[0, 1, 1]]], bool)
+    below = Result.from_masks(masks, [0, 1], NAMES, scores=[0.3, 0.6])
+    assert below.label_map.tolist() == [[0, 1, 1]]
+    above = Result.from_masks(masks, [0, 1], NAMES, scores=[0.6, 0.3])
+    assert above.label_map.tolist() == [[0, 0, 1]]
+    assert Result.from_masks(masks, [0, 1], NAMES).label_map.tolist() == [[0, 0, 1]]
+    assert above.shares() == {"sky": 2 / 3, "sea": 2 / 3}
+    assert above.overlaps and not Result.from_label_map(LABELS, NAMES).overlaps
+
+
+def test_two_instances_of_a_class_are_two_regions_of_one_name():
+    masks = np.array([[[1, 0, 0]], [[0, 0, 1]]], bool)
+    result = Result.from_masks(masks, [2, 2], NAMES, is_thing=[False, False, True, True])
+    assert result.mask("boat").tolist() == [[True, False, True]]
+    regions = list(result)
+    assert [region.text for region in regions] == ["boat", "boat"]
+    assert [region.box for region in regions] == [(0, 0, 1, 1), (2, 0, 3, 1)]
+    assert regions[0].is_thing and regions[0].class_index == 2 and regions[0].score == 1.0
+    np.testing.assert_array_equal(regions[1].bitmap(1, 3), masks[1])
+
+
+def test_a_phrase_without_a_target_has_neither_box_nor_mask():
+    masks = np.zeros((1, 2, 2), bool)
+    result = Result.from_masks(masks, [0], ["the moon"], task=Task.REFERRING)
+    (region,) = result
+    assert not region.has_target and region.class_index == -1
+    assert result.boxes.tolist() == [[0, 0, 0, 0]] and result.shares() == {}
+    assert "none of the names" in repr(result)
+
+
+def test_an_empty_result_has_every_form():
+    result = Result.from_masks(np.zeros((0, 2, 3), bool), [], NAMES)
+    assert len(result) == 0 and result.masks.shape == (0, 2, 3) and result.boxes.shape == (0, 4)
+    assert (result.label_map == NOTHING).all() and result.shares() == {}
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Result.from_label_map(LABELS * 0.5, NAMES), r"whole numbers, got float64 \(2, 3"),
+        (lambda: Result.from_label_map(LABELS, NAMES, scores=LABELS[:1]), r"scores are \(1, 3\)"),
+        (lambda: Result.from_masks(LABELS, [0], NAMES), r"masks are \(2, 3\), expected \(N, H, W"),
+        (lambda: Result.from_masks([{}], [0], NAMES), "need the picture's size"),
+        (lambda: Result.from_masks(np.ones((1, 2, 2)), [4], NAMES), "there are 4 names"),
+        (lambda: Result.from_masks(np.ones((1, 2, 2)), [-1], NAMES), "classes run from -1"),
+        (lambda: Result.from_masks(np.ones((1, 2, 2)), [0], NAMES, scores=[]), "0 scores for 1"),
+        (
+            lambda: Result.from_label_map(LABELS, NAMES, image=np.zeros((3, 3, 3), np.uint8)),
+            r"image is \(3, 3\) pixels, its result \(2, 3\)",
+        ),
+        (lambda: Result.from_label_map(LABELS, NAMES).draw(), "holds no image"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_it_is_drawn_at_its_own_size_or_smaller():
+    image = np.full((20, 4000, 3), 90, np.uint8)
+    result = Result.from_label_map(np.zeros((20, 4000), int), ("sky",), image=image)
+    drawn = result.draw()
+    assert drawn.width < 3 * 2048 + 400
+    masks = np.zeros((1, 20, 4000), bool)
+    assert Result.from_masks(masks, [0], ["a"], image=image).draw().size[0] < 3 * 2048 + 400
