@@ -19,13 +19,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from segplugins.engine.command import add_config_arguments, command_parser, run_command
 
-def arguments() -> argparse.Namespace:
-    """Returns the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", required=True, help="config of the trained model")
+KEPT = "pictures whose <name>.json stands are finished; the same command goes on with the others"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
     parser.add_argument("--input", required=True, help="image, folder, quoted pattern or video")
     words = parser.add_mutually_exclusive_group(required=True)
     words.add_argument(
@@ -62,11 +63,11 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="a model without weights, to see that it runs: it paints noise",
     )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config changes: KEY VALUE ...")
-    return parser.parse_args()
+    add_config_arguments(parser, required=True)
+    return parser
 
 
-def run(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     """Builds the model once and segments everything found. Returns the exit status."""
     # After the command line is read, so that --help takes no second.
     from segplugins.engine.media import find_media
@@ -101,14 +102,5 @@ def run(args: argparse.Namespace) -> int:
     return 1 if done.skipped else 0
 
 
-def main() -> None:
-    """Runs; what a user can put right ends in one line."""
-    try:
-        status = run(arguments())
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(main, parser(), kept=KEPT)

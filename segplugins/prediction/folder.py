@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from tqdm import tqdm
 
 from segplugins.engine.media import Frame, count_frames, is_video, read_frames
+from segplugins.files.write import write_json
 
 from .questions import Question
 from .segmenter import Segmenter, batches
@@ -118,9 +119,7 @@ def open_folder(
             f"'{output}' holds JSON files of another program or of an older version; choose "
             "another folder with --output, or remove it"
         )
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, identity)
 
 
 def check_writable(output: Path) -> None:

@@ -1,13 +1,12 @@
 """One result as files: a label map or masks, an overlay to look at, and a report as JSON."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any, Dict
 
 import numpy as np
 from PIL import Image
 
+from segplugins.files.write import write_json
 from segplugins.pictures import save_picture
 from segplugins.structures.regions import Task
 
@@ -31,9 +30,7 @@ def write_result(output: Path, result: Result) -> None:
     report |= _content(stem, result)
     save_picture(f"{stem}.overlay.jpg", draw(result))
     report["overlay"] = f"{stem.name}.overlay.jpg"
-    temporary = Path(f"{stem}.json.part")
-    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, f"{stem}.json")
+    write_json(f"{stem}.json", report)
 
 
 def label_values(labels: np.ndarray, count: int) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from segplugins.engine.command import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("demo", ROOT / "tools" / "demo.py")
@@ -16,18 +17,21 @@ _spec.loader.exec_module(demo)
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
+def call(tmp_path):
     """Calls the tool on a folder with one picture; returns exit status and folder of results."""
     shots = tmp_path / "shots"
     shots.mkdir()
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(shots / "a.png")
 
     def run(*options, weights=("--random-weights",), out="out"):
-        arguments = ["demo.py", "--config-file", str(ROOT / "configs/sed/tiny.yaml")]
+        arguments = ["--config-file", str(ROOT / "configs/sed/tiny.yaml")]
         arguments += ["--input", str(shots), "--output", str(tmp_path / out)]
-        monkeypatch.setattr(sys, "argv", [*arguments, *options, *weights, "MODEL.DEVICE", "cpu"])
         with pytest.raises(SystemExit) as end:
-            demo.main()
+            run_command(
+                demo.main,
+                demo.parser(),
+                argv=[*arguments, *options, *weights, "MODEL.DEVICE", "cpu"],
+            )
         return end.value.code, tmp_path / out
 
     return run
@@ -39,22 +43,25 @@ def test_a_vocabulary_parts_a_picture_into_classes(call):
     assert status == 0 and sum(entry["pixels"] for entry in report["classes"]) == 40 * 60
 
 
-def test_without_weights_nothing_is_painted(call):
-    error, out = call("--vocabulary", "sky, sea", weights=())
-    assert error.startswith("error: no weights: name a checkpoint")
+def test_without_weights_nothing_is_painted(call, capsys):
+    status, out = call("--vocabulary", "sky, sea", weights=())
+    error = capsys.readouterr().err
+    assert status == 2 and error.startswith("error: no weights: name a checkpoint")
     assert not list(out.glob("*"))
 
 
-def test_prompts_to_a_model_for_classes_end_in_one_line(call):
-    error, out = call("--prompt", "the sky", "--prompt", "all boats")
+def test_prompts_to_a_model_for_classes_end_in_one_line(call, capsys):
+    assert call("--prompt", "the sky", "--prompt", "all boats")[0] == 2
+    error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: this model answers prompts") and error.endswith("--vocabulary")
     # No result, so the folder can be used with other words.
     assert call("--vocabulary", "sky, sea")[0] == 0
 
 
-def test_other_words_in_a_used_folder_are_refused(call):
+def test_other_words_in_a_used_folder_are_refused(call, capsys):
     call("--vocabulary", "sky, sea")
-    error, out = call("--vocabulary", "sky, sand")
+    assert call("--vocabulary", "sky, sand")[0] == 2
+    error = capsys.readouterr().err
     # Weights at random are others at every start.
     assert "was written with other weights" in error
     assert "and another vocabulary or other prompts" in error
@@ -78,23 +85,24 @@ def test_a_bad_file_is_skipped_named_and_seen_in_the_exit_status(call, tmp_path,
     ],
 )
 def test_what_cannot_be_asked_ends_in_one_line_before_a_model_is_built(
-    call, monkeypatch, options, message
+    call, monkeypatch, capsys, options, message
 ):
     monkeypatch.setattr(
         "segplugins.prediction.loading.build_model", lambda cfg: pytest.fail("it was built")
     )
-    assert call(*options)[0].startswith(message)
+    assert call(*options)[0] == 2
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_a_model_is_built(
-    call, monkeypatch, tmp_path
+    call, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(
         "segplugins.prediction.loading.build_model", lambda cfg: pytest.fail("it was built")
     )
     (tmp_path / "file").write_text("no folder")
-    error, _ = call("--vocabulary", "sky", out="file/out")
-    assert error.startswith("error: nothing can be written into")
+    assert call("--vocabulary", "sky", out="file/out")[0] == 2
+    assert capsys.readouterr().err.startswith("error: nothing can be written into")
 
 
 @pytest.mark.parametrize("options", [[], ["--prompt", "sea", "--vocabulary", "sky"]])
