@@ -269,8 +269,11 @@ class Result:
                 shares[name] = area / pixels
         return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
-    def draw(self) -> Image.Image:
-        """Returns the picture with its regions painted over it and a legend beside it.
+    def draw(self, **style: Any) -> Image.Image:
+        """Returns the picture with its regions painted over it, their names, and a legend.
+
+        Args:
+            style: fields of `segplugins.pictures.Style`, such as `legend=False`.
 
         Raises:
             ValueError: the result was made without its image.
@@ -279,7 +282,7 @@ class Result:
 
         if self.image is None:
             raise ValueError("this result holds no image to draw on; give it as image=...")
-        return Image.fromarray(draw(self))
+        return Image.fromarray(draw(self, **style))
 
     def summary(self) -> str:
         """Returns one line: picture, size, task, and the largest shares."""

@@ -117,10 +117,22 @@ def test_what_does_not_fit_is_refused(make, message):
         make()
 
 
-def test_it_is_drawn_at_its_own_size_or_smaller():
-    image = np.full((20, 4000, 3), 90, np.uint8)
-    result = Result.from_label_map(np.zeros((20, 4000), int), ("sky",), image=image)
-    drawn = result.draw()
-    assert drawn.width < 3 * 2048 + 400
-    masks = np.zeros((1, 20, 4000), bool)
-    assert Result.from_masks(masks, [0], ["a"], image=image).draw().size[0] < 3 * 2048 + 400
+def test_every_kind_of_result_is_drawn_at_a_bounded_size():
+    image = np.full((20, 6000, 3), 90, np.uint8)
+    labels = np.zeros((20, 6000), int)
+    masks = np.zeros((1, 20, 6000), bool)
+    masks[0, :, 3000:] = True
+    for result in (
+        Result.from_label_map(labels, ("sky",), image=image, scores=labels * 0.0 + 0.5),
+        Result.from_masks(masks, [0], ["a red car"], image=image, task=Task.REFERRING),
+        Result.from_masks(masks, [0], ["car"], image=image, scores=[0.5]),
+        Result.from_segments(masks[0] + 6, [7], [0], ["car"], image=image, scores=[0.5]),
+    ):
+        drawn = np.asarray(result.draw(legend=False))
+        assert drawn.shape[1] <= 4096
+        left, right = drawn[:, : drawn.shape[1] // 3], drawn[:, -drawn.shape[1] // 3 :]
+        # What is painted is painted on the right, and what is not is left as it was.
+        assert (np.abs(right.astype(int) - 90).max(axis=2) > 20).mean() > 0.3
+        if result.mask(0).all():
+            continue
+        assert (left == 90).mean() > 0.9
