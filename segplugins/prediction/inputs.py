@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from segplugins.engine.media import Frame, find_media, is_video, read_frames
+from segplugins.files.pictures import grey_of_8_bits
 
 CHANNELS = ("RGB", "BGR")
 
@@ -21,8 +22,10 @@ def read_picture(source: Picture, *, channels: str = "RGB", number: int = 0) -> 
     """Returns one picture as RGB.
 
     Args:
-        source: a path; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
-            whose fourth channel (opacity) is left out; or a tensor (3, H, W) of uint8.
+        source: a path; a PIL image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), whose
+            fourth channel (opacity) is left out; or a tensor (3, H, W). Values are uint8, or are
+            brought to it by the rule of files (`segplugins.files.pictures`): floats 0-1 times 255,
+            16 bits by their upper half; other ranges are refused.
         channels: order of an array's channels: "RGB", or "BGR" as OpenCV reads files.
         number: names a picture that has no file name.
 
@@ -122,20 +125,13 @@ def _read_file(path: Path) -> Frame:
 def _from_pil(image: Image.Image) -> np.ndarray:
     image.load()  # a damaged file fails here instead of passing for half a picture
     if image.mode.startswith(("I", "F")):
-        raise ValueError(
-            f"a PIL image of mode '{image.mode}' has no 8-bit values; scale it to 0-255 and "
-            "convert it to 'L' or 'RGB' first"
-        )
+        return _from_array(np.asarray(ImageOps.exif_transpose(image)), "RGB")
     return np.ascontiguousarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def _from_array(array: np.ndarray, channels: str) -> np.ndarray:
-    if array.dtype != np.uint8:
-        scale = "image * 255" if array.dtype.kind == "f" else "image / its largest value * 255"
-        raise ValueError(
-            f"an array must hold uint8 values 0-255, got {array.dtype}; say how to read it: for "
-            f"example ({scale}).round().astype('uint8')"
-        )
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"an array must hold numbers, got {array.dtype}")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
@@ -143,7 +139,18 @@ def _from_array(array: np.ndarray, channels: str) -> np.ndarray:
             f"an array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}; give "
             "several pictures as a list"
         )
+    array = _of_8_bits(array[..., :3])
     if array.shape[2] == 1:
         return np.ascontiguousarray(array.repeat(3, axis=2))
-    colours = array[..., :3]
-    return np.ascontiguousarray(colours[..., ::-1] if channels == "BGR" else colours)
+    return np.ascontiguousarray(array[..., ::-1] if channels == "BGR" else array)
+
+
+def _of_8_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    try:
+        return grey_of_8_bits(array)
+    except ValueError as error:
+        raise ValueError(
+            f"the array {error}; scale it to 0-255 and convert it: image.astype('uint8')"
+        ) from error

@@ -19,6 +19,11 @@ RED = np.array([[[200, 10, 20]]], np.uint8)
         (Image.fromarray(RED), [200, 10, 20]),
         (Image.fromarray(RED).convert("RGBA"), [200, 10, 20]),
         (Image.fromarray(np.full((1, 1), 7, np.uint8)), [7, 7, 7]),
+        (RED / 255, [200, 10, 20]),
+        (torch.tensor(RED).permute(2, 0, 1) / 255, [200, 10, 20]),
+        (RED.astype(np.uint16) * 257, [200, 10, 20]),
+        (Image.fromarray(np.full((1, 1), 7 * 257 * 9, np.uint16)), [63, 63, 63]),
+        (Image.fromarray(np.full((1, 1), 0.5, np.float32)), [128, 128, 128]),
     ],
 )
 def test_a_picture_becomes_rgb(source, expected):
@@ -44,16 +49,17 @@ def test_a_pil_image_is_turned_as_its_exif_says():
 @pytest.mark.parametrize(
     "source, message",
     [
-        (RED / 255, r"uint8 values 0-255, got float64; .*\(image \* 255\).round"),
-        (RED.astype(np.uint16), "got uint16"),
+        (RED * 1.0, "the array holds floats from 10 to 200, expected 0 to 1; scale it to 0-255"),
+        (RED.astype(np.uint16), "16-bit values up to 200 only"),
+        (RED * np.nan, "holds floats from nan"),
         (RED > 0, "got bool"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"got \(2, 4, 4, 3\); give several pictures as a list"),
         (np.zeros((3, 4, 5), np.uint8), r"got \(3, 4, 5\)"),
         (np.zeros((0, 4, 3), np.uint8), r"got \(0, 4, 3\)"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "one picture .3, H, W."),
-        (torch.zeros(3, 4, 4), "got float32"),
-        (Image.fromarray(np.zeros((2, 2), np.uint16)), "mode 'I;16' has no 8-bit values"),
-        (Image.fromarray(np.zeros((2, 2), np.float32)), "mode 'F'"),
+        (torch.full((3, 4, 4), 7.0), "floats from 7 to 7"),
+        (Image.fromarray(np.full((2, 2), 900, np.uint16)), "16-bit values up to 900 only"),
+        (Image.fromarray(np.full((2, 2), 3.5, np.float32)), "floats from 3.5 to 3.5"),
         (7, "got int"),
     ],
 )
