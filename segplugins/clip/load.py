@@ -63,7 +63,11 @@ def load_clip(
     with _quiet():
         try:
             model = open_clip.create_model(
-                name, pretrained=tag, vision_cfg=config["vision_cfg"], weights_only=True
+                name,
+                pretrained=tag,
+                vision_cfg=config["vision_cfg"],
+                weights_only=True,
+                device=torch.get_default_device(),  # "meta" where only sizes are asked for
             )
         except Exception as error:
             if tag is None:

@@ -21,21 +21,24 @@ class MaskResizer:
 
     Args:
         padded: height and width of the padded image in pixels.
-        image: height and width of the image in it, from the upper left.
+        image: height and width of the image in it.
         result: height and width of the result.
+        origin: rows above the image and columns left of it.
         chunk: masks that are resized at a time.
     """
 
     padded: Tuple[int, int]
     image: Tuple[int, int]
     result: Tuple[int, int]
+    origin: Tuple[int, int] = (0, 0)
     chunk: int = 16
 
     def __call__(self, mask_logits: Tensor) -> Tensor:
         """Returns (M, H, W) float32 logits of (M, h, w)."""
         maps = mask_logits[None].float()
         maps = F.interpolate(maps, self.padded, mode="bilinear", align_corners=False)
-        maps = maps[..., : self.image[0], : self.image[1]]
+        top, left = self.origin
+        maps = maps[..., top : top + self.image[0], left : left + self.image[1]]
         if tuple(self.image) != tuple(self.result):
             maps = F.interpolate(maps, self.result, mode="bilinear", align_corners=False)
         return maps[0]
@@ -143,13 +146,12 @@ def _binary_masks(mask_logits: Tensor, resize: MaskResizer) -> Tuple[Tensor, Ten
 def _result_boxes(boxes: Tensor, resize: MaskResizer) -> Tensor:
     """Returns (M, 4) corners in pixels of the result, cut at its border."""
     corners = corners_of_boxes(boxes.float())
-    scales = [
-        padded / image * result
-        for padded, image, result in zip(resize.padded, resize.image, resize.result)
-    ]
-    height, width = resize.result
-    x = (corners[:, 0::2] * scales[1]).clamp(0, width)
-    y = (corners[:, 1::2] * scales[0]).clamp(0, height)
+
+    def result_pixels(shares: Tensor, side: int) -> Tensor:
+        pixels = shares * resize.padded[side] - resize.origin[side]
+        return (pixels * resize.result[side] / resize.image[side]).clamp(0, resize.result[side])
+
+    x, y = result_pixels(corners[:, 0::2], 1), result_pixels(corners[:, 1::2], 0)
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
 
 

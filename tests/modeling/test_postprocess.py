@@ -80,6 +80,17 @@ def test_boxes_are_shares_of_the_padded_image():
     torch.testing.assert_close(found.pred_boxes.tensor, torch.tensor([[30.0, 20, 90, 60]]))
 
 
+def test_an_image_in_the_middle_of_its_padding_is_found():
+    # 8 x 12 pixels below 4 rows and right of 6 columns.
+    resize = MaskResizer((16, 24), (8, 12), (80, 120), origin=(4, 6))
+    masks = torch.full((1, 16, 24), -10.0)
+    masks[0, 4:8, 6:12] = 10.0
+    boxes = torch.tensor([[9 / 24, 6 / 16, 6 / 24, 4 / 16]])
+    found = top_instances(torch.tensor([[3.0]]), masks, boxes, resize, topk=1)
+    torch.testing.assert_close(found.pred_boxes.tensor, torch.tensor([[0.0, 0, 60, 40]]))
+    assert found.pred_masks[0, :38, :58].all() and not found.pred_masks[0, 42:].any()
+
+
 def test_padding_is_cut_before_the_mask_is_brought_to_size():
     logits = torch.zeros(1, 4, 4)
     logits[0, :2, :2] = 1.0

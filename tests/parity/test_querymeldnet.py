@@ -25,8 +25,12 @@ from segplugins.modeling.criterion import (
 )
 from segplugins.modeling.deformable import DeformableAttention, deformable_attention
 from segplugins.modeling.matcher import HungarianMatcher
-from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, cell_centres
-from segplugins.modeling.point_losses import sample_logits, sample_masks, uncertain_points
+from segplugins.modeling.pixel_decoder import (
+    DeformablePixelDecoder,
+    PixelFeatures,
+    cell_centres,
+)
+from segplugins.modeling.point_losses import focal, sample_logits, sample_masks, uncertain_points
 from segplugins.modeling.positions import sine_positions_2d
 from segplugins.modeling.postprocess import (
     MaskResizer,
@@ -36,6 +40,16 @@ from segplugins.modeling.postprocess import (
     tight_boxes,
     top_instances,
 )
+from segplugins.projects.querymeldnet.decoder import DecoderLayer, MeldDecoder, box_codes
+from segplugins.projects.querymeldnet.denoising import Denoising, Noise, repeated_targets
+from segplugins.projects.querymeldnet.heads import text_logits
+from segplugins.projects.querymeldnet.meld import MeldExchange, QueryLayout, attention_mask
+from segplugins.projects.querymeldnet.queries import (
+    ConditionalQueries,
+    LearnableQueries,
+    proposal_anchors,
+)
+from segplugins.projects.querymeldnet.weights import convert, our_name
 from segplugins.structures.predictions import Match, QueryPredictions, QueryTargets
 
 PERCENT = 1e-5  # the reference divides in float32
@@ -177,29 +191,14 @@ def test_the_pixel_decoder(parity, name, order):
         points=4,
         order=order,
     )
-    decoder.load_state_dict({OURS.get(k, k): v for k, v in map(our_name, weights.items())})
+    renamed = {our_name(f"sem_seg_head.pixel_decoder.{k}"): v for k, v in weights.items()}
+    decoder.load_state_dict({k.removeprefix("pixel_decoder."): v for k, v in renamed.items()})
     with torch.no_grad():
         result = decoder.eval()(features)
     torch.testing.assert_close(result.mask_features, recording["mask_features"], **CLOSE)
     torch.testing.assert_close(result.levels[0], recording["first"], **CLOSE)
     for level, ours in enumerate(result.levels):
         torch.testing.assert_close(ours, recording[f"level{level}"], **CLOSE)
-
-
-OURS = {
-    "adapter_1.weight": "lateral.0.weight",
-    "adapter_1.norm.weight": "lateral.1.weight",
-    "adapter_1.norm.bias": "lateral.1.bias",
-    "layer_1.weight": "output.0.weight",
-    "layer_1.norm.weight": "output.1.weight",
-    "layer_1.norm.bias": "output.1.bias",
-    "transformer.level_embed": "level_embed",
-}
-
-
-def our_name(item):
-    name, value = item
-    return name.replace("transformer.encoder.layers.", "layers."), value
 
 
 # --- matching and losses
@@ -338,6 +337,199 @@ def test_the_softmax_variant(parity):
     counts = criterion_module.target_counts(targets, torch.device("cpu"))
     loss = SoftmaxClassTerm(no_object_weight=0.1)(head, targets, match, counts)["loss_class"]
     torch.testing.assert_close(loss, recording["ce_variant_loss"], atol=1e-6, rtol=1e-5)
+
+
+# --- decoder
+
+
+def test_proposals_are_valid_where_recorded(parity):
+    recording = read(parity / "proposals_and_encodings.npz")
+    anchors, valid = proposal_anchors(shapes_of(recording), torch.device("cpu"))
+    expected = recording["output_proposals_nopad"]
+    torch.testing.assert_close(anchors.expand_as(expected), expected, **CLOSE)
+    memory = recording["memory"].masked_fill(~valid[:, None], 0.0)
+    torch.testing.assert_close(memory, recording["output_memory_nopad"])
+
+
+def test_codes_of_boxes(parity):
+    recording = read(parity / "proposals_and_encodings.npz")
+    expected = recording["sine_embed4"]
+    codes = box_codes(recording["sine_in"], expected.shape[-1] // 4)
+    torch.testing.assert_close(codes, expected, **CLOSE)
+
+
+def test_the_decoder_layer_with_and_without_a_mask(parity):
+    recording = read(parity / "decoder_layer.npz")
+    shapes, width = shapes_of(recording), recording["tgt"].shape[-1]
+    weights = state(recording)
+    layer = DecoderLayer(
+        width,
+        feed_forward=weights["linear1.weight"].shape[0],
+        heads=4,
+        dropout=0.0,
+        meld=None,
+        levels=len(shapes),
+        points=4,
+    ).eval()
+    layer.load_state_dict(weights)
+    inputs = (
+        recording[k].transpose(0, 1) for k in ("tgt", "query_pos", "reference_points", "memory")
+    )
+    inputs = [*inputs, shapes]
+    with torch.no_grad():
+        plain = layer(*inputs)
+        masked = layer(*inputs, blocked=recording["attn_mask"])
+    torch.testing.assert_close(plain.transpose(0, 1), recording["out"], **CLOSE)
+    torch.testing.assert_close(masked.transpose(0, 1), recording["out_masked"], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["one_stage", "two_stage", "two_stage_mask2box"])
+def test_the_whole_decoder(parity, name):
+    recording = read(parity / f"decoder_{name}.npz")
+    levels = [recording[f"feat{i}"] for i in range(len([k for k in recording if k[:4] == "feat"]))]
+    weights = state(recording)
+    width, mask_width = levels[0].shape[1], recording["mask_features"].shape[1]
+    layers = {k.split(".")[2] for k in weights if k.startswith("decoder.layers.")}
+    options = {
+        "feed_forward": weights["decoder.layers.0.linear1.weight"].shape[0],
+        "heads": 4,
+        "dropout": 0.0,
+        "meld": None,
+        "levels": len(levels),
+        "points": 4,
+    }
+    queries = recording["pred_logits"].shape[1]
+    two_stage = name != "one_stage"
+    box_source = "mask2box" if name.endswith("mask2box") else "no"
+    conditional = ConditionalQueries(queries, width, box_source=box_source)
+    decoder = MeldDecoder(
+        [DecoderLayer(width, **options) for _ in layers],
+        width=width,
+        mask_width=mask_width,
+        learnable=None if two_stage else LearnableQueries(queries, width),
+        conditional=conditional if two_stage else None,
+        meld="joint",
+    )
+    renamed, unused = convert({f"sem_seg_head.predictor.{k}": v for k, v in weights.items()})
+    missing, unexpected = decoder.load_state_dict(
+        {k.removeprefix("decoder."): v for k, v in renamed.items()}, strict=False
+    )
+    assert not missing and not unexpected
+    assert {k.split(".")[2] for k in unused} <= {
+        "class_embed",
+        "label_enc",
+        "decoder",
+        "bbox_embed",
+    }
+    head = torch.nn.Linear(width, recording["pred_logits"].shape[2])
+    head.load_state_dict(state(weights, "class_embed."))
+    # The official decoder lines the levels up coarsest first. Training mode gives all heads.
+    features = PixelFeatures(levels[::-1], recording["mask_features"])
+    with torch.no_grad():
+        predictions = decoder.train()(features, head).predictions
+    heads = {"pred_": predictions}
+    heads |= {f"aux{k}_": v for k, v in predictions.earlier.items() if k != "proposals"}
+    if two_stage:
+        heads["interm_pred_"] = predictions.earlier["proposals"]
+    compared = 0
+    for prefix, ours in heads.items():
+        for kind, tensor in (
+            ("logits", ours.class_logits), ("boxes", ours.boxes), ("masks", ours.mask_logits),
+        ):  # fmt: skip
+            if prefix + kind in recording:
+                torch.testing.assert_close(
+                    tensor, recording[prefix + kind], atol=3e-5, rtol=1e-4, msg=prefix + kind
+                )
+                compared += 1
+    assert compared == len([k for k in recording if k.startswith(("pred_", "aux", "interm_"))])
+
+
+def dn_targets(recording):
+    images = len([key for key in recording if key.endswith("_labels") and key[0] == "t"])
+    return [
+        QueryTargets(recording[f"t{i}_labels"], recording[f"t{i}_boxes"], None, (1, 1))
+        for i in range(images)
+    ]
+
+
+@pytest.mark.parametrize("name", ["dn_queries", "dn_queries_contrastive"])
+def test_denoising_queries(parity, name):
+    recording = read(parity / f"{name}.npz")
+    targets = dn_targets(recording)
+    contrastive = name.endswith("contrastive")
+    number = int(recording["dn_number" if contrastive else "dn_num"])
+    scale = float(recording["box_noise_scale" if contrastive else "noise_scale"])
+    threshold = float(recording["label_noise_ratio"]) if contrastive else scale
+    denoising = Denoising(number, scale, threshold * 0.5, contrastive)
+    groups = denoising.groups(targets)
+    assert groups == int(recording["groups"]) * (2 if contrastive else 1)
+    place = repeated_targets(targets, groups, torch.device("cpu"))
+    labels = place.label.clone()
+    labels[recording["label_rand"] < denoising.label_noise] = recording["new_labels"]
+    signs = recording["sign_randint01"].float() if contrastive else None
+    noise = Noise(recording["label_rand"], recording["box_rand"], signs)
+    noised = denoising.assemble(targets, place, recording["label_enc"][labels], noise, groups)
+    torch.testing.assert_close(noised.queries.content, recording["query_label"], **CLOSE)
+    torch.testing.assert_close(noised.queries.anchors, recording["query_bbox_unsig"], **CLOSE)
+    layout = QueryLayout(
+        int(recording["pad_size"]), int(recording["num_queries"]), 0, noised.groups
+    )
+    blocked = attention_mask(layout, "joint", torch.device("cpu"))
+    assert torch.equal(blocked, recording["attn_mask"])
+    if "known_indice" in recording:
+        assert torch.equal(place.image, recording["batch_idx"].repeat(groups))
+        single = int(recording["pad_size"]) // groups
+        slots = place.group * single + place.index
+        assert torch.equal(slots, recording["map_known_indice"])
+        assert torch.equal(
+            recording["known_indice"], torch.arange(len(recording["batch_idx"])).repeat(groups)
+        )
+
+
+# --- our own formulas, as the recording's maker has computed them
+
+
+@pytest.mark.parametrize("variant", ["gate0", "gate"])
+def test_the_gated_exchange(parity, variant):
+    recording = read(parity / "spec_reference.npz")
+    parts = [recording[k].transpose(0, 1) for k in ("D", "L", "C")]
+    places = [recording[f"pos_{k}"].transpose(0, 1) for k in ("D", "L", "C")]
+    layout = QueryLayout(*(part.shape[1] for part in parts))
+    width = parts[0].shape[-1]
+    exchange = MeldExchange(width, heads=int(recording["n_heads"]), gate=0.0, shared=False)
+    gates = {
+        "gate_l": recording[f"{variant}/alpha_l"].float(),
+        "gate_c": recording[f"{variant}/alpha_c"].float(),
+    }
+    exchange.load_state_dict({**state(recording), **gates})
+    with torch.no_grad():
+        melded = exchange(torch.cat(parts, dim=1), torch.cat(places, dim=1), layout)
+    for name, part in zip(("D", "L", "C"), layout.split(melded)):
+        expected = recording[f"{variant}/{name}"].transpose(0, 1)
+        torch.testing.assert_close(part, expected, **CLOSE)
+
+
+def test_text_logits_and_their_masked_loss(parity):
+    recording = state(read(parity / "spec_reference.npz"), "head/")
+    logits = text_logits(
+        recording["query"] @ recording["W"].T,
+        recording["text"],
+        recording["logit_scale"].exp(),
+        recording["bias"],
+    )
+    mask = recording["text_mask"]
+    expected = recording["logits"]
+    keep = mask[:, None].expand_as(expected)
+    torch.testing.assert_close(logits[keep], expected[keep], **CLOSE)
+    loss = focal(
+        logits,
+        recording["target_onehot"],
+        float(recording["num_boxes"]),
+        alpha=0.25,
+        gamma=2.0,
+        weight=keep.float(),
+    )
+    torch.testing.assert_close(loss, recording["focal_loss_masked"], **CLOSE)
 
 
 # --- post-processing
