@@ -19,9 +19,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from segplugins.evaluation.average_precision import coco_scores, rank_detections
+from segplugins.evaluation.average_precision import (
+    coco_scores,
+    count_positives,
+    rank_detections,
+)
 from segplugins.evaluation.boundary import j_and_f
-from segplugins.evaluation.detections import Detections, images_of
+from segplugins.evaluation.detections import COCO_LIMIT, Detections, Rules, match_image
 from segplugins.evaluation.instance_truth import truth_from_file
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.panoptic_quality import panoptic_quality
@@ -179,8 +183,10 @@ def _average_precision(bench: Any) -> None:
 
             def ours(task: str = task) -> List[float]:
                 known = truth_from_file(path, with_masks=task == "segm")
-                curves = rank_detections(images_of(known, _found(results), task), len(known.names))
-                return list(coco_scores(curves).values())[:6]
+                found, rules = _found(results), Rules(False, COCO_LIMIT)
+                matches = [match_image(known.images[i], found[i], task, rules) for i in found]
+                positives = count_positives(known.images.values(), len(known.names))
+                return list(coco_scores(rank_detections(matches, positives)).values())[:6]
 
             bench.compare(
                 f"{kind} AP of {images} images",

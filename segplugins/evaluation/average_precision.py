@@ -1,36 +1,18 @@
-"""Average precision as COCO and LVIS define it, from detections of all images and classes.
+"""Average precision as COCO and LVIS define it, from the matches of all images and classes.
 
-N detections and G true instances of one image; K classes, T = 10 IoU thresholds, A = 4 ranges of
-area, R = 101 recall points.
+K classes, T = 10 IoU thresholds, A = 4 ranges of area, R = 101 recall points; N detections of all
+images, n of them near a true instance.
 """
 
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from segplugins.evaluation.matching import AREAS, IOU_THRESHOLDS, Pair, match, outside
+from segplugins.evaluation.detections import ImageMatches, uncounted_areas
+from segplugins.evaluation.instance_truth import TrueImage
+from segplugins.evaluation.matching import AREAS, IOU_THRESHOLDS, unpacked
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-# Images whose detections are matched together.
-_CHUNK = 256
-_BITS = (1 << np.arange(len(IOU_THRESHOLDS))).astype(np.uint16)
-_ALL_BITS = np.uint16(_BITS.sum())
-
-
-class ImageDetections(NamedTuple):
-    """What one image contributes. Shapes are RLE dicts, or (n, 4) boxes as x, y, width, height."""
-
-    classes: np.ndarray  # (N,) int64
-    scores: np.ndarray  # (N,) float64
-    areas: np.ndarray  # (N,) float64, square pixels
-    shapes: Sequence
-    true_classes: np.ndarray  # (G,) int64
-    true_areas: np.ndarray  # (G,) float64
-    true_shapes: Sequence
-    ignored: np.ndarray  # (G,) bool: never counted as missed
-    crowd: np.ndarray  # (G,) bool: ignored too, and may match many detections
-    lenient: Sequence[int] = ()  # classes whose unmatched detections are not counted as wrong
 
 
 class Curves(NamedTuple):
@@ -41,152 +23,146 @@ class Curves(NamedTuple):
     recall_at: Dict[int, np.ndarray]  # most detections per image -> (K, T), any area
 
 
-class _Ranked:
-    """Detections of all images, one entry each; the T results of an entry are the bits of a uint16.
+def count_positives(
+    images: Iterable[TrueImage], num_classes: int, *, one_class: bool = False
+) -> np.ndarray:
+    """Returns how many true instances of each class count in each range of area: (K, A) int64.
 
-    (Bools would take ten times the memory: LVIS has six million detections.)
+    Args:
+        images: the truth.
+        num_classes: K.
+        one_class: all classes count as one; K is then 1.
     """
-
-    def __init__(self, num_classes: int):
-        self.positives = np.zeros((num_classes, len(AREAS)), np.int64)
-        self.classes: List[np.ndarray] = []
-        self.scores: List[np.ndarray] = []
-        self.ranks: List[np.ndarray] = []
-        self.matched: List[np.ndarray] = []
-        self.disregarded: List[np.ndarray] = []
-
-    def add(self, images: Sequence[ImageDetections], max_per_class: int) -> None:
-        """Matches the detections of several images and keeps the results."""
-        pairs, places = [], []
-        for image in images:
-            image, ranks = _sorted(image, max_per_class)
-            self._count_positives(image)
-            beyond = outside(image.areas) | np.isin(image.classes, list(image.lenient))
-            entry = [np.zeros(beyond.shape, np.uint16), np.where(beyond, _ALL_BITS, np.uint16(0))]
-            for of in np.intersect1d(image.classes, image.true_classes):
-                mine, true = np.flatnonzero(image.classes == of), image.true_classes == of
-                pairs.append(_pair(image, mine, np.flatnonzero(true)))
-                places.append((entry, mine, beyond[:, mine]))
-            self.classes.append(image.classes)
-            self.scores.append(image.scores)
-            self.ranks.append(ranks)
-            self.matched.append(entry[0])
-            self.disregarded.append(entry[1])
-        for (entry, mine, beyond), (matched, on_ignored) in zip(places, match(pairs)):
-            entry[0][:, mine] = _to_bits(matched)
-            entry[1][:, mine] = _to_bits(on_ignored | (~matched & beyond[:, None]))
-
-    def _count_positives(self, image: ImageDetections) -> None:
-        counted = ~(image.ignored | image.crowd | outside(image.true_areas))
-        np.add.at(self.positives, image.true_classes, counted.T.astype(np.int64))
+    positives = np.zeros((num_classes, len(AREAS)), np.int64)
+    for image in images:
+        uncounted = uncounted_areas(image)
+        if len(uncounted):
+            counted = 1 - np.unpackbits(
+                uncounted[:, None], axis=1, count=len(AREAS), bitorder="little"
+            ).astype(np.int64)
+            classes = [0 if one_class else i.category for i in image.instances]
+            np.add.at(positives, classes, counted)
+    return positives
 
 
-def _sorted(image: ImageDetections, max_per_class: int) -> Tuple[ImageDetections, np.ndarray]:
-    """Returns the image with its best detections by class and falling score, and their ranks."""
-    order = np.lexsort((-image.scores, image.classes))  # stable: equal scores keep their order
-    classes = image.classes[order]
-    first = np.searchsorted(classes, classes, side="left")
-    ranks = np.arange(len(classes)) - first
-    order, ranks = order[ranks < max_per_class], ranks[ranks < max_per_class]
-    shapes = image.shapes
-    kept = image._replace(
-        classes=image.classes[order],
-        scores=image.scores[order],
-        areas=image.areas[order],
-        shapes=shapes[order] if isinstance(shapes, np.ndarray) else [shapes[i] for i in order],
+class _Ranked(NamedTuple):
+    """The detections of all images by class and falling score."""
+
+    ends: np.ndarray  # (K + 1,): where the detections of each class begin
+    beyond: np.ndarray  # (N,) uint8
+    near: np.ndarray  # (n,) rows of those near a true instance, ascending
+    near_ends: np.ndarray  # (K + 1,): where those of each class begin
+    ranks: np.ndarray  # (n,)
+    right: np.ndarray  # (n,) uint64
+    neither: np.ndarray  # (n,) uint64
+
+
+def _ranked(images: Sequence[ImageMatches], num_classes: int) -> _Ranked:
+    classes = np.concatenate([image.classes for image in images])
+    scores = np.concatenate([image.scores for image in images])
+    sizes = [len(image.classes) for image in images]
+    starts = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(image.near) for image in images])
+    # Stable: equal scores keep the order of the images.
+    order = np.lexsort((-scores, classes))
+    ends = np.searchsorted(classes[order], np.arange(num_classes + 1))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    near = place[np.concatenate([image.near for image in images]) + starts]
+    by_place = np.argsort(near)
+    beyond = np.concatenate([image.beyond for image in images])[order]
+    columns = (
+        np.concatenate([getattr(image, name) for image in images])[by_place]
+        for name in ("ranks", "right", "neither")
     )
-    return kept, ranks
-
-
-def _pair(image: ImageDetections, mine: np.ndarray, true: np.ndarray) -> Pair:
-    def chosen(shapes: Sequence, rows: np.ndarray) -> Sequence:
-        return shapes[rows] if isinstance(shapes, np.ndarray) else [shapes[i] for i in rows]
-
-    crowd = image.crowd[true]
-    ious = coco_mask.iou(
-        chosen(image.shapes, mine), chosen(image.true_shapes, true), crowd.astype(int).tolist()
-    )
-    return Pair(ious, image.areas[mine], image.true_areas[true], image.ignored[true], crowd)
-
-
-def _to_bits(results: np.ndarray) -> np.ndarray:
-    """(A, T, N) bool -> (A, N) uint16."""
-    return (results * _BITS[:, None]).sum(axis=1, dtype=np.uint16)
-
-
-def _from_bits(bits: np.ndarray) -> np.ndarray:
-    """(A, N) uint16 -> (A, T, N) bool."""
-    return (bits[:, None] & _BITS[:, None]) != 0
+    near = near[by_place]
+    return _Ranked(ends, beyond, near, np.searchsorted(near, ends), *columns)
 
 
 def rank_detections(
-    images: Iterable[ImageDetections],
-    num_classes: int,
-    *,
-    max_per_class: int = 100,
-    recall_at: Sequence[int] = (1, 10),
+    images: Sequence[ImageMatches], positives: np.ndarray, *, recall_at: Sequence[int] = (1, 10)
 ) -> Curves:
-    """Matches all detections and ranks those of each class over all images.
+    """Ranks the detections of each class over all images.
 
     Args:
-        images: in a fixed order: detections of equal score keep it. Read one after the other.
-        num_classes: K.
-        max_per_class: detections that count per image and class, the highest scores.
-        recall_at: smaller limits for which the recall is wanted too.
+        images: in a fixed order: detections of equal score keep it.
+        positives: (K, A), see `count_positives`.
+        recall_at: smaller numbers of detections per image for which the recall is wanted too.
     """
-    ranked = _Ranked(num_classes)
-    chunk: List[ImageDetections] = []
-    for image in images:
-        chunk.append(image)
-        if len(chunk) == _CHUNK:
-            ranked.add(chunk, max_per_class)
-            chunk = []
-    ranked.add(chunk, max_per_class)
-    return _curves(ranked, num_classes, recall_at)
-
-
-def _curves(ranked: _Ranked, num_classes: int, recall_at: Sequence[int]) -> Curves:
+    num_classes = len(positives)
     shape = num_classes, len(AREAS), len(IOU_THRESHOLDS)
     precision, recall = np.full((*shape, len(RECALLS)), np.nan), np.full(shape, np.nan)
     limited = {limit: np.full((num_classes, shape[2]), np.nan) for limit in recall_at}
-    if not ranked.classes:
+    if not images:
         return Curves(precision, recall, limited)
-    classes, scores = np.concatenate(ranked.classes), np.concatenate(ranked.scores)
-    ranks = np.concatenate(ranked.ranks)
-    matched = np.concatenate(ranked.matched, axis=1)
-    disregarded = np.concatenate(ranked.disregarded, axis=1)
-    order = np.lexsort((-scores, classes))  # stable: equal scores keep the order of the images
-    ends = np.searchsorted(classes[order], np.arange(num_classes + 1))
-    for of in np.flatnonzero(ranked.positives.any(axis=1)):
-        mine = order[ends[of] : ends[of + 1]]
-        hits, out = _from_bits(matched[:, mine]), _from_bits(disregarded[:, mine])
-        positives = ranked.positives[of]
-        precision[of], recall[of] = _curve(hits & ~out, ~hits & ~out, positives)
-        if positives[0]:
+    ranked = _ranked(images, num_classes)
+    for label in np.flatnonzero(positives.any(axis=1)):
+        own = slice(ranked.near_ends[label], ranked.near_ends[label + 1])
+        right, neither = unpacked(ranked.right[own]), unpacked(ranked.neither[own])
+        wrong_before = _wrong_before(ranked, label, neither)
+        precision[label], recall[label] = _curve(right, wrong_before, positives[label])
+        if positives[label, 0]:
             for limit, values in limited.items():
-                counted = (hits & ~out)[0][:, ranks[mine] < limit]
-                values[of] = counted.sum(axis=1) / positives[0]
+                hits = right[0][:, ranked.ranks[own] < limit].sum(axis=1)
+                values[label] = hits / positives[label, 0]
     return Curves(precision, recall, limited)
 
 
+def _wrong_before(ranked: _Ranked, label: int, neither: np.ndarray) -> np.ndarray:
+    """Returns, at each near detection of a class, those up to it that count, but right ones too.
+
+    Args:
+        ranked: all detections.
+        label: the class.
+        neither: (A, T, n) bool of its near detections.
+
+    Returns:
+        (A, T, n) int64; less the right ones, they are the wrong ones.
+    """
+    start, end = ranked.ends[label], ranked.ends[label + 1]
+    rows = ranked.near[ranked.near_ends[label] : ranked.near_ends[label + 1]] - start
+    beyond = ranked.beyond[start:end].copy()
+    beyond[rows] = 0  # near ones say it for each threshold
+    flags = np.unpackbits(beyond[:, None], axis=1, count=len(AREAS), bitorder="little")
+    out = np.cumsum(flags, axis=0, dtype=np.int64)[rows].T
+    return (rows + 1 - out)[:, None] - np.cumsum(neither, axis=2)
+
+
 def _curve(
-    right: np.ndarray, wrong: np.ndarray, positives: np.ndarray
+    right: np.ndarray, counted: np.ndarray, positives: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Right and wrong (A, T, N) bool by falling score -> precision (A, T, R) and recall (A, T)."""
-    right = np.cumsum(right, axis=2, dtype=np.float64)
-    wrong = np.cumsum(wrong, axis=2, dtype=np.float64)
-    precision = np.zeros((*right.shape[:2], len(RECALLS)))
+    """Reads the curves of a class.
+
+    Only near detections are looked at: between them precision and recall do not rise.
+
+    Args:
+        right: (A, T, n) bool by falling score.
+        counted: (A, T, n) right and wrong detections up to each.
+        positives: (A,).
+
+    Returns:
+        Precision (A, T, R) and recall (A, T).
+    """
+    rows, count = len(AREAS) * len(IOU_THRESHOLDS), right.shape[2]
+    precision = np.zeros((rows, len(RECALLS)))
     recall = np.zeros(right.shape[:2])
-    count = right.shape[2]
     if count:
-        heights = right / (right + wrong + np.spacing(1))
+        hits = np.cumsum(right, axis=2)
+        heights = hits / (counted + np.spacing(1))
         heights = np.maximum.accumulate(heights[:, :, ::-1], axis=2)[:, :, ::-1]
-        recalls = right / np.maximum(positives, 1)[:, None, None]
-        recall = recalls[:, :, -1].copy()
-        for area, threshold in np.ndindex(recall.shape):
-            at = np.searchsorted(recalls[area, threshold], RECALLS, side="left")
-            reached = at < count
-            precision[area, threshold, reached] = heights[area, threshold, at[reached]]
+        total = np.maximum(positives, 1)
+        recall = hits[:, :, -1] / total[:, None]
+        # Recall point r is reached at the hit number n with n / total >= r.
+        needed = [(np.arange(t + 1) / t).searchsorted(RECALLS) for t in total.tolist()]
+        needed = np.repeat(needed, len(IOU_THRESHOLDS), axis=0)
+        row, place = np.nonzero(right.reshape(rows, count))
+        found = np.bincount(row, minlength=rows)
+        first = np.cumsum(found) - found
+        reached = needed <= found[:, None]
+        at = np.append(place, 0)[np.where(reached, first[:, None] + needed - 1, 0)]
+        at[needed == 0] = 0
+        heights = heights.reshape(rows, count)[np.arange(rows)[:, None], at]
+        precision[reached] = heights[reached]
+    precision = precision.reshape(*right.shape[:2], len(RECALLS))
     precision[positives == 0], recall[positives == 0] = np.nan, np.nan
     return precision, recall
 
@@ -197,25 +173,32 @@ def percent(values: np.ndarray) -> float:
     return 100 * float(values.mean()) if values.size else float("nan")
 
 
-def coco_scores(curves: Curves) -> Dict[str, float]:
+def coco_scores(curves: Curves, limit: int = 100) -> Dict[str, float]:
     """Returns COCO's numbers in percent, under detectron2's names.
 
-    AP AP50 AP75 APs APm APl, and AR at most detections, for instance AR1 AR10 AR100 ARs ARm ARl.
+    Args:
+        curves: of K classes.
+        limit: detections per class and image that they are of.
+
+    Returns:
+        AP AP50 AP75 APs APm APl, and AR at most detections, for instance AR1 AR10 AR100 ARs ARm
+        ARl.
     """
     scores = _precisions(curves)
-    for limit, values in curves.recall_at.items():
-        scores[f"AR{limit}"] = percent(values)
-    scores["AR100"] = percent(curves.recall[:, 0])
+    for fewer, values in curves.recall_at.items():
+        scores[f"AR{fewer}"] = percent(values)
+    scores[f"AR{limit}"] = percent(curves.recall[:, 0])
     scores.update({f"AR{AREAS[a][0]}": percent(curves.recall[:, a]) for a in (1, 2, 3)})
     return scores
 
 
-def lvis_scores(curves: Curves, frequency: Sequence[str]) -> Dict[str, float]:
+def lvis_scores(curves: Curves, frequency: Sequence[str], limit: int = 300) -> Dict[str, float]:
     """Returns LVIS's numbers in percent.
 
     Args:
         curves: of K classes.
         frequency: "r", "c" or "f" of each class.
+        limit: detections per image that they are of.
 
     Returns:
         AP AP50 AP75 APs APm APl, APr APc APf, AR@300 ARs@300 ARm@300 ARl@300.
@@ -224,8 +207,8 @@ def lvis_scores(curves: Curves, frequency: Sequence[str]) -> Dict[str, float]:
     groups = np.array(list(frequency))
     for group in "rcf":
         scores[f"AP{group}"] = percent(curves.precision[groups == group, 0])
-    scores["AR@300"] = percent(curves.recall[:, 0])
-    scores.update({f"AR{AREAS[a][0]}@300": percent(curves.recall[:, a]) for a in (1, 2, 3)})
+    scores[f"AR@{limit}"] = percent(curves.recall[:, 0])
+    scores.update({f"AR{AREAS[a][0]}@{limit}": percent(curves.recall[:, a]) for a in (1, 2, 3)})
     return scores
 
 

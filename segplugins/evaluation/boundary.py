@@ -12,6 +12,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 BOUND_TH = 0.008
+BAND_RATIO = 0.02
 _WORD = np.dtype("<u8")
 _BYTE_COUNTS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
@@ -205,3 +206,58 @@ def j_and_f(
     ours = outline(prediction, void, bound_th)
     theirs = outline(truth, void, bound_th)
     return region_similarity(ours, theirs), contour_accuracy(ours, theirs)
+
+
+def band_width(size: Tuple[int, int], ratio: float = BAND_RATIO) -> int:
+    """Returns the width of the band along a boundary, in pixels, at least 1.
+
+    Args:
+        size: (H, W).
+        ratio: share of the diagonal.
+    """
+    return max(1, round(ratio * math.sqrt(size[0] ** 2 + size[1] ** 2)))
+
+
+def mask_bands(masks: np.ndarray, ratio: float = BAND_RATIO) -> np.ndarray:
+    """Returns the pixels of each mask that lie near its boundary: Boundary IoU's G_d and G.
+
+    A pixel of the mask belongs to the band if a pixel outside of the mask, or outside of the
+    image, is at most `band_width` rows and columns away: the mask minus its erosion, as many
+    times by a square of 3 x 3, of the code beside "Boundary IoU" (Cheng et al., CVPR 2021).
+
+    Args:
+        masks: (..., H, W) bool.
+        ratio: width of the band by the diagonal.
+
+    Returns:
+        (..., H, V) words.
+    """
+    width = band_width(masks.shape[-2:], ratio)
+    words = pack(masks, spare=width).words
+    return words & ~_eroded_columns(_eroded_rows(words, width), width)
+
+
+def _eroded_rows(words: np.ndarray, width: int) -> np.ndarray:
+    """Keeps the bits whose `width` neighbours on both sides in the row are set.
+
+    Behind each row stand at least `width` zero bits, which also end the row that follows.
+    """
+    kept, reach = words, 0
+    while reach < width:
+        step = min(width - reach, 2 * reach + 1)
+        kept = kept & _shift(kept, step) & _shift(kept, -step)
+        reach += step
+    return kept
+
+
+def _eroded_columns(words: np.ndarray, width: int) -> np.ndarray:
+    """Keeps the bits whose `width` neighbours above and below are set."""
+    kept, reach = words, 0
+    while reach < width:
+        step = min(width - reach, 2 * reach + 1)
+        above, below = np.zeros_like(kept), np.zeros_like(kept)
+        above[..., step:, :] = kept[..., :-step, :]
+        below[..., :-step, :] = kept[..., step:, :]
+        kept = kept & above & below
+        reach += step
+    return kept

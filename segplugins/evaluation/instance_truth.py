@@ -117,7 +117,7 @@ def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
                 f"{annotation.get('category_id')}; the file lists no such pair"
             )
         image, category = images[annotation["image_id"]], index[annotation["category_id"]]
-        instance = _instance(annotation, category, where, federated)
+        instance = _instance(annotation, category, where, federated, image)
         if with_masks and annotation.get("segmentation"):
             instance = instance._replace(mask=_rle(annotation["segmentation"], image, where))
         if instance.area > 0 or not federated:  # lvis leaves annotations without area out
@@ -143,13 +143,18 @@ def _image(image: Mapping, index: Mapping[int, int]) -> TrueImage:
     )
 
 
-def _instance(annotation: Mapping, category: int, where: str, federated: bool) -> TrueInstance:
+def _instance(
+    annotation: Mapping, category: int, where: str, federated: bool, image: TrueImage
+) -> TrueInstance:
     box, area = annotation.get("bbox"), annotation.get("area")
     crowd = bool(annotation.get("iscrowd", 0)) and not federated  # LVIS knows no crowds
     if box is None or len(box) != 4 or not all(map(math.isfinite, box)):
         raise ValueError(f"{where} has the box {box!r}, expected four finite numbers")
-    if area is None or not math.isfinite(area):
-        raise ValueError(f"{where} has the area {area!r}, expected a finite number")
+    most = image.height * image.width
+    if area is None or not 0 <= area <= most:  # also where it is NaN
+        raise ValueError(
+            f"{where} has the area {area!r}, expected 0 to {most}, the pixels of its image"
+        )
     return TrueInstance(
         category=category,
         box=tuple(map(float, box)),

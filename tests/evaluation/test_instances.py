@@ -1,256 +1,28 @@
-"""Average precision against pycocotools and lvis, by hand, and as an evaluator."""
+"""The evaluator of instances: what it reads, refuses, keeps and gives."""
 
 import contextlib
 import copy
+import doctest
 import io
 import json
-import logging
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from segplugins.evaluation.average_precision import coco_scores, lvis_scores, rank_detections
-from segplugins.evaluation.detections import Detections, as_one_class, encode_masks, images_of
-from segplugins.evaluation.instance_truth import to_rle, truth_from_file
+from segplugins.evaluation.instance_truth import to_rle
 from segplugins.evaluation.instances import InstanceEvaluator
-from segplugins.evaluation.matching import IOU_THRESHOLDS, Pair, match
+from segplugins.evaluation.open_vocab import OpenVocabEvaluator
 from segplugins.structures.regions import Region, Task, encode_mask
-
-HEIGHT, WIDTH = 130, 140
-
-
-def box(generator):
-    """x, y, width, height of a box of any size class, in half pixels: equal IoUs do occur."""
-    width, height = 2 * np.exp(generator.uniform(0, np.log([65, 60])))
-    x, y = generator.uniform(0, [WIDTH - width, HEIGHT - height])
-    return [float(np.floor(2 * v) / 2) for v in (x, y, width, height)]
-
-
-def near(generator, of):
-    return [max(v + float(d), 0.5) for v, d in zip(of, generator.integers(-6, 7, 4) / 2)]
-
-
-def rle(of):
-    x, y, w, h = of
-    polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
-    return coco_mask.frPyObjects([polygon], HEIGHT, WIDTH)[0]
-
-
-def random_set(generator, images=4, classes=3, lvis=False):
-    """A COCO or LVIS file and results: near hits, false alarms, equal scores, crowds, all sizes."""
-    truth = {
-        "images": [{"id": 5 * i + 1, "height": HEIGHT, "width": WIDTH} for i in range(images)],
-        "categories": [{"id": 3 * k + 2, "name": f"c{k}"} for k in range(classes + 1)],
-        "annotations": [],
-    }
-    results = []
-    ids = [category["id"] for category in truth["categories"]]
-    for image in truth["images"]:
-        for _ in range(generator.integers(0, 6)):
-            of, category = box(generator), int(generator.choice(ids[:-1]))
-            truth["annotations"].append(
-                {
-                    "id": len(truth["annotations"]) + 1,
-                    "image_id": image["id"],
-                    "category_id": category,
-                    "bbox": of,
-                    "area": of[2] * of[3] * float(generator.choice([0.5, 1, 1.3])),
-                    "iscrowd": int(not lvis and generator.random() < 0.2),
-                    "segmentation": rle(of),
-                }
-            )
-            for _ in range(generator.integers(0, 4)):
-                right = generator.random() < 0.8
-                category_id = category if right else int(generator.choice(ids))
-                results.append({"bbox": near(generator, of), "category_id": category_id})
-                results[-1]["image_id"] = image["id"]
-        for _ in range(generator.integers(0, 3)):
-            results.append({"bbox": box(generator), "category_id": int(generator.choice(ids))})
-            results[-1]["image_id"] = image["id"]
-        if lvis:
-            present = {
-                a["category_id"] for a in truth["annotations"] if a["image_id"] == image["id"]
-            }
-            others = [i for i in ids if i not in present]
-            image["neg_category_ids"] = [int(i) for i in others if generator.random() < 0.4]
-            image["not_exhaustive_category_ids"] = [i for i in ids if generator.random() < 0.2]
-            image["coco_url"] = ""
-    for result in results:
-        result["score"] = float(generator.integers(1, 9)) / 10
-        result["segmentation"] = rle(result["bbox"])
-    if lvis:
-        for category, frequency in zip(truth["categories"], "rcfrcf"):
-            category["frequency"] = frequency
-    return truth, results
-
-
-def for_json(data):
-    """Masks with counts as text instead of bytes."""
-    copied = copy.deepcopy(data)
-    for entry in copied["annotations"] if isinstance(copied, dict) else copied:
-        entry["segmentation"]["counts"] = entry["segmentation"]["counts"].decode()
-    return copied
-
-
-def ours_of(path, results, task, limit=None, agnostic=False):
-    truth = truth_from_file(str(path))
-    index = {identity: i for i, identity in enumerate(truth.category_ids)}
-    found = {}
-    for identity in truth.images:
-        mine = [r for r in results if r["image_id"] == identity]
-        found[identity] = Detections(
-            np.array([index[r["category_id"]] for r in mine], np.int64),
-            np.array([r["score"] for r in mine], np.float64),
-            np.array([r["bbox"] for r in mine], np.float64).reshape(-1, 4),
-            [r["segmentation"] for r in mine],
-        )
-    images = images_of(truth, found, task, limit)
-    if agnostic:
-        images, classes = map(as_one_class, images), 1
-    else:
-        classes = len(truth.names)
-    return rank_detections(images, classes, max_per_class=limit or 100, recall_at=(1, 2))
-
-
-def theirs_of(path, results, task, limit=100, agnostic=False):
-    results = copy.deepcopy(results)
-    for result in results:
-        # With a box in it pycocotools takes the box's area for the mask's.
-        result.pop("segmentation" if task == "bbox" else "bbox")
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(path))
-        evaluation = COCOeval(truth, truth.loadRes(results), task)
-        evaluation.params.maxDets = [1, 2, limit]
-        evaluation.params.useCats = int(not agnostic)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
-    unknown = lambda a: np.where(a < 0, np.nan, a)  # noqa: E731
-    return unknown(precision).transpose(2, 3, 0, 1, 4), unknown(recall).transpose(1, 2, 0, 3)
-
-
-@pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_200_random_sets_equal_pycocotools(tmp_path, task):
-    generator = np.random.default_rng(0)
-    crowds = 0
-    for round_ in range(200):
-        truth, results = random_set(generator)
-        crowds += sum(a["iscrowd"] for a in truth["annotations"])
-        if not results:
-            continue
-        path = tmp_path / f"{round_}.json"
-        path.write_text(json.dumps(for_json(truth)))
-        limit = int(generator.choice([3, 100]))
-        agnostic = bool(round_ % 4 == 0)
-        ours = ours_of(path, results, task, limit, agnostic)
-        precision, recall = theirs_of(path, results, task, limit, agnostic)
-        np.testing.assert_allclose(ours.precision, precision[..., 2], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(ours.recall, recall[..., 2], rtol=0, atol=1e-12)
-        for at, limited in enumerate(ours.recall_at.values()):
-            np.testing.assert_allclose(limited, recall[:, 0, :, at], rtol=0, atol=1e-12)
-    assert crowds > 20
-
-
-@contextlib.contextmanager
-def numpy_float():
-    """Lends numpy the name that lvis 0.5.3 still uses, and takes it away after."""
-    lent = "float" not in vars(np)
-    if lent:
-        np.float = float
-    try:
-        yield
-    finally:
-        if lent:
-            del np.float
-
-
-@pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("task", ["bbox", "segm"])
-def test_200_random_sets_equal_lvis(tmp_path, task):
-    from lvis import LVIS, LVISEval, LVISResults
-
-    logging.getLogger("lvis").setLevel(logging.ERROR)
-    generator = np.random.default_rng(1)
-    for round_ in range(200):
-        truth, results = random_set(generator, classes=5, lvis=True)
-        path = tmp_path / f"{round_}.json"
-        path.write_text(json.dumps(for_json(truth)))
-        limit = int(generator.choice([3, 300]))
-        name = f"AR@{limit}"
-        theirs = copy.deepcopy(results)
-        for result in theirs:
-            result.pop("segmentation" if task == "bbox" else "bbox")
-        with numpy_float():
-            reference = LVIS(str(path))
-            evaluation = LVISEval(reference, LVISResults(reference, theirs, limit), task)
-            evaluation.params.max_dets = limit
-            evaluation.run()
-        expected = evaluation.get_results()
-        scores = lvis_scores(ours_of(path, results, task, limit), "rcfrcf")
-        for key in ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"):
-            value = expected[key] if expected[key] >= 0 else float("nan")
-            assert scores[key] == pytest.approx(100 * value, abs=1e-9, nan_ok=True), key
-        value = expected[name] if expected[name] >= 0 else float("nan")
-        assert scores["AR@300"] == pytest.approx(100 * value, abs=1e-9, nan_ok=True)
-    assert "float" not in vars(np)
-
-
-def pair(ious, ignored=None, crowd=None, areas=None, true_areas=None):
-    ious = np.array(ious, np.float64)
-    detections, true = ious.shape
-    return Pair(
-        ious,
-        np.full(detections, 50.0) if areas is None else np.array(areas, np.float64),
-        np.full(true, 50.0) if true_areas is None else np.array(true_areas, np.float64),
-        np.zeros(true, bool) if ignored is None else np.array(ignored, bool),
-        np.zeros(true, bool) if crowd is None else np.array(crowd, bool),
-    )
-
-
-def test_the_first_detection_takes_the_best_and_the_second_what_is_left():
-    ((matched, disregarded),) = match([pair([[0.9, 0.7], [0.8, 0.6]])])
-    reached = np.count_nonzero(IOU_THRESHOLDS <= 0.9), np.count_nonzero(IOU_THRESHOLDS <= 0.6)
-    # Where 0.9 is reached the first takes truth 0, the second must do with truth 1 at 0.6.
-    assert matched[0].sum(axis=0).tolist() == [reached[0], reached[1]]
-    assert not disregarded[0].any()
-
-
-def test_a_crowd_takes_many_detections_that_are_neither_right_nor_wrong():
-    crowded = pair([[0.9], [0.8], [0.7]], ignored=[True], crowd=[True])
-    ((matched, disregarded),) = match([crowded])
-    assert matched[0, 0].all() and disregarded[0, 0].all()
-    ignored = pair([[0.9], [0.8], [0.7]], ignored=[True])
-    ((matched, _),) = match([ignored])
-    assert matched[0, 0].tolist() == [True, False, False]
-
-
-def test_an_ignored_truth_is_taken_only_where_no_other_is_left():
-    ((matched, disregarded),) = match([pair([[0.6, 0.9]], ignored=[False, True])])
-    assert matched[0, 0, 0] and not disregarded[0, 0, 0]  # 0.6 reaches 0.5
-    assert matched[0, 5, 0] and disregarded[0, 5, 0]  # but not 0.75
-
-
-def test_pairs_do_not_influence_each_other():
-    generator = np.random.default_rng(2)
-    pairs = [
-        pair(
-            generator.random((d, t)),
-            ignored=generator.random(t) < 0.3,
-            true_areas=generator.uniform(0, 20000, t),
-        )
-        for d, t in generator.integers(1, 6, (40, 2))
-    ]
-    for one, (matched, disregarded) in zip(pairs, match(pairs)):
-        ((alone, ignored),) = match([one])
-        assert np.array_equal(alone, matched) and np.array_equal(ignored, disregarded)
+from tests.support.instance_sets import HEIGHT, WIDTH, for_json, random_set
 
 
 @pytest.fixture
@@ -399,7 +171,7 @@ def test_without_a_true_instance_there_is_no_number(catalog, tmp_path):
     results = run(name, records, [{"instances": Instances((4, 4))}], tasks=("bbox", "segm"))
     assert set(results) == {"bbox", "segm"}
     assert all(math.isnan(v) for scores in results.values() for v in scores.values())
-    assert math.isnan(run(catalog([], json_file=str(path)), [], [], tasks=["bbox"])["bbox"]["AP"])
+    assert math.isnan(run(catalog([], thing_classes=["cat"]), [], [], tasks=["bbox"])["bbox"]["AP"])
 
 
 def test_truth_may_stand_in_the_records(catalog, world):
@@ -460,12 +232,6 @@ def test_without_a_file_the_area_is_that_of_the_mask_or_else_of_the_box(catalog)
     assert evaluator.truth.count_masks() == (2, 1)
 
 
-def test_masks_are_encoded_as_they_are():
-    masks = torch.rand(3, 5, 7) > 0.5
-    decoded = coco_mask.decode(encode_masks(masks))
-    assert np.array_equal(decoded.transpose(2, 0, 1), masks.numpy())
-
-
 def test_polygons_and_both_kinds_of_counts_become_the_same_mask():
     mask = np.zeros((6, 5), bool)
     mask[1:4, 2:4] = True
@@ -512,6 +278,16 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(world):
         (broken(instances, pred_boxes=None), r"instances lack \['pred_boxes'\]"),
         (broken(instances, pred_masks=torch.zeros(n, 4, 5)), rf"shape \({n}, 4, 5\), the truth"),
         (broken(instances, pred_classes=torch.full((n,), 9)), "class 9, which is no class"),
+        (broken(instances, pred_classes=torch.zeros(n)), "torch.float32, expected whole numbers"),
+        (broken(instances, scores=torch.ones(n, 1)), rf"shape \({n}, 1\), the truth \({n},\)"),
+        (
+            broken(instances, pred_masks=torch.full((n, HEIGHT, WIDTH), 0.7)),
+            "float32 and holds 0.7",
+        ),
+        (broken(instances, pred_masks=torch.full((n, HEIGHT, WIDTH), 255)), "int64 and holds 255"),
+        (broken(instances, pred_masks=[[0]] * n), "pred_masks is a list, expected a tensor"),
+        ({"instances": [{"score": 1.0}]}, "'instances' is a list, expected .*Instances"),
+        ({"instances": Instances((9, 9))}, r"an image of \(9, 9\) pixels .*, the truth of"),
     ]
     for output, message in cases:
         with pytest.raises(ValueError, match=rf"{file}.*{message}"):
@@ -547,18 +323,23 @@ def test_settings_that_make_no_sense_are_refused(catalog, tmp_path):
     truth, _ = random_set(np.random.default_rng(0), lvis=True)
     path = tmp_path / "lvis.json"
     path.write_text(json.dumps(for_json(truth)))
-    name = catalog([], json_file=str(path))
+    records = [{"image_id": image["id"]} for image in truth["images"]]
+    name = catalog(records, json_file=str(path))
     assert InstanceEvaluator(name).truth.frequency == ("r", "c", "f", "r")
     with pytest.raises(ValueError, match="of LVIS's kind.*class-agnostic"):
         InstanceEvaluator(name, class_agnostic=True)
-    with pytest.raises(ValueError, match=r"one or more of .*got \('keypoints',\)"):
+    with pytest.raises(ValueError, match=r"one or more of .*got \['keypoints'\]"):
         InstanceEvaluator(name, tasks=["keypoints"])
-    other = catalog([], json_file=str(path), thing_dataset_id_to_contiguous_id={2: 0})
+    with pytest.raises(ValueError, match="one or more of .*got 'segm'"):
+        InstanceEvaluator(name, tasks="segm")
+    for limit in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"whole number from 1, got {limit}"):
+            InstanceEvaluator(name, max_per_image=limit)
+    other = catalog(records, json_file=str(path), thing_dataset_id_to_contiguous_id={2: 0})
     with pytest.raises(ValueError, match=r"categories \[5, 8, 11\] of its annotations are not in"):
         InstanceEvaluator(other)
-    both = catalog(
-        [], json_file=str(path), thing_dataset_id_to_contiguous_id=dict.fromkeys([2, 5, 8, 11], 0)
-    )
+    same = dict.fromkeys([2, 5, 8, 11], 0)
+    both = catalog(records, json_file=str(path), thing_dataset_id_to_contiguous_id=same)
     with pytest.raises(ValueError, match="4 categories of its annotations stand for 1 classes"):
         InstanceEvaluator(both)
 
@@ -571,21 +352,207 @@ def test_a_set_of_boxes_is_scored_by_boxes_whatever_its_file_holds(catalog, worl
     assert set(run(boxes, records, nothing)) == {"bbox"}
 
 
-def test_small_medium_and_large_are_scored_apart(tmp_path):
-    # One box of 20 x 20 that is found and one of 60 x 60 that is not.
+def one_box(score=0.9, box=(0.0, 0.0, 4.0, 3.0), size=(8, 8), label=0):
+    """One prediction whose box covers three quarters of that of `one_cat`."""
+    instances = Instances(size)
+    instances.pred_boxes = Boxes(torch.tensor([box]))
+    instances.scores = torch.tensor([score])
+    instances.pred_classes = torch.tensor([label])
+    return {"instances": instances}
+
+
+def one_cat(image_id=1, label=0):
+    region = Region("cat", box=(0.0, 0.0, 4.0, 4.0), class_index=label)
+    return {"image_id": image_id, "height": 8, "width": 8, "regions": [region]}
+
+
+def test_numbers_that_are_0_or_1_are_masks(world):
+    name, records, outputs, _ = world
+    expected = run(name, records, outputs)
+    for dtype in (torch.float16, torch.uint8, torch.float32):
+        other = [
+            broken(o["instances"], pred_masks=o["instances"].pred_masks.to(dtype)) for o in outputs
+        ]
+        assert run(name, records, other)["segm"] == pytest.approx(expected["segm"], nan_ok=True)
+
+
+def test_half_precision_is_compared_in_full(catalog):
+    # 2050 - 1 = 2049 would be 2048 in half precision: the IoU of one half would not be reached.
+    region = Region("cat", box=(1.0, 0.0, 4099.0, 4.0), class_index=0)
+    record = {"image_id": 1, "height": 8, "width": 4100, "regions": [region]}
+    name = catalog([record], thing_classes=["cat"])
+    output = one_box(box=(1.0, 0.0, 2050.0, 4.0), size=(8, 4100))
+    instances = output["instances"]
+    instances.pred_boxes.tensor = instances.pred_boxes.tensor.half()
+    instances.scores = instances.scores.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = run(name, [record], [output])["bbox"]
+    assert scores["AP50"] == pytest.approx(100)
+
+
+def test_more_than_255_masks_in_one_image_are_scored(catalog):
+    # 300 masks of one pixel each, as many as LVIS allows, on their 300 true instances.
+    masks = torch.eye(300, dtype=torch.bool).reshape(300, 15, 20)
+    regions = [Region("dot", mask=encode_mask(mask.numpy()), class_index=0) for mask in masks]
+    record = {"image_id": 1, "height": 15, "width": 20, "regions": regions}
+    name = catalog([record], thing_classes=["dot"])
+    instances = Instances((15, 20))
+    instances.pred_masks = masks
+    instances.scores = torch.linspace(0.9, 0.1, 300)
+    instances.pred_classes = torch.zeros(300, dtype=torch.long)
+    evaluator = InstanceEvaluator(name, tasks=["segm"], max_per_image=300)
+    evaluator.process([record], [{"instances": instances}])
+    scores = evaluator.evaluate()["segm"]
+    assert scores["AP"] == pytest.approx(100)
+    assert scores["AR300"] == pytest.approx(100)
+    assert scores["AR10"] == pytest.approx(100 * 10 / 300)
+
+
+def test_a_recall_is_called_after_the_number_of_detections_that_it_is_of(catalog, tmp_path):
+    name = catalog([one_cat()], thing_classes=["cat"])
+    for limit, names in ((200, {"AR1", "AR10", "AR200"}), (5, {"AR1", "AR5"}), (1, {"AR1"})):
+        scores = run(name, [one_cat()], [one_box()], max_per_image=limit)["bbox"]
+        assert {key for key in scores if key[2:].isdigit() and key[:2] == "AR"} == names
+    truth, _ = random_set(np.random.default_rng(0), lvis=True)
+    path = tmp_path / "lvis.json"
+    path.write_text(json.dumps(for_json(truth)))
+    records = [{"image_id": image["id"]} for image in truth["images"]]
+    nothing = [{"instances": Instances((HEIGHT, WIDTH))} for _ in records]
+    name = catalog(records, json_file=str(path))
+    scores = run(name, records, nothing, max_per_image=50)["bbox"]
+    assert {"AR@50", "ARs@50"} <= set(scores) and "AR@300" not in scores
+
+
+def test_records_and_annotations_must_be_of_the_same_images(catalog, world):
+    name, records, _, _ = world
+    path = MetadataCatalog.get(name).json_file
+    fewer = catalog(records[:2], json_file=path)
+    with pytest.raises(ValueError, match=r"no record of 4 of the 6 images in .*, of image 11 for"):
+        InstanceEvaluator(fewer)
+    other = catalog([*records, {"file_name": "x.jpg", "image_id": 77}], json_file=path)
+    with pytest.raises(ValueError, match=r"x.jpg \(image_id 77\): .*json knows no such image"):
+        InstanceEvaluator(other)
+    # Two expressions of one image are two records, but not two images.
+    twice = [{"image_id": 1, "ref_id": ref, "file_name": f"{ref}.jpg"} for ref in (4, 5)]
+    with pytest.raises(ValueError, match="4.jpg .* and 5.jpg .* have one image_id 1; each"):
+        InstanceEvaluator(catalog(twice, json_file=path))
+    with pytest.raises(ValueError, match="y.jpg has no image_id, by which"):
+        InstanceEvaluator(catalog([{"file_name": "y.jpg"}], json_file=path))
+
+
+def test_classes_are_called_as_the_vocabulary_calls_them(catalog, tmp_path):
+    # The file spells the seen class otherwise: what is seen goes by the index, not by the name.
     truth = {
-        "images": [{"id": 1, "height": HEIGHT, "width": WIDTH}],
-        "categories": [{"id": 1, "name": "cat"}],
+        "images": [{"id": 1, "height": 8, "width": 8}],
+        "categories": [{"id": 3, "name": "Wild_Cat"}, {"id": 8, "name": "dog"}],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400},
-            {"id": 2, "image_id": 1, "category_id": 1, "bbox": [50, 50, 60, 60], "area": 3600},
+            {"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 4], "area": 16},
+            {"id": 2, "image_id": 1, "category_id": 8, "bbox": [4, 4, 4, 4], "area": 16},
         ],
     }
-    (tmp_path / "x.json").write_text(json.dumps(truth))
-    found = [{"bbox": [0.0, 0, 20, 20], "category_id": 1, "image_id": 1, "score": 0.5}]
-    found[0]["segmentation"] = None
-    scores = coco_scores(ours_of(tmp_path / "x.json", found, "bbox"))
-    assert (scores["APs"], scores["APm"], scores["AR100"]) == pytest.approx((100, 0, 50))
-    assert math.isnan(scores["APl"])
-    # Precision is 1 up to a recall of 0.5: 51 of the 101 points.
-    assert scores["AP"] == pytest.approx(100 * 51 / 101)
+    path = tmp_path / "cats.json"
+    path.write_text(json.dumps(truth))
+    records = [{"image_id": 1}]
+    indices = {3: 1, 8: 0}
+    name = catalog(
+        records,
+        json_file=str(path),
+        thing_classes=["dog", "wild cat"],
+        thing_dataset_id_to_contiguous_id=indices,
+    )
+    whole = OpenVocabEvaluator(name, [InstanceEvaluator(name)], [1], classes=["dog", "wild cat"])
+    whole.reset()
+    whole.process(records, [one_box(label=1)])
+    scores = whole.evaluate()["bbox"]
+    assert scores["AP_seen"] == pytest.approx(60)
+    assert scores["AP_unseen"] == 0
+    assert scores["AP-wild cat"] == pytest.approx(60) and scores["AP-dog"] == 0
+    # Without the mapping, class k is the k-th category: names that say otherwise are an error.
+    swapped = catalog(records, json_file=str(path), thing_classes=["dog", "wild cat"])
+    message = "category 'Wild_Cat' of its annotations is number 0 by id, but class 1 of its"
+    with pytest.raises(ValueError, match=message):
+        InstanceEvaluator(swapped)
+    more = catalog(records, json_file=str(path), thing_classes=["wild cat", "dog", "sky"])
+    with pytest.raises(ValueError, match="2 categories in its annotations, 3 classes in its voc"):
+        InstanceEvaluator(more)
+
+
+def test_an_image_that_failed_can_be_given_again(catalog):
+    name = catalog([one_cat()], thing_classes=["cat"])
+    evaluator = InstanceEvaluator(name)
+    with pytest.raises(ValueError, match="scores of instances holds NaN"):
+        evaluator.process([one_cat()], [one_box(score=float("nan"))])
+    with pytest.raises(ValueError, match="1 of 1 records .* have no prediction"):
+        evaluator.evaluate()
+    evaluator.process([one_cat()], [one_box()])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(60)  # IoU 0.75: 6 of 10 thresholds
+    with pytest.raises(ValueError, match="two predictions for image_id 1"):
+        evaluator.process([one_cat()], [one_box()])
+
+
+def test_image_ids_may_be_numbers_and_text(catalog):
+    records = [one_cat(identity) for identity in (10, "a", 9, 2.5)]
+    name = catalog(records, thing_classes=["cat"])
+    assert run(name, records, [one_box()] * 4)["bbox"]["AP"] == pytest.approx(60)
+
+
+def test_what_is_kept_of_an_image_does_not_grow_with_its_masks(catalog):
+    mask = np.zeros((400, 400), bool)
+    mask[::2] = True  # 80,000 runs, half a megabyte as text
+    record = {"image_id": 1, "height": 400, "width": 400}
+    record["regions"] = [Region("cat", mask=encode_mask(mask), class_index=0)]
+    name = catalog([record], thing_classes=["cat"])
+    instances = Instances((400, 400))
+    instances.pred_masks = torch.from_numpy(mask).repeat(3, 1, 1)
+    instances.scores = torch.tensor([0.9, 0.8, 0.7])
+    instances.pred_classes = torch.zeros(3, dtype=torch.long)
+    evaluator = InstanceEvaluator(name, tasks=["segm", "boundary"])
+    evaluator.process([record], [{"instances": instances}])
+    assert len(pickle.dumps(evaluator._samples._rows)) < 5000
+    results = evaluator.evaluate()
+    assert results["segm"]["AP"] == results["boundary"]["AP"] == pytest.approx(100)
+
+
+def test_presence_and_calibration_are_measured_on_request(catalog):
+    records = [one_cat(1, label=0), one_cat(2, label=1)]
+    name = catalog(records, thing_classes=["cat", "dog"])
+    outputs = [one_box(0.75, label=0), one_box(0.75, label=0)]  # the second one is wrong
+    scores = run(name, records, outputs, presence=True, calibration=True)["bbox"]
+    # Of four pairs of image and class: one rightly there, one wrongly, one missed, one rightly not.
+    assert scores["IL_MCC"] == 0 and scores["cgF1"] == 0
+    # Shown pairs: one found at 6 of 10 thresholds, none wrong where something is shown, one missed.
+    assert scores["pmF1"] == pytest.approx(100 * 0.6 * 2 / 3)
+    assert scores["D-ECE"] == pytest.approx(100 * abs(0.5 - 0.75))
+    assert not {"cgF1", "D-ECE"} & set(run(name, records, outputs)["bbox"])
+    with pytest.raises(ValueError, match="image_id 1: scores from 3 to 3, but calibration is of"):
+        run(name, records[:1], [one_box(3.0)], calibration=True)
+
+
+def test_areas_that_cannot_be_are_errors_and_doubtful_ones_are_told(catalog, tmp_path, caplog):
+    truth = {
+        "images": [{"id": 1, "height": 8, "width": 8}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64}
+        ],
+    }
+    path = tmp_path / "areas.json"
+    name = catalog([{"image_id": 1}], json_file=str(path))
+    for area, told in ((64.5, "64.5"), (-1, "-1"), (float("nan"), "nan"), (float("inf"), "inf")):
+        truth["annotations"][0]["area"] = area
+        path.write_text(json.dumps(truth))
+        with pytest.raises(ValueError, match=f"annotation 5 has the area {told}"):
+            InstanceEvaluator(name)
+
+
+def test_the_example_of_the_evaluator_runs():
+    finder = doctest.DocTestFinder(recurse=False)
+    (example,) = finder.find(
+        InstanceEvaluator, "InstanceEvaluator", globs={"InstanceEvaluator": InstanceEvaluator}
+    )
+    try:
+        results = doctest.DocTestRunner().run(example)
+    finally:
+        DatasetCatalog.remove("one_cat")
+        MetadataCatalog.remove("one_cat")
+    assert results.attempted > 5 and results.failed == 0

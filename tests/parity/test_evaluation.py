@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog
 
 from segplugins.evaluation.average_precision import (
     coco_scores,
+    count_positives,
     lvis_scores,
     percent,
     rank_detections,
@@ -26,7 +27,7 @@ from segplugins.evaluation.davis import (
     same_labels,
     statistics,
 )
-from segplugins.evaluation.detections import Detections, images_of
+from segplugins.evaluation.detections import Detections, Rules, match_image
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.instance_truth import truth_from_file
 from segplugins.evaluation.panoptic_quality import panoptic_counts, panoptic_quality, summed
@@ -311,8 +312,13 @@ def test_average_precision_equals_pycocotools_and_lvis(parity, tmp_path, file):
     }
     for key, facts in expected_in(recording).items():
         task, _, limit = key.partition("_max_dets_")
-        images = images_of(truth, detections, task, int(limit) if limit else None)
-        curves = rank_detections(images, len(index), max_per_class=300 if truth.frequency else 100)
+        federated = bool(truth.frequency)
+        rules = Rules(federated, int(limit) if limit else 300 if federated else 100)
+        images = [
+            match_image(truth.images[i], detections[i], task, rules) for i in sorted(detections)
+        ]
+        positives = count_positives(truth.images.values(), len(index))
+        curves = rank_detections(images, positives)
         if truth.frequency:
             scores = lvis_scores(curves, truth.frequency)
         else:
