@@ -4,6 +4,7 @@ from typing import Sequence
 
 import numpy as np
 
+from segplugins.evaluation.calibration import expected_calibration_error
 from segplugins.evaluation.detections import ImageMatches
 
 BINS = 10
@@ -24,14 +25,13 @@ def detection_calibration_error(images: Sequence[ImageMatches], bins: int = BINS
         images: of all images, scores in 0 to 1.
         bins: number of bins.
     """
-    totals = np.zeros((3, bins))  # detections, right ones, sum of the scores
+    sums = np.zeros((3, bins))  # detections, right ones, sum of the scores
     for image in images:
         right, left_out = np.zeros(len(image.scores), bool), image.beyond & 1 > 0
         right[image.near] = (image.right & _ANY_AREA_AT_50) > 0
         left_out[image.near] = (image.neither & _ANY_AREA_AT_50) > 0
         scores = image.scores[~left_out].astype(np.float64)
         place = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
-        for row, weights in zip(totals, (np.ones(len(scores)), right[~left_out], scores)):
+        for row, weights in zip(sums, (np.ones(len(scores)), right[~left_out], scores)):
             row += np.bincount(place, weights, minlength=bins)
-    count = totals[0].sum()
-    return 100 * float(np.abs(totals[1] - totals[2]).sum() / count) if count else float("nan")
+    return expected_calibration_error(sums)

@@ -29,6 +29,7 @@ from segplugins.evaluation.instance_setting import read_truth, tasks_of_truth
 from segplugins.evaluation.instance_truth import TrueImage
 from segplugins.evaluation.presence import presence_counts, presence_scores
 from segplugins.evaluation.result_file import ResultFile, result_text
+from segplugins.evaluation.sample_evaluator import full_precision
 from segplugins.evaluation.samples import Samples, describe, output_of, sample_key
 
 
@@ -132,6 +133,7 @@ class InstanceEvaluator(DatasetEvaluator):
         if self._file is not None:
             self._file.reset()
 
+    @full_precision
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Checks and matches the predictions; see the class for what is read."""
         for record, known, output in self._samples.pairs(inputs, outputs):
@@ -174,6 +176,7 @@ class InstanceEvaluator(DatasetEvaluator):
                 )
         return row
 
+    @full_precision
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """Returns: {"bbox": scores, "segm": scores} in percent; {} on all processes but the first.
 
