@@ -9,8 +9,8 @@ NAMESPACE = "segplugins.projects"
 papers = find_packages("projects")  # a folder with __init__.py is a paper
 library = Path(__file__).with_name("segplugins").joinpath("__init__.py").read_text(encoding="utf-8")
 
-# Class lists and prompts, at any depth of a package.
-DATA = [f"**/*.{kind}" for kind in ("json", "txt", "yaml")]
+# Class lists, prompts and the style of the report, at any depth of a package.
+DATA = [f"**/*.{kind}" for kind in ("json", "txt", "yaml", "css", "js")]
 
 setup(
     name="segplugins",

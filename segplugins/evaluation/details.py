@@ -15,7 +15,7 @@ from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.files.pictures import read_picture
-from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours
+from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours, seen_class_colours
 
 FILE = "details.json"
 _PAIRS = 12
@@ -111,10 +111,11 @@ def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray
 
 def _picture(picture: Picture) -> Dict[str, Any]:
     image = _read_image(picture.file_name, picture.truth.shape[::-1])
-    labels = np.concatenate([picture.truth.ravel(), picture.prediction.ravel()])
-    counts = np.bincount(labels, minlength=len(picture.names) + 1)[:-1]
+    labels = np.concatenate([picture.truth, picture.prediction])
+    counts = np.bincount(labels.ravel(), minlength=len(picture.names) + 1)[:-1]
     present = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     colours = picture_colours(picture.names, present)
+    seen = seen_class_colours(np.concatenate([image, image]), labels, colours)
     # Small pictures are enlarged, so that names can be read and lines stay thin.
     side = LONG_SIDE * min(image.shape[:2]) // max(image.shape[:2])
     style = Style(legend=False, short_side=side)
@@ -123,10 +124,10 @@ def _picture(picture: Picture) -> Dict[str, Any]:
         for label_map in (picture.truth, picture.prediction)
     )
     return {
-        "caption": f"{picture.caption}. Image, truth, prediction.",
+        "caption": picture.caption,
         "images": [_data_uri(shown) for shown in (enlarged(image, side), *maps)],
         "legend": [
-            {"class": picture.names[i], "colour": "#" + bytes(colours[i].tolist()).hex()}
+            {"class": picture.names[i], "colour": "#" + bytes(seen[i].tolist()).hex()}
             for i in present
         ],
     }

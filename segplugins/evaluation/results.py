@@ -14,6 +14,7 @@ from segplugins.evaluation.groups import over_sets, overall, per_class
 from segplugins.evaluation.image_statistics import read_statistics
 from segplugins.evaluation.intervals import bootstrap_intervals
 from segplugins.evaluation.report import report_page
+from segplugins.evaluation.run_facts import read_run_facts
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 Protocols = Mapping[str, Mapping[str, Any]]
@@ -65,7 +66,7 @@ def write_results(
     files = {
         "per_class.csv": _csv(list(class_rows(results, protocol))),
         "per_group.csv": _csv(list(group_rows({**results, **groups}))),
-        "report.html": report_page(results, protocol, details, groups),
+        "report.html": report_page(results, protocol, details, groups, run=read_run_facts(folder)),
         # Last: where it stands, the others do.
         "results.json": json.dumps(_without_nan(written), indent=1, allow_nan=False),
     }

@@ -4,7 +4,7 @@ from segplugins.pictures.colours import class_colours, picture_colours
 from segplugins.pictures.curves import curves
 from segplugins.pictures.draw import Style, draw_label_map, draw_masks, draw_panoptic
 from segplugins.pictures.legend import PAPER
-from segplugins.pictures.painting import paint_label_map, paint_masks
+from segplugins.pictures.painting import paint_label_map, paint_masks, seen_class_colours
 from segplugins.pictures.sheets import beside, save_picture, sheet, stacked
 from segplugins.pictures.sizes import drawing_size, enlarged, resized_image, resized_labels
 
@@ -25,6 +25,7 @@ __all__ = [
     "resized_image",
     "resized_labels",
     "save_picture",
+    "seen_class_colours",
     "sheet",
     "stacked",
 ]

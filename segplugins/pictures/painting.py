@@ -42,6 +42,28 @@ def paint_label_map(
     return painted
 
 
+def seen_class_colours(
+    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, alpha: float = LABEL_MAP_ALPHA
+) -> np.ndarray:
+    """Returns the colours of classes as they are seen over an image: blended with what is there.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) integers.
+        colours: (K, 3) uint8 RGB.
+        alpha: share of the colours in painted pixels, 0-1.
+
+    Returns:
+        (K, 3) uint8 RGB; a class without pixels keeps its colour.
+    """
+    seen = np.array(colours, np.uint8)
+    for index in range(len(colours)):
+        pixels = image[labels == index]
+        if len(pixels):
+            seen[index] = np.round((1 - alpha) * pixels.mean(axis=0) + alpha * colours[index])
+    return seen
+
+
 def class_indices(labels: np.ndarray, count: int) -> np.ndarray:
     """Returns the labels with all outside 0..count-1 as `count`, (H, W) in the smallest type."""
     kind = np.min_scalar_type(count)

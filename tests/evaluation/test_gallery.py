@@ -97,7 +97,7 @@ def shown(evaluator, record, output, folder):
     (picture,) = evaluator.gallery.pictures
     write_details(str(folder), [evaluator])
     (told,) = read_details(folder)["best"]
-    assert told["caption"] == f"{picture.caption}. Image, truth, prediction."
+    assert told["caption"] == picture.caption
     assert len(told["images"]) == 3
     return picture.caption, picture.truth.tolist(), picture.prediction.tolist(), told["legend"]
 

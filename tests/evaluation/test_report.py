@@ -1,5 +1,7 @@
 """The page of a run: complete, self-contained, and safe with any class name."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -14,9 +16,10 @@ from segplugins.evaluation.details import confused_pairs, read_details, write_de
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.report import report_page
 from segplugins.evaluation.results import write_results
+from segplugins.evaluation.run_facts import RunFacts
 from segplugins.evaluation.semantic import SemanticEvaluator
 
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "link", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -47,29 +50,94 @@ def page_of(results, protocol=None, details=None):
     return Page(report_page(results, protocol or {name: {} for name in results}, details or {}))
 
 
+def rows_of(page_text, identity):
+    """Returns the texts of the cells of a table's rows."""
+    body = page_text.split(f'id="{identity}"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<td.*?</td>", row) for row in body.split("</tr>")[:-1]]
+    return [[re.sub(r"<.*?>", "", cell) for cell in row] for row in rows]
+
+
 def test_the_page_shows_every_metric_and_class():
-    values = {"mIoU": 50.0, "IoU-cat": 75.25, "IoU-dog": 24.75, "IoU-emu": float("nan")}
-    texts = page_of({"some_set": {"sem_seg": values}}).texts
-    for text in ("some_set", "sem_seg", "mIoU", "50.00", "cat", "75.2", "dog", "24.8"):
-        assert text in texts, text
-    assert "2 classes, 1 more without a value" in texts
-    assert "emu" not in texts
+    values = {"mIoU": 50.0, "IoU-cat": 24.75, "IoU-dog": 75.25, "IoU-emu": float("nan")}
+    values |= {"ACC-cat": 30.0, "ACC-dog": 80.0, "ACC-emu": float("nan")}
+    text = report_page({"some_set": {"sem_seg": values}}, {"some_set": {}}, {})
+    texts = Page(text).texts
+    for shown in ("some_set", "sem_seg", "mIoU", "50.00"):
+        assert shown in texts, shown
+    assert "3 classes, 1 of them without a value" in texts
+    # Best first; without a value last.
+    assert rows_of(text, "set-0-0") == [
+        ["dog", "75.25", "80.00"],
+        ["cat", "24.75", "30.00"],
+        ["emu", "–", "–"],
+    ]
 
 
-def test_several_data_sets_are_summed_up_first():
+def test_seen_and_unseen_classes_are_told_apart():
+    values = {"mIoU": 50.0, "IoU-cat": 24.75, "IoU-dog": 75.25}
+    text = report_page({"a": {"sem_seg": values}}, {"a": {"seen": ["cat"]}}, {})
+    assert rows_of(text, "set-0-0") == [["dog", "unseen", "75.25"], ["cat", "seen", "24.75"]]
+    assert 'class="meter unseen" style="--value:75.2%"' in text
+
+
+def test_several_data_sets_are_summed_up_first_and_linked():
     results = {name: {"sem_seg": {"mIoU": value}} for name, value in (("one", 1.0), ("two", 2.0))}
-    texts = page_of(results).texts
-    assert texts.index("Summary") < texts.index("one") < texts.index("two")
-    assert "Summary" not in page_of({"one": results["one"]}).texts
+    page = page_of(results)
+    assert page.texts.index("Summary") < page.texts.index("1.00") < page.texts.index("2.00")
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    assert links == ["#set-0", "#set-1"]
+    single = page_of({"one": results["one"]})
+    assert "Summary" not in single.texts and "a" not in [tag for tag, *_ in single.attributes]
 
 
-def test_many_classes_are_a_strip_with_the_best_and_the_worst_named():
+def test_many_classes_all_have_a_row_and_a_column_in_the_strip():
     values = {f"IoU-name {i:03}": i / 10 for i in range(847)}
-    page = page_of({"set": {"sem_seg": values}})
-    shown = [text for text in page.texts if re.fullmatch(r"name \d+", text)]
-    assert shown == [f"name {i:03}" for i in [*range(846, 816, -1), *range(29, -1, -1)]]
-    strip = [text for text in page.texts if re.fullmatch(r"name \d+: [\d.]+", text)]
-    assert len(strip) == 847 + 60
+    text = report_page({"set": {"sem_seg": values}}, {"set": {}}, {})
+    names = [row[0] for row in rows_of(text, "set-0-0")]
+    assert names == [f"name {i:03}" for i in range(846, -1, -1)]
+    strip = [each for each in Page(text).texts if re.fullmatch(r"name \d+: [\d.]+", each)]
+    assert len(strip) == 847
+
+
+def test_tables_sort_numbers_as_numbers():
+    page = page_of({"set": {"sem_seg": {"mIoU": 50.0, "IoU-cat": 9.5, "IoU-dog": float("nan")}}})
+    heads = [tag for tag, name, _ in page.attributes if name == "data-number"]
+    assert heads == ["th", "th"]  # the metrics' values, the classes' IoU
+    values = [value for _, name, value in page.attributes if name == "data-value"]
+    assert values == ["50.0", "9.5", "nan"]
+    assert page.texts.count("IoU") == 1 and ("button", "type", "button") in page.attributes
+
+
+def test_the_only_script_is_ours_and_the_browser_is_told_its_hash():
+    evil = "</script><script>alert(1)</script>"
+    results = {evil: {evil: {evil: 1.0, f"IoU-{evil}": 2.0}}}
+    text = report_page(
+        results,
+        {evil: {"checkpoint": {"file": evil}, "model": {"architecture": evil}}},
+        {},
+        run=RunFacts(evil, evil, evil, {evil: {evil: ([1], [2.0])}}),
+    )
+    page = Page(text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [v for t, n, v in page.attributes if n == "content" and "script-src" in v]
+    assert policy.startswith("default-src 'none';") and f"script-src 'sha256-{digest}'" in policy
+    handlers = [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert not handlers and "http" not in text.replace("http-equiv", "")
+
+
+def test_the_facts_of_a_run_stand_on_the_page():
+    run = RunFacts("2026-01-31 14:05 UTC", "python train.py 'a b'", "A:\n  B: 1\n", {})
+    page = Page(report_page({"set": {"sem_seg": {"mIoU": 1.0}}}, {"set": {}}, {}, run=run))
+    for text in (run.date, run.command, run.config):
+        assert text in page.texts
+
+
+def test_intervals_stand_beside_their_metrics():
+    intervals = {"set": {"sem_seg": {"mIoU": (40.125, 60.5)}}}
+    results = {"set": {"sem_seg": {"mIoU": 50.0, "pACC": 3.0}}}
+    page = Page(report_page(results, {"set": {}}, {}, intervals=intervals))
+    assert page.texts.index("40.12 to 60.50") < page.texts.index("pACC")
 
 
 def test_a_class_name_is_text_not_markup():
@@ -88,8 +156,10 @@ def test_a_class_name_is_text_not_markup():
     }
     protocol = {"set": {"vocabulary": {"name": evil, "names": 1, "digest": evil}, "x": evil}}
     page = page_of({"set": {"sem_seg": {"mIoU": 1.0, f"IoU-{evil}": 1.0}}}, protocol, details)
-    assert "script" not in [tag for tag, *_ in page.attributes]
+    assert page.open == [] and "script" not in [tag for tag, *_ in page.attributes]
     assert page.texts.count(evil) >= 2
+    alternatives = [value for tag, name, value in page.attributes if name == "alt"]
+    assert alternatives == [f"Image: {evil}"]
 
 
 @pytest.fixture
@@ -117,8 +187,11 @@ def evaluated(tmp_path):
 def test_a_run_becomes_one_page_that_needs_no_other_file(evaluated):
     text = (evaluated / "report.html").read_text()
     page = Page(text)
-    assert "http" not in text and "url(" not in text
+    assert "http" not in text.replace("http-equiv", "") and "url(" not in text
     sources = [value for tag, name, value in page.attributes if name in ("src", "href")]
+    alternatives = [value for tag, name, value in page.attributes if name == "alt"]
+    assert [text.split(":")[0] for text in alternatives[:3]] == ["Image", "Truth", "Prediction"]
+    assert all("of the pixels right" in text for text in alternatives)
     assert len(sources) == 6 and all(s.startswith("data:image/jpeg;base64,") for s in sources)
     assert "Toy" in page.texts
     captions = [text for text in page.texts if "of the pixels right" in text]
