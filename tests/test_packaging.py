@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = {".json", ".txt", ".yaml"}
+DATA = {".json", ".txt", ".yaml", ".css", ".js"}
 # Provided by tools/setup_env.py; why they are not declared stands in setup.py.
 PROVIDED = {"detectron2", "lvis", "triton"}  # by tools/setup_env.py; Triton by the wheels of torch
 
