@@ -15,7 +15,6 @@ from PIL import Image
 from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_ADE20K_847, ade847_from_seg_rgb, source_ids
-from segplugins.data.plain_pickle import read_pickle
 from segplugins.data.prepare import (
     convert_all,
     convert_and_check,
@@ -25,6 +24,7 @@ from segplugins.data.prepare import (
     save_image,
     save_labels,
 )
+from segplugins.files.plain_pickle import read_pickle
 
 EXPECTED = 2_000
 SHORTER_SIDE = 512

@@ -8,7 +8,7 @@ import difflib
 import logging
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
@@ -148,11 +148,32 @@ class PolicyLoader:
         self._load = load
 
     def __call__(self, policy: FaultPolicy = STRICT) -> List[dict]:
-        """Returns the records, each with its "dataset"."""
-        records = self._load(policy)
+        """Returns the records, each with its "dataset", none of them twice."""
+        records = _without_repeated(self._load(policy), policy)
         for record in records:
             record.setdefault("dataset", self.name)
         return records
+
+
+# What tells two records of a data set apart, as evaluators do.
+_IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
+
+
+def _without_repeated(records: List[dict], policy: FaultPolicy) -> List[dict]:
+    """Leaves out records that an evaluator could not tell from one before."""
+    first: Dict[Tuple, int] = {}
+    kept = []
+    for position, record in enumerate(records):
+        key = tuple((name, record[name]) for name in _IDENTITY if name in record)
+        key = key or (("file_name", record.get("file_name")),)
+        before = first.setdefault(key, position)
+        if before == position:
+            kept.append(record)
+            continue
+        message = f"record {before} of the set has the same {dict(key)}"
+        file, number = record.get("file_name", ""), str(record.get("image_id", ""))
+        policy.report(Fault("id", message, file, number))
+    return kept
 
 
 def register(name: str, load: Callable[[FaultPolicy], List[dict]], **metadata: object) -> None:

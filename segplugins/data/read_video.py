@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from segplugins.data.read_coco import read_json
+from segplugins.files.json_file import read_json
 from segplugins.structures.regions import Task
 
 # The four expressions of an object, in the order of the runs they are scored in.

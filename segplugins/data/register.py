@@ -18,16 +18,19 @@ from segplugins.data.catalog import (
     register,
     update_metadata,
 )
-from segplugins.data.faults import sift
-from segplugins.data.read_coco import (
+from segplugins.data.read_folders import pair_by_stem
+from segplugins.data.readers.coco import (
     class_indices,
     instance_records,
     panoptic_records,
-    read_json,
     vocabulary_of_categories,
 )
-from segplugins.data.read_folders import pair_by_stem
+from segplugins.files.coco import read_instances
+from segplugins.files.coco_categories import CategoryEntry
+from segplugins.files.coco_panoptic import read_panoptic
 from segplugins.files.faults import FaultPolicy
+from segplugins.files.json_file import read_json
+from segplugins.files.values import Id
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
@@ -193,20 +196,17 @@ def register_instances(
     def load(policy: FaultPolicy) -> List[dict]:
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
-        content = read_json(path, "images", "annotations", "categories")
-        content = sift(
-            policy,
-            "instances",
-            content,
+        boxes_only = task is Task.DETECTION
+        file = read_instances(
             path,
+            policy,
             image_root=images,
-            words=words,
+            vocabulary=words,
             renamed=renamed,
-            boxes_only=task is Task.DETECTION,
+            keep_parts=keep_parts,
+            boxes_only=boxes_only,
         )
-        for category in content["categories"]:
-            category["name"] = (renamed or {}).get(category["id"], category.get("name", ""))
-        found, indices = _classes_of_file(content, words, name, path)
+        found, indices = _classes_of_file(file.categories, words, name)
         update_metadata(
             name,
             json_file=str(path),
@@ -214,15 +214,9 @@ def register_instances(
             vocabulary=found.name,
             thing_classes=list(found.classes),
             thing_dataset_id_to_contiguous_id=indices,
+            annotation_source=("instances", str(path)),
         )
-        records = instance_records(
-            content,
-            indices,
-            images,
-            path=path,
-            boxes_only=task is Task.DETECTION,
-            keep_parts=keep_parts,
-        )
+        records = instance_records(file, indices, images, boxes_only=boxes_only)
         check_count(name, len(records), expected, prepare, policy)
         return [{**record, "task": task, "vocabulary": found.name} for record in records]
 
@@ -274,17 +268,17 @@ def register_panoptic(
         path = existing_file(json_file, name, prepare)
         images = existing_folder(image_root, name, prepare)
         maps = existing_folder(map_root, name, prepare)
-        content = read_json(path, "images", "annotations", "categories")
-        content = sift(policy, "panoptic", content, path, image_root=images, words=words)
-        found, indices = _classes_of_file(content, words, name, path)
+        file = read_panoptic(path, policy, image_root=images, map_root=maps, vocabulary=words)
+        found, indices = _classes_of_file(file.categories, words, name)
         update_metadata(
             name,
             panoptic_json=str(path),
             panoptic_root=str(maps),
+            annotation_source=("panoptic", str(path)),
             vocabulary=found.name,
             stuff_classes=list(found.classes),
         )
-        records = panoptic_records(content, indices, images, maps, path=path)
+        records = panoptic_records(file, indices, images, maps)
         check_count(name, len(records), expected, prepare, policy)
         return [{**record, "task": Task.PANOPTIC, "vocabulary": found.name} for record in records]
 
@@ -301,14 +295,13 @@ def register_panoptic(
 
 
 def _classes_of_file(
-    content: Dict, words: Optional[Vocabulary], name: str, path: Path
-) -> Tuple[Vocabulary, Dict[int, int]]:
+    categories: Sequence[CategoryEntry], words: Optional[Vocabulary], name: str
+) -> Tuple[Vocabulary, Dict[Id, int]]:
     """Returns the vocabulary and, per category id of the file, its class."""
-    categories = content["categories"]
     if words is None:
         words = vocabulary_of_categories(categories, name)
         register_vocabulary(words)
-    return words, class_indices(categories, words, path)
+    return words, class_indices(categories, words)
 
 
 def known_classes(words: Optional[Vocabulary], key: str) -> Dict[str, object]:

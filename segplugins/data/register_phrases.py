@@ -12,10 +12,11 @@ from segplugins.data.catalog import (
     existing_file,
     existing_folder,
     register,
+    update_metadata,
 )
 from segplugins.data.read_folders import listed_pairs, pair_by_stem
-from segplugins.data.read_lines import region_records
-from segplugins.data.read_referring import referring_records
+from segplugins.data.readers.lines import region_records
+from segplugins.data.readers.referring import referring_records
 from segplugins.data.register import Count, Folder, Words, known_classes
 from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
@@ -59,6 +60,7 @@ def register_referring(
     def load(policy: FaultPolicy) -> List[dict]:
         refs = existing_file(refs_file, name, prepare)
         instances = existing_file(instances_file, name, prepare)
+        update_metadata(name, annotation_source=("refs", str(refs), str(instances)))
         images = existing_folder(image_root, name, prepare)
         records = referring_records(
             refs, instances, images, split=split, sample=sample, text=text, policy=policy
@@ -232,6 +234,7 @@ def register_regions(
     def load(policy: FaultPolicy) -> List[dict]:
         path = existing_file(lines, name, prepare)
         images = existing_folder(image_root, name, prepare)
+        update_metadata(name, annotation_source=("lines", str(path), "", str(images)))
         records = region_records(path, images, task=task, vocabulary=words, policy=policy)
         check_count(name, len(records), expected, prepare, policy)
         return records

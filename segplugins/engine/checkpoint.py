@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from segplugins.data.plain_pickle import read_pickle
+from segplugins.files.plain_pickle import read_pickle
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,8 @@ def read_truth(
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
         with_masks = tasks is None or set(tasks) != {"bbox"}
-        truth = truth_from_file(metadata.json_file, with_masks=with_masks)
+        root = metadata.get("image_root")
+        truth = truth_from_file(metadata.json_file, with_masks=with_masks, image_root=root)
         _check_images(dataset_name, records, truth, metadata.json_file)
         return truth
     if metadata.get("vocabulary"):

@@ -1,7 +1,5 @@
 """The true instances of a data set, from a COCO or LVIS file or from the records of the catalog."""
 
-import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -11,6 +9,10 @@ from pycocotools import mask as coco_mask
 
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.targets import regions_of
+from segplugins.files.coco import read_instances
+from segplugins.files.coco_annotations import InstanceEntry
+from segplugins.files.coco_images import ImageEntry
+from segplugins.files.values import Id
 from segplugins.structures.regions import Region, check_polygons, rle_counts
 
 
@@ -84,7 +86,9 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
 
 
-def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
+def truth_from_file(
+    path: str, *, with_masks: bool = True, image_root: Optional[str] = None
+) -> InstanceTruth:
     """Reads a COCO or LVIS annotation file; it is LVIS if its categories have a "frequency".
 
     The file of a test set has no "annotations": its truth is not known.
@@ -92,77 +96,68 @@ def truth_from_file(path: str, *, with_masks: bool = True) -> InstanceTruth:
     Args:
         path: of the file.
         with_masks: read the masks, which are checked here, not after hours of inference.
+        image_root: folder of the pictures, for sizes that the file lacks.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none, or an annotation names an unknown image or category, has no finite
-            box or area, or a mask that does not fit its image.
+        ValueError: it is none, or has a fault; see `segplugins.files.coco.read_instances`.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"annotation file {path} is not readable: {error}") from error
-    absent = [key for key in ("images", "categories") if key not in content]
-    if absent:
-        raise ValueError(f"annotation file {path} has no {absent}; is it one of COCO's form?")
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    index = {category["id"]: i for i, category in enumerate(categories)}
-    federated = bool(categories) and all("frequency" in category for category in categories)
-    images = {image["id"]: _image(image, index) for image in content["images"]}
-    for annotation in content.get("annotations", ()):
-        where = f"{path}: annotation {annotation.get('id')}"
-        if annotation.get("image_id") not in images or annotation.get("category_id") not in index:
-            raise ValueError(
-                f"{where} is of image {annotation.get('image_id')} and category "
-                f"{annotation.get('category_id')}; the file lists no such pair"
-            )
-        image, category = images[annotation["image_id"]], index[annotation["category_id"]]
-        instance = _instance(annotation, category, where, federated, image)
-        if with_masks and annotation.get("segmentation"):
-            instance = instance._replace(mask=_rle(annotation["segmentation"], image, where))
+    file = read_instances(
+        path,
+        image_root=None if image_root is None else Path(image_root),
+        boxes_only=not with_masks,
+        with_annotations=False,
+    )
+    index = {category.id: i for i, category in enumerate(file.categories)}
+    frequencies = tuple(category.frequency for category in file.categories)
+    federated = bool(frequencies) and all(isinstance(f, str) for f in frequencies)
+    images = {number: _image(image, index) for number, image in file.images.items()}
+    for annotation in file.annotations:
+        image = images[annotation.image_id]
+        where = f"{path}: annotation {annotation.id}"
+        instance = _from_entry(annotation, index[annotation.category_id], image, where, federated)
         if instance.area > 0 or not federated:  # lvis leaves annotations without area out
             image.instances.append(instance)
     return InstanceTruth(
-        names=tuple(str(category.get("name", category["id"])) for category in categories),
+        names=tuple(category.name for category in file.categories),
         category_ids=tuple(index),
         images=images,
-        frequency=tuple(c["frequency"] for c in categories) if federated else None,
-        is_known="annotations" in content,
+        frequency=frequencies if federated else None,
+        is_known=file.has_annotations,
     )
 
 
-def _image(image: Mapping, index: Mapping[int, int]) -> TrueImage:
-    def indices(key: str) -> FrozenSet[int]:
-        return frozenset(index[i] for i in image.get(key, ()) if i in index)
+def _image(image: ImageEntry, index: Mapping[Id, int]) -> TrueImage:
+    def indices(numbers: Optional[Sequence[Id]]) -> FrozenSet[int]:
+        return frozenset(index[number] for number in numbers or ())
 
     return TrueImage(
-        height=image["height"],
-        width=image["width"],
-        absent=indices("neg_category_ids"),
-        not_exhaustive=indices("not_exhaustive_category_ids"),
+        height=image.height,
+        width=image.width,
+        absent=indices(image.neg_category_ids),
+        not_exhaustive=indices(image.not_exhaustive_category_ids),
     )
 
 
-def _instance(
-    annotation: Mapping, category: int, where: str, federated: bool, image: TrueImage
+def _from_entry(
+    annotation: InstanceEntry, category: int, image: TrueImage, where: str, federated: bool
 ) -> TrueInstance:
-    box, area = annotation.get("bbox"), annotation.get("area")
-    crowd = bool(annotation.get("iscrowd", 0)) and not federated  # LVIS knows no crowds
-    if box is None or len(box) != 4 or not all(map(math.isfinite, box)):
-        raise ValueError(f"{where} has the box {box!r}, expected four finite numbers")
-    most = image.height * image.width
-    if area is None or not 0 <= area <= most:  # also where it is NaN
-        raise ValueError(
-            f"{where} has the area {area!r}, expected 0 to {most}, the pixels of its image"
-        )
+    """What the file does not say of box and area is made from the mask, or else from the box."""
+    mask, box, area = annotation.segmentation, annotation.bbox, annotation.area
+    rle = None if mask is None else _rle(mask, image, where)
+    if box is None:
+        box = coco_mask.toBbox(rle)
+    if area is None:
+        area = box[2] * box[3] if rle is None else coco_mask.area(rle)
+    crowd = bool(annotation.iscrowd) and not federated  # LVIS has no crowds
     return TrueInstance(
         category=category,
         box=tuple(map(float, box)),
         area=float(area),
         crowd=crowd,
         # COCO's "ignore" is overwritten by "iscrowd" in pycocotools; lvis reads it.
-        ignored=bool(annotation.get("ignore", 0)) if federated else crowd,
-        mask=None,
+        ignored=bool(annotation.ignore) if federated else crowd,
+        mask=rle,
     )
 
 

@@ -9,7 +9,7 @@ Every reader takes a policy, calls `policy.report(fault)` and then goes on witho
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any, Hashable, List, Optional, Protocol, Tuple
+from typing import Any, Hashable, List, Mapping, Optional, Protocol, Tuple
 
 __all__ = [
     "STRICT",
@@ -17,6 +17,7 @@ __all__ = [
     "Fault",
     "FaultError",
     "FaultPolicy",
+    "FileFaults",
     "InRecord",
     "MissingFile",
     "Skip",
@@ -34,7 +35,9 @@ class Fault:
         record: id of the image in the source; "" if the whole file is concerned.
         field: the part of the record, such as "annotation 17, bbox".
         position: index of the record among those loaded, -1 if it is no single record.
-        entry: id or index of the annotation, segment or region, for the cleaned copy.
+        entry: where the faulty entry stands in the file, for the cleaned copy: the keys and
+            indices that lead to it, such as ("annotations", 17); faults that only the picture
+            shows have the id or index of the annotation, segment or region instead.
         mend: key and right value, if the cleaned copy can hold it.
         remark: reading goes on with the right value; worth a look nevertheless.
     """
@@ -56,10 +59,15 @@ class Fault:
 
 
 class FaultError(ValueError):
-    """A fault that stops reading."""
+    """A fault that stops reading.
 
-    def __init__(self, fault: Fault):
-        super().__init__(str(fault))
+    Args:
+        fault: what is wrong.
+        hint: the next step, if the message of the fault does not give it.
+    """
+
+    def __init__(self, fault: Fault, hint: str = ""):
+        super().__init__(f"{fault}; {hint}" if hint else str(fault))
         self.fault = fault
 
 
@@ -130,3 +138,66 @@ class InRecord:
 
 
 STRICT = Strict()
+
+
+@dataclass(frozen=True)
+class FileFaults:
+    """Reports faults of one file.
+
+    Args:
+        file: path of the file.
+        policy: receives them.
+    """
+
+    file: str
+    policy: FaultPolicy
+
+    def report(
+        self,
+        kind: str,
+        message: str,
+        *,
+        record: object = "",
+        field: str = "",
+        entry: Optional[Hashable] = None,
+        mend: Optional[Tuple[str, Any]] = None,
+        remark: bool = False,
+    ) -> None:
+        """Reports one fault; see `Fault`. The caller leaves the entry out if this returns."""
+        self.policy.report(
+            Fault(
+                kind,
+                message,
+                self.file,
+                str(record),
+                field,
+                entry=entry,
+                mend=mend,
+                remark=remark,
+            )
+        )
+
+    def entries(
+        self, content: Any, key: str, *, above: Tuple[Hashable, ...] = ()
+    ) -> List[Tuple[int, Mapping[str, Any]]]:
+        """Returns (position, entry) of the mappings in a list; anything else is a fault.
+
+        Args:
+            content: mapping that holds the list.
+            key: of the list.
+            above: keys and indices that lead to the mapping.
+        """
+        listed = content.get(key) if isinstance(content, Mapping) else None
+        if not isinstance(listed, (list, tuple)):
+            self.report("form", f"'{key}' is {listed!r:.60}, expected a list", field=key)
+            return []
+        entries = []
+        for position, entry in enumerate(listed):
+            if isinstance(entry, Mapping):
+                entries.append((position, entry))
+            else:
+                message = f"got {entry!r:.60}, expected a mapping"
+                self.report(
+                    "form", message, field=f"{key}[{position}]", entry=(*above, key, position)
+                )
+        return entries

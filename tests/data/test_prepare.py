@@ -16,7 +16,7 @@ from segplugins.data import SegMapper, dataset_metadata, load_dataset, prepare
 from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import source_ids
-from segplugins.data.plain_pickle import read_pickle
+from segplugins.files.plain_pickle import read_pickle
 from segplugins.structures.regions import Task, encode_mask
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"

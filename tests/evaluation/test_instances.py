@@ -297,17 +297,29 @@ def test_a_prediction_that_cannot_be_scored_names_the_image(world):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t.pop("categories"), r"has no \['categories'\]; is it one of COCO's form"),
+        (lambda t: t.pop("categories"), r"has no \['categories'\]; is it the right file"),
         (lambda t: t.pop("annotations"), "has no annotations to score by: give an output_dir"),
-        (lambda t: t["annotations"][0].update(image_id=77), "of image 77 and category"),
-        (lambda t: t["annotations"][0].update(category_id=77), "and category 77"),
-        (lambda t: t["annotations"][0].update(area=float("nan")), "the area nan"),
-        (lambda t: t["annotations"][0].update(bbox=[0, 0, 1]), r"the box \[0, 0, 1\]"),
+        (
+            lambda t: t["annotations"][0].update(image_id=77),
+            "annotation 1: image_id 77 is",
+        ),
+        (
+            lambda t: t["annotations"][0].update(category_id=77),
+            "annotation 1: category_id 77",
+        ),
+        (lambda t: t["annotations"][0].update(area=float("nan")), "annotation 1: area is nan"),
+        (
+            lambda t: t["annotations"][0].update(bbox=[0, 0, 1]),
+            r"bbox is \[0, 0, 1\], expected 4",
+        ),
         (
             lambda t: t["annotations"][0].update(segmentation={"size": [9, 9], "counts": [81]}),
             r"annotation 1: RLE has size \[9, 9\], expected \[130, 140\]",
         ),
-        (lambda t: t["annotations"][2].update(segmentation=None), "1 of .* have no mask"),
+        (
+            lambda t: t["annotations"][2].update(segmentation=None),
+            "1 objects have a box and no mask",
+        ),
     ],
 )
 def test_a_file_with_a_fault_is_refused(world, tmp_path, change, message):

@@ -1,20 +1,16 @@
-"""Loading a data set to the end in spite of its faults."""
+"""Loading a data set: to the end for the checker; strictly, or with gaps, for training."""
 
 import logging
-import os
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Tuple
+from typing import List, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segplugins.data.catalog import dataset_root, load_dataset
-from segplugins.data.check.notes import Notes
-from segplugins.data.check.sieve_instances import sift_instances
-from segplugins.data.check.sieve_panoptic import sift_panoptic
-from segplugins.data.check.sieve_refs import sift_refs
+from segplugins.data.check.whole_set import set_faults
 from segplugins.data.pairs import is_pairs
 from segplugins.data.shards import index_shard
-from segplugins.files.faults import Fault
+from segplugins.files.faults import STRICT, Collect, Fault, FaultError, Skip
 
 logger = logging.getLogger(__name__)
 
@@ -30,69 +26,40 @@ READING_ERRORS = (
     RecursionError,
     OSError,
 )
-# What tells two records of a data set apart, as evaluators do.
-_IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
-_IMAGES = ("file_name",)
 
 
-def _sift_lines(content: Any, notes: Notes) -> Any:
-    return content  # the reader reports line by line; here only the file becomes known
-
-
-_SIEVES: Dict[str, Callable[..., Any]] = {
-    "instances": sift_instances,
-    "panoptic": sift_panoptic,
-    "refs": sift_refs,
-    "lines": _sift_lines,
-}
-
-
-@dataclass
+@dataclass(frozen=True)
 class Source:
     """An annotation file that a data set is read from.
 
     Args:
-        kind: of the sieve that it went through.
+        kind: "instances", "panoptic", "refs" or "lines".
         path: of the file.
-        content: what is left of it.
-        image_root: folder that the paths of its images are relative to.
+        regions: another file that holds the masks; "" for the same.
+        image_root: folder of the pictures.
     """
 
     kind: str
     path: str
-    content: Any
+    regions: str = ""
     image_root: str = ""
 
 
 @dataclass
 class LoadedSet:
-    """What could be read of a data set, and what was wrong with it; a `FaultPolicy`.
+    """What could be read of a data set, and what was wrong with it.
 
     Args:
         name: of the data set.
         records: catalog records.
         faults: in the order in which they were met.
-        sources: annotation files.
+        source: its annotation file; None for folders of files.
     """
 
     name: str
     records: List[dict] = field(default_factory=list)
     faults: List[Fault] = field(default_factory=list)
-    sources: List[Source] = field(default_factory=list)
-
-    def report(self, fault: Fault) -> None:
-        """Keeps a fault; the reader goes on."""
-        self.faults.append(fault)
-
-    def sift(
-        self, kind: str, content: Any, path: str, *, image_root: object = "", **about: Any
-    ) -> Any:
-        """Returns the content without its faulty entries."""
-        notes = Notes(path)
-        cleaned = _SIEVES[kind](content, notes, **about)
-        self.faults += notes.faults
-        self.sources.append(Source(kind, path, cleaned, str(image_root)))
-        return cleaned
+    source: Optional[Source] = None
 
 
 def load_with_faults(name: str) -> LoadedSet:
@@ -102,18 +69,21 @@ def load_with_faults(name: str) -> LoadedSet:
         KeyError: no data set has that name.
         FileNotFoundError: its folders or its annotation file are not there.
     """
-    loaded = LoadedSet(name)
+    policy = Collect()
+    loaded = LoadedSet(name, faults=policy.faults)
     try:
-        loaded.records = load_dataset(name, loaded)
+        loaded.records = load_dataset(name, policy)
     except READING_ERRORS as error:
         missing = isinstance(error, FileNotFoundError) and not loaded.faults
         if name not in DatasetCatalog or missing:
             raise
         loaded.faults.append(Fault("unreadable-set", f"loading ends: {error_text(error)}"))
-    if loaded.records and is_pairs([name]):
-        loaded.records = _pairs(loaded)
-        return loaded
-    loaded.faults += _path_faults(loaded) + _identity_faults(loaded.records)
+    else:
+        if loaded.records and is_pairs([name]):
+            loaded.records = _pairs(loaded)
+        loaded.faults += set_faults(name, loaded.records)
+    source = MetadataCatalog.get(name).get("annotation_source")
+    loaded.source = None if source is None else Source(*source)
     return loaded
 
 
@@ -137,49 +107,8 @@ def _pairs(loaded: LoadedSet) -> List[dict]:
 def error_text(error: BaseException) -> str:
     """Returns an error in one line; those of plain Python with their name, which says the most."""
     text = " ".join(str(error).split())
-    return (
-        text if type(error) in (ValueError, FileNotFoundError) else f"{type(error).__name__} {text}"
-    )
-
-
-def _path_faults(loaded: LoadedSet) -> List[Fault]:
-    roots = {source.image_root for source in loaded.sources if source.image_root}
-    if len(roots) != 1:
-        return []
-    root = os.path.join(os.path.abspath(roots.pop()), "")
-    return [
-        Fault(
-            "path",
-            f"the path leaves the folder of images {root}",
-            record["file_name"],
-            str(record.get("image_id", "")),
-            "file_name",
-            position,
-        )
-        for position, record in enumerate(loaded.records)
-        if not os.path.abspath(record["file_name"]).startswith(root)
-    ]
-
-
-def _identity_faults(records: List[dict]) -> List[Fault]:
-    """Records that an evaluator could not tell apart."""
-    seen: Dict[Tuple, int] = {}
-    faults = []
-    for position, record in enumerate(records):
-        key = tuple((name, record[name]) for name in _IDENTITY if name in record)
-        key = key or (("file_name", record.get("file_name")),)
-        before = seen.setdefault(key, position)
-        if before != position:
-            faults.append(
-                Fault(
-                    "id",
-                    f"record {before} of the set has the same {dict(key)}",
-                    record.get("file_name", ""),
-                    str(record.get("image_id", "")),
-                    position=position,
-                )
-            )
-    return faults
+    plain = isinstance(error, FaultError) or type(error) in (ValueError, FileNotFoundError)
+    return text if plain else f"{type(error).__name__} {text}"
 
 
 def load_by_policy(name: str, policy: str) -> List[dict]:
@@ -187,30 +116,39 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
 
     Args:
         name: of the data set.
-        policy: "strict": a fault of its annotation file is an error; "skip": faulty entries are
-            left out and told in the log.
+        policy: "strict": the first fault of its files is an error; "skip": faulty entries are left
+            out and counted in the log.
 
     Raises:
-        ValueError: an unknown policy, or a fault under "strict".
+        ValueError: an unknown policy; a fault under "strict"; nothing to learn from.
         KeyError, FileNotFoundError: see `load_with_faults`.
     """
     if policy not in POLICIES:
         raise ValueError(f"DATALOADER.FAULTS is '{policy}', expected one of {POLICIES}")
+    skip = Skip(keep=_NAMED)
     try:
-        return load_dataset(name)
-    except READING_ERRORS as error:
-        if name not in DatasetCatalog:
-            raise
-        loaded = load_with_faults(name)
-        faults = [fault for fault in loaded.faults if not fault.remark]
-        if not faults or not loaded.records:
-            raise
-        told = "; ".join(str(fault) for fault in faults[:_NAMED])
-        summary = f"data set '{name}' has {len(faults)} faults in its files: {told}"
-        if policy == "strict":
-            raise ValueError(
-                f"{summary}; tools/check_dataset.py --dataset {name} tells all of them, "
-                "DATALOADER.FAULTS skip leaves them out"
-            ) from error
-        logger.warning("%s; left out, %d records stay", summary, len(loaded.records))
-        return loaded.records
+        records = load_dataset(name, STRICT if policy == "strict" else skip)
+    except FaultError as error:
+        raise type(error)(error.fault, hint=_hint(name)) from error
+    for fault in set_faults(name, records):
+        if not fault.remark:
+            raise FaultError(fault, hint=f"tools/check_dataset.py --dataset {name} shows the set")
+    if skip.counts:
+        logger.warning(
+            "data set '%s': %d entries of its files are at fault (%s) and left out or mended, %d "
+            "records stay; the first: %s; tools/check_dataset.py --dataset %s lists all",
+            name,
+            sum(skip.counts.values()),
+            ", ".join(f"{kind} {count}" for kind, count in skip.counts.most_common()),
+            len(records),
+            "; ".join(map(str, skip.first)),
+            name,
+        )
+    return records
+
+
+def _hint(name: str) -> str:
+    return (
+        f"tools/check_dataset.py --dataset {name} lists all faults, and with --fix FILE writes a "
+        "copy without them; DATALOADER.FAULTS skip leaves them out"
+    )

@@ -7,7 +7,6 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 from segplugins.data.check.images import image_faults, record_id
 from segplugins.data.check.load import error_text
 from segplugins.data.check.maps import MapCheck, text_faults
-from segplugins.data.check.notes import is_size
 from segplugins.data.check.regions import region_faults
 from segplugins.data.pairs import read_pair
 from segplugins.data.read_regions import read_regions, target_form
@@ -77,7 +76,7 @@ def check_record(
             findings.sizes[image.shape[:2]] += 1
             size = image.shape[:2]
         if target_form(record) in ("regions", "annotations"):
-            if all(map(is_size, size)):
+            if all(isinstance(side, int) for side in size):
                 _check_regions(findings, record, metadata, size, annotation_file, where)
         elif image is not None:
             _check_map(findings, record, metadata, size, position)

@@ -38,7 +38,9 @@ def region_faults(region: Region, height: int, width: int) -> Iterator[RegionFau
         yield RegionFault(_mask_kind(region.mask), "mask", str(error))
         return
     if not bitmap.any():
-        yield RegionFault("empty-mask", "mask", "the mask covers no pixel of the image")
+        # It lies in the image, or reading would have stopped: thinner than a pixel.
+        message = "the mask covers no pixel of the image; training leaves it out"
+        yield RegionFault("empty-mask", "mask", message, remark=True)
     elif not isinstance(region.mask, Mapping):
         yield from _outside(region.mask, height, width)
 

@@ -95,7 +95,7 @@ def _metadata(name: str, loaded: LoadedSet) -> Any:
 
 def _annotation_file(loaded: LoadedSet) -> str:
     """The file that regions stand in; of several the one with the masks."""
-    return loaded.sources[0].path if loaded.sources else ""
+    return "" if loaded.source is None else loaded.source.regions or loaded.source.path
 
 
 def _classes(name: str, loaded: LoadedSet) -> Sequence[str]:

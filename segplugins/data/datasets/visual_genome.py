@@ -10,7 +10,7 @@ from segplugins.data.catalog import (
     register,
     update_metadata,
 )
-from segplugins.data.read_lines import region_records
+from segplugins.data.readers.lines import region_records
 from segplugins.data.register_phrases import register_regions
 from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task

@@ -33,7 +33,7 @@ def test_a_cleaned_copy_has_no_fault_and_keeps_what_was_right(root, instances, c
     done = write_cleaned(checked, root / "clean.json")
     assert (root / "small.json").read_bytes() == before
     assert not list(root.glob("*.part"))
-    assert done["images left out"] == 1 and done["annotations left out"] == 1
+    assert done["images left out"] == 1 and done["annotations left out"] == 2
     assert done["boxes and areas made from masks"] == 1
     register_instances("clean", json_file="clean.json", image_root="images")
     again = check_dataset("clean")
@@ -68,11 +68,11 @@ def test_the_areas_of_a_cleaned_panoptic_file_are_those_of_the_map(root, panopti
     assert check_dataset("clean").findings.faults == []
 
 
-def test_an_image_whose_map_and_segments_differ_is_left_out(root, panoptic):
+def test_an_empty_set_is_never_written(root, panoptic):
     checked = check_dataset(panoptic(lambda content, ids: ids.__setitem__((7, 9), 17)))
-    write_cleaned(checked, root / "clean.json")
-    cleaned = json.loads((root / "clean.json").read_text())
-    assert cleaned["images"] == cleaned["annotations"] == []
+    with pytest.raises(ValueError, match="without its . faults nothing is left of .*small.json"):
+        write_cleaned(checked, root / "clean.json")
+    assert not (root / "clean.json").exists()
 
 
 def test_refs_of_faulty_annotations_are_left_out(root, referring, content):

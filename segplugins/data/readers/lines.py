@@ -1,0 +1,47 @@
+"""Catalog records of region lines."""
+
+from pathlib import Path
+from typing import List, Optional
+
+from segplugins.files.faults import STRICT, FaultPolicy
+from segplugins.files.lines import read_region_lines
+from segplugins.structures.regions import Task
+from segplugins.structures.vocabulary import Vocabulary
+
+
+def region_records(
+    path: Path,
+    image_root: Path,
+    *,
+    task: Task,
+    vocabulary: Optional[Vocabulary] = None,
+    policy: FaultPolicy = STRICT,
+) -> List[dict]:
+    """Returns one record per line; what else a line says is kept.
+
+    Args:
+        path: JSON lines, see `read_region_lines`.
+        image_root: folder that file names are relative to.
+        task: of lines that name none.
+        vocabulary: the regions' texts are its classes; None: texts are free.
+        policy: receives the faults of lines and regions.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_region_lines`.
+    """
+    entries = read_region_lines(
+        path, policy, task=task, image_root=image_root, vocabulary=vocabulary
+    )
+    return [
+        {
+            **entry.more,
+            "file_name": str(image_root / entry.file_name),
+            "height": entry.height,
+            "width": entry.width,
+            "image_id": entry.image_id,
+            "task": entry.task,
+            "vocabulary": None if vocabulary is None else vocabulary.name,
+            "regions": entry.regions,
+        }
+        for entry in entries
+    ]
