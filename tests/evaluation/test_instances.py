@@ -553,7 +553,7 @@ def test_areas_that_cannot_be_are_errors_and_doubtful_ones_are_told(catalog, tmp
     for area, told in ((64.5, "64.5"), (-1, "-1"), (float("nan"), "nan"), (float("inf"), "inf")):
         truth["annotations"][0]["area"] = area
         path.write_text(json.dumps(truth))
-        with pytest.raises(ValueError, match=f"annotation 5 has the area {told}"):
+        with pytest.raises(ValueError, match=f"annotation 5: area is {told}, expected 0 to 64"):
             InstanceEvaluator(name)
 
 
