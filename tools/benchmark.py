@@ -1,7 +1,11 @@
-"""Measures the product: `python tools/benchmark.py sed`, or several parts, or all.
+"""Measures the product against named baselines.
+
+    python tools/benchmark.py sed
+    python tools/benchmark.py text evaluation --device cpu
+    python tools/benchmark.py --quick              all parts at their smallest, to see them run
 
 A part is a module of benchmarks/. Each row compares outputs first and then prints ours against a
-named baseline measured in the same run.
+baseline measured in the same run.
 """
 
 import argparse
@@ -12,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import List
 
-import torch
+from segplugins.engine.command import command_parser, run_command
 
 _FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -28,32 +32,39 @@ def load_benchmarks() -> ModuleType:
 # Here, not in main(): a process that measures memory runs this file before it looks for functions.
 load_benchmarks()
 
-from benchmarks.harness import Bench, machine  # noqa: E402
-
 
 def benchmark_parts() -> List[str]:
     """Returns: the names of the parts that can be measured."""
     return sorted({m.name for m in pkgutil.iter_modules([str(_FOLDER)])} - {"harness"})
 
 
-def main() -> None:
-    """Runs the parts asked for and ends with one table."""
-    known = benchmark_parts()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of {', '.join(known)}; none = all"
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
+    known = ", ".join(benchmark_parts())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {known}; none = all")
     parser.add_argument("--quick", action="store_true", help="smallest sizes, only to see it run")
     parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"]
+        "--device",
+        choices=["cpu", "cuda"],
+        help="where to measure (default: cuda where there is a GPU, else cpu)",
     )
-    args = parser.parse_args()
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs the parts asked for and ends with one table."""
+    known = benchmark_parts()
     unknown = sorted(set(args.parts) - set(known))
     if unknown:
-        parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(known)}")
-    bench = Bench(quick=args.quick, device=args.device, show=lambda line: print(line, flush=True))
+        raise ValueError(f"unknown part {unknown[0]!r}; known: {', '.join(known)}")
+    # After the command line is read, so that --help takes no second.
+    import torch
+
+    from benchmarks.harness import Bench, machine
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    bench = Bench(quick=args.quick, device=device, show=lambda line: print(line, flush=True))
     print(machine(bench.device))
     for part in args.parts or known:
         print(f"\n{part}")
@@ -63,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, build_parser())

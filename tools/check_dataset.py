@@ -10,35 +10,25 @@ Exit status: 0 = no fault, 1 = faults, 2 = it could not be checked. See docs/che
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Callable, List
+from typing import TYPE_CHECKING, Callable, List
 
-from tqdm import tqdm
+from segplugins.engine.command import command_parser, run_command
 
-from segplugins.data.check import (
-    Checked,
-    as_data,
-    as_text,
-    check_dataset,
-    check_target,
-    load_with_faults,
-    main_source,
-    write_cleaned,
-)
-from segplugins.data.check.samples import samples
-from segplugins.pictures import Style, draw_label_map, save_picture, sheet
+# Heavy packages are imported where they are used, so that --help takes no second.
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-CLEAN, FAULTY, UNUSABLE = 0, 1, 2
+    from segplugins.data.check import Checked
+
+CLEAN, FAULTY = 0, 1
 COLUMNS = 2
 PER_SHEET = 8
 
 
-def arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
     parser.add_argument(
         "--dataset", required=True, help="registered name, or a YAML file that describes data sets"
     )
@@ -48,20 +38,32 @@ def arguments() -> argparse.Namespace:
         default=os.cpu_count() or 1,
         help="processes that read (default: %(default)s, one per core); 0 = none besides this one",
     )
-    parser.add_argument("--limit", type=int, help="look at so many records, evenly spread")
-    parser.add_argument("--show", type=int, default=20, help="faults of a kind to tell; 0 = all")
+    parser.add_argument(
+        "--limit", type=int, help="look at so many records, evenly spread (default: all)"
+    )
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=20,
+        help="faults of a kind to show; 0 = all (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="file that gets everything that was found")
     parser.add_argument("--fix", type=Path, help="file that gets a cleaned copy of the annotations")
     parser.add_argument("--pictures", type=Path, help="folder that gets sheets of samples")
-    parser.add_argument("--num", type=int, default=16, help="samples in the pictures")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--num", type=int, default=16, help="samples in the pictures (default: %(default)s)"
+    )
+    return parser
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Raises ValueError where a number is too small or options exclude each other."""
     for name, least in (("workers", 0), ("show", 0), ("num", 1), ("limit", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            parser.error(f"--{name} is {value}, expected {least} or more")
+            raise ValueError(f"--{name} is {value}, expected {least} or more")
     if args.fix and args.limit:
-        parser.error("--fix needs all records, leave --limit out")
-    return args
+        raise ValueError("--fix needs all records, leave --limit out")
 
 
 def dataset_names(given: str) -> List[str]:
@@ -73,7 +75,7 @@ def dataset_names(given: str) -> List[str]:
     return register_from_yaml(given)
 
 
-def progress(bar: tqdm) -> Callable[[int, int], None]:
+def progress(bar: "tqdm") -> Callable[[int, int], None]:
     """Returns what moves a bar."""
 
     def advance(done: int, total: int) -> None:
@@ -83,8 +85,11 @@ def progress(bar: tqdm) -> Callable[[int, int], None]:
     return advance
 
 
-def write_pictures(checked: Checked, args: argparse.Namespace) -> None:
+def write_pictures(checked: "Checked", args: argparse.Namespace) -> None:
     """Writes sheets of records that can be read."""
+    from segplugins.data.check.samples import samples
+    from segplugins.pictures import Style, draw_label_map, save_picture, sheet
+
     chosen = list(samples(checked, args.num))
     style = Style(original=True)
     pictures = [draw_label_map(each.image, each.labels, each.names, style=style) for each in chosen]
@@ -98,6 +103,18 @@ def write_pictures(checked: Checked, args: argparse.Namespace) -> None:
 
 def check(name: str, args: argparse.Namespace) -> int:
     """Checks one data set. Returns: the exit status."""
+    from tqdm import tqdm
+
+    from segplugins.data.check import (
+        as_data,
+        as_text,
+        check_dataset,
+        check_target,
+        load_with_faults,
+        main_source,
+        write_cleaned,
+    )
+
     if args.fix:  # told before the long work, not after it
         check_target(args.fix, main_source(load_with_faults(name)).path)
     with tqdm(desc=name, unit="record", disable=None) as bar:
@@ -114,20 +131,14 @@ def check(name: str, args: argparse.Namespace) -> int:
     return FAULTY if checked.faults else CLEAN
 
 
-def main() -> None:
-    """Checks; the process ends with the worst status."""
-    args = arguments()
-    try:
-        names = dataset_names(args.dataset)
-        if len(names) > 1 and (args.fix or args.json):
-            raise ValueError(f"--fix and --json are for one data set; {args.dataset} has {names}")
-        status = max(check(name, args) for name in names)
-    except (KeyError, ValueError, OSError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        print(f"error: {text}", file=sys.stderr)
-        status = UNUSABLE
-    sys.exit(status)
+def main(args: argparse.Namespace) -> int:
+    """Checks every data set. Returns the worst exit status."""
+    check_numbers(args)
+    names = dataset_names(args.dataset)
+    if len(names) > 1 and (args.fix or args.json):
+        raise ValueError(f"--fix and --json are for one data set; {args.dataset} has {names}")
+    return max(check(name, args) for name in names)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, build_parser(), kept="nothing was changed")

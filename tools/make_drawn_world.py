@@ -2,6 +2,7 @@
 """Writes the drawn world: pictures with exact truth for every task, in the standard formats.
 
     python tools/make_drawn_world.py --out datasets/drawn --train 2000 --val 300 --size 128 --seed 0
+    python tools/make_drawn_world.py --out small --train 20 --val 5 --classes "sky, grass, car"
 
 What it writes is told in docs/drawn_world.md; contact_sheet.png in the folder shows some of it. A
 call that was interrupted goes on where it stopped.
@@ -9,23 +10,17 @@ call that was interrupted goes on where it stopped.
 
 import argparse
 import os
-import sys
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Tuple
 
-import numpy as np
-from tqdm import tqdm
+from segplugins.engine.command import command_parser, run_command
 
-from segplugins.drawn_world import WorldOptions, draw, write_drawn_world
-from segplugins.drawn_world.clips import film
-from segplugins.drawn_world.dice import Dice
-from segplugins.drawn_world.generate import total_images
-from segplugins.drawn_world.observe import outstanding
-from segplugins.drawn_world.phrases import unique_phrases
-from segplugins.drawn_world.splits import Drawing
-from segplugins.drawn_world.writers.labels import part_map, salient_map, semantic_map
-from segplugins.pictures import Style, draw_label_map, enlarged, save_picture, sheet
-from segplugins.structures import parse_vocabulary
+# Heavy packages are imported where they are used, so that --help takes no second.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segplugins.drawn_world import WorldOptions
+    from segplugins.drawn_world.splits import Drawing
 
 _COLUMNS = 6
 _SIDE = 160  # pixels of a picture on the contact sheet
@@ -45,6 +40,8 @@ def parse_names(text: str) -> Tuple[str, ...]:
     """Returns the names in a file or in a list with commas; "" = none."""
     if not text.strip():
         return ()
+    from segplugins.structures import parse_vocabulary
+
     try:
         words = parse_vocabulary(text)
     except (ValueError, FileNotFoundError) as error:
@@ -59,53 +56,86 @@ def parse_names(text: str) -> Tuple[str, ...]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the command's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
-    add("--out", type=Path, default=Path("datasets/drawn"), help="folder to write")
-    add("--train", type=int, default=2000, help="training images")
-    add("--val", type=int, default=300, help="validation images of seen classes")
+    add(
+        "--out",
+        type=Path,
+        default=Path("datasets/drawn"),
+        help="folder to write (default: %(default)s)",
+    )
+    add("--train", type=int, default=2000, help="training images (default: %(default)s)")
+    add(
+        "--val",
+        type=int,
+        default=300,
+        help="validation images of seen classes (default: %(default)s)",
+    )
     add("--val-unseen", type=int, help="with unseen classes or pairs (default: as --val)")
     add("--pairs", type=int, help="image-text pairs (default: as --train)")
-    add("--clips", type=int, default=40, help="training clips of 8 frames")
-    add("--val-clips", type=int, default=10, help="validation clips of 8 frames")
-    add("--size", type=parse_size, default=(128, 128), help="128, or 96x128 (height x width)")
-    add("--seed", type=int, default=0, help="another seed, another world")
+    add("--clips", type=int, default=40, help="training clips of 8 frames (default: %(default)s)")
+    add(
+        "--val-clips",
+        type=int,
+        default=10,
+        help="validation clips of 8 frames (default: %(default)s)",
+    )
+    add(
+        "--size",
+        type=parse_size,
+        default=(128, 128),
+        help="128, or 96x128 (height x width; default: 128)",
+    )
+    add("--seed", type=int, default=0, help="another seed, another world (default: %(default)s)")
     add("--classes", type=parse_names, help="a file, or 'sky, grass, car' (default: all)")
-    add("--unseen", type=parse_names, help="classes without training masks; '' = none")
+    add(
+        "--unseen",
+        type=parse_names,
+        help="classes without training masks; '' = none (default: four)",
+    )
     add("--unseen-pairs", type=parse_names, help="such as 'blue boat, yellow car'; '' = none")
-    add("--shard", type=int, default=250, help="image-text pairs in one tar")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    add("--force", action="store_true", help="remove a world of other options that stands there")
+    add("--shard", type=int, default=250, help="image-text pairs in one tar (default: %(default)s)")
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes (default: %(default)s, one per core)",
+    )
+    add("--force", action="store_true", help="remove a world of other options that is there")
     return parser
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
-    """Runs the command; returns its exit status."""
-    values = vars(build_parser().parse_args(arguments))
+def main(args: argparse.Namespace) -> None:
+    """Writes the world and its contact sheet."""
+    from tqdm import tqdm
+
+    from segplugins.drawn_world import WorldOptions, write_drawn_world
+    from segplugins.drawn_world.generate import total_images
+    from segplugins.pictures import save_picture
+
+    values = {key: value for key, value in vars(args).items() if key != "debug"}
     out, size, workers, force = (values.pop(key) for key in ("out", "size", "workers", "force"))
-    try:
-        options = WorldOptions(height=size[0], width=size[1], **values)
-        total = total_images(options)
-        with tqdm(total=total, unit="image", desc=str(out)) as bar:
-            write_drawn_world(
-                out, size=size, workers=workers, force=force, progress=bar.update, **values
-            )
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        print(f"make_drawn_world: {error}", file=sys.stderr)
-        return 2
+    options = WorldOptions(height=size[0], width=size[1], **values)
+    total = total_images(options)
+    with tqdm(total=total, unit="image", desc=str(out)) as bar:
+        write_drawn_world(
+            out, size=size, workers=workers, force=force, progress=bar.update, **values
+        )
     save_picture(out / "contact_sheet.png", contact_sheet(options))
     print(f"{total} images with all their truth stand in {out}; see {out}/contact_sheet.png")
-    return 0
 
 
-def contact_sheet(options: WorldOptions) -> np.ndarray:
+def contact_sheet(options: "WorldOptions") -> "np.ndarray":
     """Draws pictures of several splits, one picture with its truth, and a clip.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    from segplugins.drawn_world import draw
+    from segplugins.drawn_world.clips import film
+    from segplugins.drawn_world.observe import outstanding
+    from segplugins.pictures import enlarged, sheet
+
     splits = ["train", "val_unseen" if options.class_list.unseen else "val", "pairs"]
     drawings = [draw(options, split, i) for split in splits for i in range(_COLUMNS)]
     pictures = [enlarged(drawing.picture.image, _SIDE) for drawing in drawings]
@@ -124,8 +154,16 @@ def contact_sheet(options: WorldOptions) -> np.ndarray:
     return sheet([one for _, one in rows], columns=_COLUMNS, titles=[title for title, _ in rows])
 
 
-def _truth(drawing: Drawing, options: WorldOptions) -> List[Tuple[str, np.ndarray]]:
-    """One picture, and what is known of it: title and overlay each."""
+def _truth(drawing: "Drawing", options: "WorldOptions") -> List[Tuple[str, "np.ndarray"]]:
+    """Returns titles and pictures: one drawing, and overlays of its truth."""
+    import numpy as np
+
+    from segplugins.drawn_world.dice import Dice
+    from segplugins.drawn_world.observe import outstanding
+    from segplugins.drawn_world.phrases import unique_phrases
+    from segplugins.drawn_world.writers.labels import part_map, salient_map, semantic_map
+    from segplugins.pictures import Style, draw_label_map, enlarged
+
     classes, image = options.class_list, drawing.picture.image
     segments = drawing.picture.segments.astype(int)
     parts = part_map(drawing, classes).astype(int)
@@ -153,4 +191,8 @@ def _truth(drawing: Drawing, options: WorldOptions) -> List[Tuple[str, np.ndarra
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(
+        main,
+        build_parser(),
+        kept="what is drawn is kept; the same command goes on there",
+    )

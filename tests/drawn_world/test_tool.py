@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from segplugins.drawn_world import write_drawn_world
+from segplugins.engine.command import run_command
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "make_drawn_world.py"
 FEW = ["--train", "3", "--val", "1", "--clips", "1", "--val-clips", "1"]
@@ -20,7 +21,14 @@ def main():
     spec = importlib.util.spec_from_file_location("make_drawn_world", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
+
+    def call(arguments):
+        """Returns the exit status."""
+        with pytest.raises(SystemExit) as end:
+            run_command(module.main, module.build_parser(), argv=arguments)
+        return end.value.code
+
+    return call
 
 
 def tree(root):
@@ -85,6 +93,5 @@ def test_an_unknown_class_is_told(main, tmp_path, capsys):
     ],
 )
 def test_arguments_that_cannot_be_read_are_told(main, tmp_path, capsys, asked, message):
-    with pytest.raises(SystemExit, match="2"):
-        main(["--out", str(tmp_path / "world"), *asked])
+    assert main(["--out", str(tmp_path / "world"), *asked]) == 2
     assert message in " ".join(capsys.readouterr().err.split())

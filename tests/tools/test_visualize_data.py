@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segplugins.engine.command import run_command
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "visualize_data.py"
 
 SETS = """
@@ -16,10 +18,22 @@ sets:
 
 
 @pytest.fixture
-def show(tmp_path, monkeypatch):
+def call():
+    """Calls the tool and returns its exit status."""
     spec = importlib.util.spec_from_file_location("visualize_data", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            run_command(tool.main, tool.build_parser(), argv=list(arguments))
+        return end.value.code
+
+    return run
+
+
+@pytest.fixture
+def show(tmp_path, call):
 
     def run(kind, keys, *options):
         name = f"test_seen_{kind}"
@@ -27,8 +41,7 @@ def show(tmp_path, monkeypatch):
         described.write_text(SETS.format(kind=kind, name=name, keys=keys))
         register = ["DATASETS.REGISTER", f"['{described}']"]
         arguments = ["--dataset", name, "--num", "3", "--output", str(tmp_path / "out")]
-        monkeypatch.setattr("sys.argv", ["visualize_data", *arguments, *register, *options])
-        tool.main()
+        assert call(*arguments, *register, *options) == 0
         return sorted((tmp_path / "out").glob("*.png"))
 
     return run
@@ -59,10 +72,14 @@ def test_boxes_are_drawn_as_outlines(tmp_path, show):
     assert len(show("regions", "{images: ., lines: lines.jsonl, task: detection}")) == 1
 
 
-def test_no_data_set_is_told_in_one_line(monkeypatch, show):
-    monkeypatch.setattr("sys.argv", ["visualize_data"])
-    spec = importlib.util.spec_from_file_location("visualize_data", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    with pytest.raises(SystemExit, match="name a data set with --dataset"):
-        tool.main()
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "error: name a data set with --dataset, or a config that trains on some"),
+        (["--num", "0"], "error: --num must be at least 1, got 0"),
+        (["--dataset", "nobody"], "error: no data set 'nobody' is registered"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(call, capsys, arguments, message):
+    assert call(*arguments) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(message)

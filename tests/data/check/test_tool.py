@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from segplugins.engine.command import run_command
+
 ROOT = Path(__file__).resolve().parents[3]
 _spec = importlib.util.spec_from_file_location("check_tool", ROOT / "tools" / "check_dataset.py")
 tool = importlib.util.module_from_spec(_spec)
@@ -14,14 +16,13 @@ _spec.loader.exec_module(tool)
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(capsys):
     """Calls the tool in this process; returns its exit status and what it printed."""
 
     def run(*args):
-        argv = ["check_dataset.py", *map(str, args), "--workers", "0"]
-        monkeypatch.setattr(sys, "argv", argv)
+        argv = [*map(str, args), "--workers", "0"]
         with pytest.raises(SystemExit) as end:
-            tool.main()
+            run_command(tool.main, tool.build_parser(), argv=argv)
         return end.value.code, capsys.readouterr()
 
     return run
