@@ -102,6 +102,9 @@ def _add_solver(cfg: CN) -> None:
     # IMS_PER_BATCH stays the images per optimizer step; they are read in this many parts, one
     # after the other, so that a recipe for 4 GPUs runs on one with 4.
     solver.ACCUMULATE = 1
+    # Steps of a run that may be left out because a loss is not finite; one more ends it. Each is
+    # logged with its images.
+    solver.MAX_BAD_STEPS = 0
     # DDP searches for parameters that got no gradient. Only where steps differ in what they use.
     solver.FIND_UNUSED_PARAMETERS = False
     # "bfloat16" (CPU and GPU) or "float16" (GPU, with loss scaling), where AMP.ENABLED.

@@ -19,8 +19,8 @@ def main(args: argparse.Namespace) -> None:
     from segplugins.projects import load_projects
 
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
-    default_setup(cfg)
-    evaluate(cfg)
+    default_setup(cfg, resume=args.resume, evaluation=True)
+    evaluate(cfg, random_weights=args.random_weights)
 
 
 def launched(args: argparse.Namespace) -> None:

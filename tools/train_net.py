@@ -19,9 +19,9 @@ def main(args: argparse.Namespace) -> None:
     from segplugins.projects import load_projects
 
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
-    default_setup(cfg)
+    default_setup(cfg, resume=args.resume, evaluation=args.eval_only)
     if args.eval_only:
-        evaluate(cfg)
+        evaluate(cfg, random_weights=args.random_weights)
     else:
         train(cfg, resume=args.resume)
 

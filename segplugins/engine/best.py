@@ -9,6 +9,7 @@ from typing import Optional
 from detectron2.engine import HookBase
 
 from segplugins.engine.checkpoint import SafeCheckpointer
+from segplugins.files.write import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class KeepBest(HookBase):
 
     def after_train(self) -> None:
         """Compares after the last evaluation; a run that failed has had none."""
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
+        if self.trainer.iter >= self.trainer.max_iter:
             self._compare()
 
     def _compare(self) -> None:
@@ -63,5 +64,5 @@ class KeepBest(HookBase):
         self.best = value
         self._checkpointer.save(NAME, tag=False, iteration=iteration)
         note = {"metric": self._metric, "value": value, "iteration": iteration}
-        self._note.write_text(json.dumps(note, indent=1) + "\n")
+        write_json(self._note, note)
         logger.info("Best %s so far: %.3f, kept as %s.pth", self._metric, value, NAME)

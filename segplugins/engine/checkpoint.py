@@ -3,17 +3,20 @@
 import logging
 import os
 import pickle
+import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from segplugins.files.plain_pickle import read_pickle
+from segplugins.files.write import is_temporary, replacing, write_text
 
 logger = logging.getLogger(__name__)
 
+_LAST = "last_checkpoint"
 # Key of the averaged weights (SOLVER.EMA) beside "model".
 AVERAGED = "averaged"
 
@@ -25,6 +28,22 @@ class Match(NamedTuple):
     missing: List[str]
     unexpected: List[str]
     misshaped: List[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every entry of the model came from the checkpoint."""
+        return not (self.missing or self.misshaped)
+
+    def report(self) -> str:
+        """Returns what does not fit, in one line with numbers and a few names."""
+        kinds = {"missing": self.missing, "of another shape": self.misshaped}
+        parts = [
+            f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for kind, names in kinds.items()
+            if names
+        ]
+        total = self.loaded + len(self.missing) + len(self.misshaped)
+        return f"{self.loaded} of {total} entries fit; {', '.join(parts) or 'all of them'}"
 
 
 def load_weights(model: nn.Module, path: str) -> Match:
@@ -72,6 +91,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self._prefer_averaged = prefer_averaged
         self._path = ""
+        self.saved_iteration: Optional[int] = None  # of the checkpoint to resume from
 
     def save(self, name: str, *, tag: bool = True, **kwargs: Any) -> None:
         """Writes `<name>.pth`, with `kwargs` in it, and with `tag` makes it the one to resume from.
@@ -84,11 +104,51 @@ class SafeCheckpointer(DetectionCheckpointer):
         data = {"model": self.model.state_dict(), **states, **kwargs}
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        os.makedirs(self.save_dir, exist_ok=True)
-        torch.save(data, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        with replacing(path) as temporary:
+            torch.save(data, temporary)
         if tag:
             self.tag_last_checkpoint(f"{name}.pth")
+            self.saved_iteration = kwargs.get("iteration")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Makes a file of the folder the one to resume from."""
+        write_text(Path(self.save_dir, _LAST), last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Returns whether there is a checkpoint to resume from."""
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """Returns the checkpoint to resume from: the tagged, else the newest whole one, else "".
+
+        Raises:
+            ValueError: the folder has checkpoints, but none of them is whole.
+        """
+        folder = Path(self.save_dir)
+        try:
+            name = (folder / _LAST).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            name = ""
+        # Only a bare name: a path could point to the run of somebody else.
+        if name and Path(name).name == name and _is_whole(folder / name):
+            return str(folder / name)
+        paths = [path for path in folder.glob("*.pth") if not is_temporary(path)]
+        whole = [path for path in paths if _is_whole(path)]
+        if whole:
+            newest = max(whole, key=lambda path: (path.stat().st_mtime, path.name))
+            logger.warning(
+                "'%s' names %s; the newest whole checkpoint, '%s', is used instead",
+                folder / _LAST,
+                f"'{name}', which is no whole checkpoint of this folder" if name else "nothing",
+                newest.name,
+            )
+            return str(newest)
+        if paths:
+            raise ValueError(
+                f"none of the {len(paths)} checkpoints in '{folder}' is whole, such as "
+                f"'{paths[0].name}'; remove them, or choose another OUTPUT_DIR"
+            )
+        return ""
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         """As in detectron2, with the errors of `load_weights`."""
@@ -153,17 +213,17 @@ class SafeCheckpointer(DetectionCheckpointer):
                 f"the file {self.match.unexpected[:3]}. Is it of another model or config? "
                 "tools/convert_checkpoint.py reads the papers' own checkpoints"
             )
-        logger.info(
-            "Loaded %d of the model's %d entries from '%s'; %d missing, %d of another shape, "
-            "%d of the file unused",
-            self.match.loaded,
-            total,
-            self._path,
-            len(missing),
-            len(misshaped),
-            len(self.match.unexpected),
-        )
+        say = logger.info if self.match.is_whole else logger.warning
+        say("Loaded '%s': %s", self._path, self.match.report())
+        if self.match.unexpected:
+            names = self.match.unexpected
+            logger.info("%d entries of '%s' are unused: %s", len(names), self._path, names[:3])
         return incompatible
+
+
+def _is_whole(path: Path) -> bool:
+    """An archive of torch.save has its table of contents at the end: one cut short has none."""
+    return path.is_file() and zipfile.is_zipfile(path)
 
 
 def _load_safetensors(filename: str) -> Dict[str, Tensor]:

@@ -15,6 +15,14 @@ from detectron2.utils.logger import setup_logger
 from segplugins.config import add_shared_config
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine.checkpoint import load_weights
+from segplugins.engine.loaders import check_datasets
+from segplugins.engine.output_folder import claim_output
+from segplugins.engine.preflight import (
+    check_disk,
+    check_evaluation,
+    check_training_data,
+    check_weights_exist,
+)
 from segplugins.engine.read_config import (
     ConfigError,
     apply_settings,
@@ -81,22 +89,30 @@ def _check(cfg: CfgNode) -> None:
             raise ConfigError(f"TEST.VOCABULARY: {error}") from error
 
 
-def default_setup(cfg: CfgNode) -> None:
-    """Logging, OUTPUT_DIR with the config in it, seed and precision of this process."""
+def default_setup(cfg: CfgNode, *, resume: bool = False, evaluation: bool = False) -> None:
+    """Takes OUTPUT_DIR for this run, and sets logging, seed and precision of this process.
+
+    Args:
+        cfg: of the run.
+        resume: go on with the run in OUTPUT_DIR if there is one.
+        evaluation: the run only evaluates.
+
+    Raises:
+        FolderInUse, OSError: see `claim_output`.
+    """
     rank = comm.get_rank()
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    if comm.is_main_process():
+        claim_output(cfg, resume=resume, evaluation=evaluation)
+    comm.synchronize()  # the other processes find the folder
     for name in ("fvcore", "detectron2", "segplugins"):
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
     if comm.is_main_process():
-        path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(cfg.dump())
         logger.info(
-            "torch %s on %s, %d process(es); the config of this run stands in %s",
+            "torch %s on %s, %d process(es); config and code version are in %s",
             torch.__version__,
             cfg.MODEL.DEVICE,
             comm.get_world_size(),
-            path,
+            cfg.OUTPUT_DIR,
         )
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
@@ -111,10 +127,29 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
         resume: go on from the last checkpoint in OUTPUT_DIR if there is one.
 
     Returns:
-        What the last evaluation gave, as `Trainer.test`; empty without DATASETS.TEST and but on the
-        main process. It is written to OUTPUT_DIR, see `segplugins.evaluation.results`.
+        The results of the last evaluation, as `Trainer.test`; empty if DATASETS.TEST is empty, and
+        on all processes but the main one. They are written to OUTPUT_DIR, see
+        `segplugins.evaluation.results`.
+
+    Raises:
+        KeyError, ValueError, FileNotFoundError: what cannot be trained or evaluated, before the
+            first step; see `segplugins.engine.preflight`.
+        Stopped: SIGINT or SIGTERM; the weights are saved.
     """
+    check_training_data(cfg)
+    if not resume:
+        check_weights_exist(cfg.MODEL.WEIGHTS)
+    if comm.is_main_process():  # the others wait for it at the first step
+        check_evaluation(cfg)
     trainer = Trainer(cfg)
+    if comm.is_main_process():
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        check_disk(
+            cfg.OUTPUT_DIR,
+            trainer.checkpointer.model,
+            trainer.optimizer,
+            averaged=cfg.SOLVER.EMA.ENABLED,
+        )
     trainer.resume_or_load(resume=resume)
     if trainer.start_iter >= trainer.max_iter:
         logger.info("Iteration %d of %d is done already", trainer.start_iter, trainer.max_iter)
@@ -127,18 +162,38 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     return results
 
 
-def evaluate(cfg: CfgNode) -> Results:
+def evaluate(cfg: CfgNode, *, random_weights: bool = True) -> Results:
     """Evaluates MODEL.WEIGHTS on every data set of DATASETS.TEST.
+
+    Args:
+        cfg: frozen, of `setup_cfg`.
+        random_weights: allow a model whose weights are missing, or fit it only in part.
 
     Returns:
         {data set: {task: {metric: value}}}; empty but on the main process. One table is logged, and
         results and protocol are written to OUTPUT_DIR, see `segplugins.evaluation.results`.
 
     Raises:
+        KeyError, ValueError, FileNotFoundError: see `check_evaluation` and `load_weights`; or
+            weights that are missing or fit only in part, without `random_weights`.
         SystemExit: TEST.EXPECTED_RESULTS are not met, as in detectron2.
     """
+    check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+    check_weights_exist(cfg.MODEL.WEIGHTS)
+    if not (cfg.MODEL.WEIGHTS or random_weights):
+        raise ValueError(
+            "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
+            "it all the same with --random-weights"
+        )
+    if comm.is_main_process():
+        check_evaluation(cfg)
     model = Trainer.build_model(cfg)
-    load_weights(model, cfg.MODEL.WEIGHTS)
+    match = load_weights(model, cfg.MODEL.WEIGHTS)
+    if not (match.is_whole or random_weights):
+        raise ValueError(
+            f"MODEL.WEIGHTS '{cfg.MODEL.WEIGHTS}' fit the model only in part: {match.report()}; is "
+            "it the config of these weights? --random-weights evaluates it all the same"
+        )
     results = Trainer.test_each(cfg, model)
     _write(cfg, results, cfg.MODEL.WEIGHTS)
     if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:
@@ -149,4 +204,4 @@ def evaluate(cfg: CfgNode) -> Results:
 def _write(cfg: CfgNode, results: Results, weights: str) -> None:
     if comm.is_main_process():
         path = write_results(cfg.OUTPUT_DIR, results, describe_protocol(cfg, weights=weights))
-        logger.info("Results and protocol stand in %s", path)
+        logger.info("Results and protocol are in %s", path)

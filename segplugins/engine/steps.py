@@ -1,10 +1,22 @@
-"""One optimizer step: micro-batches, mixed precision, gradient clip, and no step on a bad loss."""
+"""One optimizer step: micro-batches, mixed precision, gradient clip, and none on a bad loss."""
 
+import logging
 import math
 import random
 import time
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -15,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+logger = logging.getLogger(__name__)
+
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -23,6 +37,10 @@ def autocast(device: torch.device, precision: Optional[torch.dtype]) -> ContextM
     if precision is None:
         return nullcontext()
     return torch.autocast(device.type, dtype=precision)
+
+
+class OutOfMemory(ValueError):
+    """A step did not fit into the memory of its device."""
 
 
 class StepTrainer(SimpleTrainer):
@@ -39,6 +57,9 @@ class StepTrainer(SimpleTrainer):
         seed: of the draws inside the model, by torch, numpy or random. Each micro-batch has its own
             seed made of it, so that a resumed run draws what the uninterrupted one draws. None =
             leave the generators alone.
+        max_bad_steps: steps of the whole run that may be left out because a loss or the gradient is
+            not finite.
+        stop_requested: asked once per step; if any process says yes, `stop_agreed` is true on all.
     """
 
     def __init__(
@@ -51,8 +72,14 @@ class StepTrainer(SimpleTrainer):
         precision: Optional[torch.dtype] = None,
         clip: Optional[Callable[[Iterable[Tensor]], Optional[Tensor]]] = None,
         seed: Optional[int] = None,
+        max_bad_steps: int = 0,
+        stop_requested: Callable[[], bool] = lambda: False,
     ):
         super().__init__(model, data_loader, optimizer)
+        self.max_bad_steps = max_bad_steps
+        self.bad_steps = 0
+        self.stop_agreed = False
+        self._stop_requested = stop_requested
         self.device = next(model.parameters()).device
         self.accumulate = accumulate
         self.precision = precision
@@ -65,11 +92,13 @@ class StepTrainer(SimpleTrainer):
         """Reads the micro-batches of one step and updates the weights.
 
         Raises:
-            FloatingPointError: a loss or the gradient is not finite; the weights are those of
-                before the step.
+            FloatingPointError: a loss or the gradient is not finite once more than `max_bad_steps`;
+                the weights are those of before the step, and the images are named.
+            OutOfMemory: the step does not fit into memory; the sizes of the batch are named.
         """
         self.optimizer.zero_grad()
         totals: Dict[str, Tensor] = {}
+        parts: List[Tuple[List[str], Tensor]] = []
         data_time = 0.0
         for part in range(self.accumulate):
             start = time.perf_counter()
@@ -77,14 +106,19 @@ class StepTrainer(SimpleTrainer):
             data_time += time.perf_counter() - start
             with self._gradients_stay_here(part < self.accumulate - 1):
                 self._seed_draws(part)
-                for name, loss in self._backward(records).items():
-                    totals[name] = totals[name] + loss if name in totals else loss
+                losses = self._backward(records)
+            parts.append(([_name(record) for record in records], sum(losses.values())))
+            for name, loss in losses.items():
+                totals[name] = totals[name] + loss if name in totals else loss
         self.after_backward()
         self.scaler.unscale_(self.optimizer)
         norm = self.clip(self._parameters()) if self.clip else None
-        losses, norm = self._finite(totals, norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        losses, norm, is_finite = self._on_host(totals, norm)
+        if is_finite:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self._leave_out(losses, norm, parts)
         self._write(losses, data_time, norm)
 
     def _seed_draws(self, part: int) -> None:
@@ -98,10 +132,20 @@ class StepTrainer(SimpleTrainer):
 
     def _backward(self, records: List[dict]) -> Dict[str, Tensor]:
         """Adds the gradients of one micro-batch and returns its share of the losses."""
-        with autocast(self.device, self.precision):
-            losses = self.model(records)
-        losses = {name: loss / self.accumulate for name, loss in losses.items()}
-        self.scaler.scale(sum(losses.values())).backward()
+        try:
+            with autocast(self.device, self.precision):
+                losses = self.model(records)
+            losses = {name: loss / self.accumulate for name, loss in losses.items()}
+            self.scaler.scale(sum(losses.values())).backward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"out of memory on {self.device} at iteration {self.iter} with "
+                f"{len(records)} images at once: {', '.join(map(_sizes, records))}. Raise "
+                "SOLVER.ACCUMULATE, lower SOLVER.IMS_PER_BATCH or the sizes of INPUT, or switch "
+                "SOLVER.AMP.ENABLED on"
+            ) from error
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _gradients_stay_here(self, wait: bool) -> ContextManager:
@@ -110,30 +154,60 @@ class StepTrainer(SimpleTrainer):
             return self.model.no_sync()
         return nullcontext()
 
-    def _finite(
+    def _on_host(
         self, totals: Mapping[str, Tensor], norm: Optional[Tensor]
-    ) -> Tuple[Dict[str, float], Optional[float]]:
-        """The losses and the gradient norm on the host, in one transfer; if one rank stops, all do.
+    ) -> Tuple[Dict[str, float], Optional[float], bool]:
+        """Brings losses and gradient norm to the host in one transfer, and agrees with all ranks.
 
-        A norm that is not finite is what loss scaling waits for, but without it the end of the run.
+        A norm that is not finite is what loss scaling waits for, but without it no step is taken.
+
+        Returns:
+            The losses, the norm, and whether all of them are finite on every process.
         """
         values = list(totals.values()) + ([] if norm is None else [norm])
         values = torch.stack([value.float() for value in values])
         watched = values[: len(totals)] if self.scaler.is_enabled() else values
-        bad = (~watched.isfinite()).sum().float()[None]
+        flags = torch.stack(
+            [(~watched.isfinite()).sum().float(), values.new_tensor(float(self._stop_requested()))]
+        )
         if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(bad)
-        *numbers, bad_anywhere = torch.cat([values, bad]).tolist()
+            torch.distributed.all_reduce(flags)
+        *numbers, bad_anywhere, stop_anywhere = torch.cat([values, flags]).tolist()
+        self.stop_agreed = stop_anywhere > 0
         losses = dict(zip(totals, numbers))
-        norm = None if norm is None else numbers[-1]
-        if bad_anywhere:
-            here = [name for name, value in losses.items() if not math.isfinite(value)]
+        return losses, None if norm is None else numbers[-1], bad_anywhere == 0
+
+    def _leave_out(
+        self,
+        losses: Mapping[str, float],
+        norm: Optional[float],
+        parts: Sequence[Tuple[List[str], Tensor]],
+    ) -> None:
+        """Takes no step; every process comes here, because they have agreed."""
+        self.bad_steps += 1
+        self.optimizer.zero_grad()
+        self.scaler.update()  # it waits for one after unscale_
+        here = [name for names, total in parts if not total.isfinite() for name in names]
+        if not here and norm is not None and not math.isfinite(norm):
+            here = [name for names, _ in parts for name in names]
+        images = [name for names in comm.all_gather(here) for name in names]
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        text = (
+            f"not finite at iteration {self.iter}: {bad or 'no loss of this process'}; losses "
+            f"{dict(losses)}, gradient norm {norm}; images {', '.join(images[:8])}"
+            f"{f' and {len(images) - 8} more' if len(images) > 8 else ''}"
+        )
+        if self.bad_steps > self.max_bad_steps:
             raise FloatingPointError(
-                f"not finite at iteration {self.iter}: {here or 'no loss of this process'}; "
-                f"losses {losses}, gradient norm {norm}. The weights are still those of before "
-                "this step. A lower SOLVER.BASE_LR or a gradient clip may help"
+                f"{text}. The weights are still those of before this step. A lower SOLVER.BASE_LR "
+                "or a gradient clip may help; SOLVER.MAX_BAD_STEPS leaves such steps out"
             )
-        return losses, norm
+        logger.warning(
+            "%s. This step is left out, %d of at most %d (SOLVER.MAX_BAD_STEPS)",
+            text,
+            self.bad_steps,
+            self.max_bad_steps,
+        )
 
     def _parameters(self) -> List[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -162,7 +236,8 @@ class StepTrainer(SimpleTrainer):
 
     def state_dict(self) -> Dict[str, Any]:
         """Returns: what `load_state_dict` needs to go on as if nothing had happened."""
-        return {**super().state_dict(), "grad_scaler": self.scaler.state_dict(), "seed": self.seed}
+        own = {"grad_scaler": self.scaler.state_dict(), "seed": self.seed}
+        return {**super().state_dict(), **own, "bad_steps": self.bad_steps}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Goes on from a state.
@@ -180,3 +255,27 @@ class StepTrainer(SimpleTrainer):
         if self.scaler.is_enabled() and state_dict["grad_scaler"]:
             self.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = state_dict["seed"]
+        self.bad_steps = state_dict.get("bad_steps", 0)  # older checkpoints have none
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that the memory of a device, or of the host, is used up."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _name(record: Any) -> str:
+    named = record if isinstance(record, Mapping) else {}
+    return str(named.get("file_name") or named.get("key") or "an image without a name")
+
+
+def _sizes(record: Any) -> str:
+    """What decides the memory of a record: pixels, targets, texts."""
+    if not isinstance(record, Mapping) or "image" not in record:
+        return _name(record)
+    height, width = record["image"].shape[-2:]
+    parts = [f"{width} x {height}"]
+    if "instances" in record:
+        parts.append(f"{len(record['instances'])} regions")
+    if record.get("texts") is not None:
+        parts.append(f"{len(record['texts'])} texts")
+    return f"{_name(record)} ({', '.join(parts)})"

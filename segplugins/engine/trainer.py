@@ -1,10 +1,12 @@
 """detectron2's trainer with our loaders, evaluators, optimizer and step."""
 
 import logging
+import signal
 import weakref
 from collections import OrderedDict
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
@@ -29,13 +31,16 @@ from torch.utils.data import DataLoader
 
 from segplugins.engine.best import KeepBest
 from segplugins.engine.checkpoint import AVERAGED, SafeCheckpointer, load_weights
+from segplugins.engine.command import Stopped, is_user_error
 from segplugins.engine.ema import WeightAverage
 from segplugins.engine.groups import freeze
 from segplugins.engine.loaders import build_test_loader, build_train_loader, check_datasets
 from segplugins.engine.optim import build_lr_scheduler, build_optimizer, clip_gradients
-from segplugins.engine.steps import PRECISIONS, StepTrainer, autocast
+from segplugins.engine.steps import PRECISIONS, OutOfMemory, StepTrainer, autocast
+from segplugins.engine.stopping import StopRequests
 from segplugins.evaluation.build import build_evaluator
 from segplugins.evaluation.results import results_table
+from segplugins.files.write import end_whole_lines
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.last_results: Results = {}
+        self._stop = StopRequests()
         if cfg.DATASETS.TEST:  # a wrong name is told now, not after the first thousand steps
             check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
         model = self.build_model(cfg)
@@ -71,6 +77,8 @@ class Trainer(DefaultTrainer):
             precision=train_precision(cfg),
             clip=_build_clip(cfg),
             seed=seed,
+            max_bad_steps=cfg.SOLVER.MAX_BAD_STEPS,
+            stop_requested=lambda: self._stop.number is not None,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
@@ -101,12 +109,70 @@ class Trainer(DefaultTrainer):
         elif self.start_iter:
             logger.warning("This data loader cannot be continued: it starts from its beginning")
 
+    def train(self) -> Any:
+        """Runs to SOLVER.MAX_ITER.
+
+        Before it stops early it saves the weights of the last whole step, for --resume: at SIGINT,
+        SIGTERM, a loss that is not finite, or memory that is used up.
+
+        Raises:
+            Stopped: at a signal; its text says what is saved and how to go on.
+            FloatingPointError, OutOfMemory: see `StepTrainer.run_step`.
+        """
+        quiet = logging.getLogger("detectron2.engine.train_loop")
+        quiet.addFilter(_without_traceback)
+        try:
+            with self._stop:
+                return super().train()
+        except Stopped as stop:
+            raise Stopped(self._how_to_go_on(), stop.number) from stop
+        except (FloatingPointError, OutOfMemory) as error:
+            # Of all processes only this one may have seen that memory is used up.
+            self.checkpointer.save_to_disk |= isinstance(error, OutOfMemory)
+            saved = self._save_after(self.iter - 1)
+            if saved:
+                raise type(error)(f"{error}; the step before is saved in '{saved}'") from error
+            raise
+        finally:
+            quiet.removeFilter(_without_traceback)
+
+    def _how_to_go_on(self) -> str:
+        if self._stop.abandoned:  # in the middle of a step: the weights may be half updated
+            saved = self.checkpointer.get_checkpoint_file()
+        else:
+            saved = self._save_after(self.iter)
+        if not saved:
+            return "training, before anything was saved; the same command starts again"
+        return f"training, saved in '{saved}'; go on with the same command and --resume"
+
+    def after_step(self) -> None:
+        """Runs the hooks, then stops if a process was asked to; never after the last step."""
+        super().after_step()
+        if self._trainer.stop_agreed and self.iter + 1 < self.max_iter:
+            # A process that got no signal itself stops with the others.
+            raise Stopped(number=self._stop.number or signal.SIGTERM)
+
+    def _save_after(self, iteration: int) -> str:
+        """Saves the state of after an iteration, unless that has happened.
+
+        Returns:
+            The checkpoint; "" before the first iteration.
+        """
+        last = min(iteration, self.max_iter - 1)
+        if last < self.start_iter:
+            return ""
+        name = "model_final" if last + 1 >= self.max_iter else f"model_{last:07d}"
+        if self.checkpointer.saved_iteration != last:
+            self.iter = self._trainer.iter = last  # what a resumed run goes on from
+            self.checkpointer.save(name, iteration=last)
+        return str(Path(self.cfg.OUTPUT_DIR, f"{name}.pth"))
+
     def build_hooks(self) -> List[HookBase]:
         """detectron2's hooks, with the weight average and the best checkpoint among them."""
         built = super().build_hooks()
         period = self.cfg.TEST.EVAL_PERIOD
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
-        built[at] = hooks.EvalHook(period, self.evaluate) if self.cfg.DATASETS.TEST else None
+        built[at] = Evaluation(period, self.evaluate) if self.cfg.DATASETS.TEST else None
         samples = self.data_loader.dataset
         if comm.is_main_process():
             if hasattr(samples, "report_faults"):
@@ -127,8 +193,9 @@ class Trainer(DefaultTrainer):
 
     def evaluate(self) -> Results:
         """Evaluates the model as it is now, with the averaged weights if there are any."""
-        with self._average.applied() if self._average else nullcontext():
-            self.last_results = self.test(self.cfg, self.model)
+        with self._average.applied() if self._average else nullcontext():  # noqa: SIM117
+            with self._stop.at_once():
+                self.last_results = self.test(self.cfg, self.model)
         return self.last_results
 
     @classmethod
@@ -219,15 +286,31 @@ def _groups(names: Sequence[str]) -> Dict[str, Optional[str]]:
     return {name: MetadataCatalog.get(name).get("group") for name in names}
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Whether the log shows a record: not the traceback of an error that ends in one line."""
+    return not (record.exc_info and record.exc_info[1] and is_user_error(record.exc_info[1]))
+
+
+class Evaluation(hooks.EvalHook):
+    """detectron2's EvalHook, which after training evaluates only if training came to its end."""
+
+    def after_train(self) -> None:
+        """Evaluates after the last iteration; a step that failed is not the last one."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+
+
 class LateWriter(HookBase):
     """detectron2's PeriodicWriter, which opens its files when training starts and not before."""
 
     def __init__(self, output_dir: str, max_iter: int):
+        self._output_dir = output_dir
         self._open = partial(default_writers, output_dir, max_iter)
         self._writer: Optional[hooks.PeriodicWriter] = None
 
     def before_train(self) -> None:
         """Opens metrics.json and the TensorBoard events in the output folder."""
+        end_whole_lines(Path(self._output_dir, "metrics.json"))
         self._writer = hooks.PeriodicWriter(self._open(), period=20)
         self._writer.trainer = self.trainer
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -15,6 +14,7 @@ from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.files.pictures import read_picture
+from segplugins.files.write import write_text
 from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours, seen_class_colours
 
 FILE = "details.json"
@@ -42,8 +42,7 @@ def write_details(output_dir: str, parts: Sequence[DatasetEvaluator]) -> None:
             samples = list(zip(part.sample_scores, part._samples.records))
             details["best"] += _samples(samples, sign=-1)
             details["worst"] += _samples(samples, sign=1)
-    os.makedirs(output_dir, exist_ok=True)
-    Path(output_dir, FILE).write_text(json.dumps(details), encoding="utf-8")
+    write_text(Path(output_dir, FILE), json.dumps(details))
 
 
 def read_details(folder: Union[str, Path]) -> Dict[str, Any]:

@@ -44,6 +44,11 @@ def read_truth(
         names = get_vocabulary(metadata.vocabulary).classes
     else:
         names = tuple(metadata.get("thing_classes", ()))
+    if not names:
+        raise ValueError(
+            f"data set '{dataset_name}' has no vocabulary: task instance needs a vocabulary to be "
+            "scored; name its classes where the set is registered (vocabulary: [...])"
+        )
     return truth_from_records(records, names)
 
 

@@ -71,6 +71,16 @@ class OpenVocabEvaluator(DatasetEvaluator):
         """The keys of a model's output that the evaluators read, as each one declares them."""
         return frozenset().union(*(getattr(part, "reads", ()) for part in self.parts))
 
+    def check_truth(self) -> None:
+        """Reads the truth of the first record, before a model is asked for anything.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot be read, or is none for this evaluation.
+        """
+        for part in self.parts:
+            if hasattr(part, "check_truth"):
+                part.check_truth()
+
     def reset(self) -> None:
         """Forgets everything that was measured."""
         for part in self.parts:

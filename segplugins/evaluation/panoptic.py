@@ -141,6 +141,15 @@ class PanopticEvaluator(SampleEvaluator):
             self._samples.show(record, score, "PQ {}", self._names, truth.shape, shown)
         return row
 
+    def check_truth(self) -> None:
+        """Reads the first panoptic map, and raises ValueError if it does not fit its segments."""
+        for record in self._samples.records[:1]:
+            truth = self._read_truth(record["pan_seg_file_name"])
+            try:
+                overlaps(np.zeros_like(truth), [], truth, record["segments_info"], len(self._names))
+            except ValueError as error:
+                raise ValueError(f"{describe(record)}: {error}") from error
+
     def _class_maps(self, *maps: Tuple[np.ndarray, Segments]) -> Thinned:
         """Returns what a gallery asks of maps of segment ids: their categories, K for void."""
 

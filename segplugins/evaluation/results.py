@@ -15,6 +15,7 @@ from segplugins.evaluation.image_statistics import read_statistics
 from segplugins.evaluation.intervals import bootstrap_intervals
 from segplugins.evaluation.report import report_page
 from segplugins.evaluation.run_facts import read_run_facts
+from segplugins.files.write import write_text
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 Protocols = Mapping[str, Mapping[str, Any]]
@@ -71,7 +72,7 @@ def write_results(
         "results.json": json.dumps(_without_nan(written), indent=1, allow_nan=False),
     }
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     return folder / "results.json"
 
 

@@ -167,6 +167,12 @@ class SemanticEvaluator(SampleEvaluator):
                 "background has no score of its own"
             )
 
+    def check_truth(self) -> None:
+        """Reads the first label file, and raises ValueError if it holds labels without a class."""
+        for record in self._samples.records[:1]:
+            truth = self._read_truth(record["sem_seg_file_name"])
+            self.fold(record, np.zeros_like(truth), truth)
+
     def reset(self) -> None:
         """Forgets everything that was counted."""
         super().reset()

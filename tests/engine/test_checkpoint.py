@@ -1,5 +1,9 @@
 import logging
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,7 +117,10 @@ def test_half_is_enough_and_every_misfit_is_named(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         match = load_weights(model(), str(tmp_path / "a.pth"))
     assert match == (2, ["1.bias"], ["new.part"], ["1.weight"])
-    for text in ("2 of the model's 4", "1 missing, 1 of another shape, 1 of the file unused"):
+    for text in (
+        "2 of 4 entries fit; 1 missing (1.bias), 1 of another shape (1.weight)",
+        "unused: ['new.part']",
+    ):
         assert text in caplog.text
     assert "1.weight" in caplog.text and "(1, 4)" in caplog.text
     assert "bias" in caplog.text and "new" in caplog.text
@@ -152,3 +159,103 @@ def test_numpy_arrays_of_both_numpy_generations_load(tmp_path):
         loaded = model()
         load_weights(loaded, str(path))
         assert_filled(loaded, 3.0)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A folder with three checkpoints, the last of which is tagged."""
+    checkpointer = SafeCheckpointer(model(), str(tmp_path))
+    for number in (1, 2, 3):
+        checkpointer.save(f"model_{number:07d}", iteration=number)
+        os.utime(tmp_path / f"model_{number:07d}.pth", (number, number))
+    (tmp_path / ".model_0000009.7-0.part.pth").write_bytes(b"half")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "\n", "model_0000007.pth", "../model_0000001.pth", "\x00", "."]
+)
+def test_a_tag_that_names_no_checkpoint_of_the_folder_gives_way_to_the_newest(three, tag, caplog):
+    shutil.copy(three / "model_0000001.pth", three.parent / "model_0000001.pth")
+    (three / "last_checkpoint").write_text(tag)
+    checkpointer = SafeCheckpointer(model(), str(three))
+    assert checkpointer.has_checkpoint()
+    assert checkpointer.get_checkpoint_file() == str(three / "model_0000003.pth")
+    assert "newest whole checkpoint, 'model_0000003.pth', is used instead" in caplog.text
+
+
+def test_an_absolute_tag_that_points_outside_is_not_followed(three, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "model_0000005.pth"
+    shutil.copy(three / "model_0000001.pth", other)
+    (three / "last_checkpoint").write_text(str(other))
+    found = SafeCheckpointer(model(), str(three)).get_checkpoint_file()
+    assert found == str(three / "model_0000003.pth")
+
+
+def test_a_checkpoint_that_was_cut_short_gives_way_to_an_older_one(three):
+    content = (three / "model_0000003.pth").read_bytes()
+    (three / "model_0000003.pth").write_bytes(content[:-100])
+    found = SafeCheckpointer(model(), str(three)).get_checkpoint_file()
+    assert found == str(three / "model_0000002.pth")
+
+
+def test_a_folder_of_damaged_checkpoints_is_an_error_and_an_empty_one_is_not(tmp_path):
+    checkpointer = SafeCheckpointer(model(), str(tmp_path))
+    (tmp_path / "last_checkpoint").write_text("")
+    assert not checkpointer.has_checkpoint()
+    (tmp_path / "model_0000001.pth").write_bytes(b"half")
+    with pytest.raises(ValueError, match="none of the 1 checkpoints in .* is whole"):
+        checkpointer.has_checkpoint()
+
+
+SAVER = """
+import itertools, sys, torch
+from segplugins.engine.checkpoint import SafeCheckpointer
+model = torch.nn.Linear(256, 256)
+checkpointer = SafeCheckpointer(model, sys.argv[1])
+start = 0
+if checkpointer.has_checkpoint():
+    start = checkpointer.load(checkpointer.get_checkpoint_file())["iteration"] + 1
+    assert (model.weight == start - 1).all() and (model.bias == start - 1).all()
+print("up", flush=True)
+for iteration in itertools.count(start):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(iteration)
+    checkpointer.save(f"model_{iteration % 3}", iteration=iteration)
+    print(iteration, flush=True)
+"""
+
+
+def test_twenty_kills_during_saving_leave_a_folder_that_resumes(tmp_path):
+    """One process forks a saver for each kill: starting Python twenty times would take minutes."""
+    driver = (
+        "import os, random, signal, sys, time\n"
+        "from segplugins.engine.checkpoint import SafeCheckpointer\n"
+        f"source = compile({SAVER!r}, 'saver', 'exec')\n"
+        "rng = random.Random(0)\n"
+        "for kill in range(20):\n"
+        "    reader, writer = os.pipe()\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        os.dup2(writer, 1)\n"
+        "        try:\n"
+        "            exec(source, {})\n"
+        "        finally:\n"
+        "            os._exit(9)\n"
+        "    os.close(writer)\n"
+        "    with os.fdopen(reader) as lines:\n"
+        "        assert lines.readline() == 'up\\n', 'it does not resume'\n"
+        "        saved = int(lines.readline())\n"
+        "        time.sleep(rng.uniform(0, 0.03))\n"
+        "        os.kill(child, signal.SIGKILL)\n"
+        "        rest = lines.read().split()\n"
+        "    os.waitpid(child, 0)\n"
+        "    last = int(rest[-1]) if rest else saved\n"
+        "print('resumed to', last)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", driver, tmp_path], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) > 20

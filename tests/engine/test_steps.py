@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from segplugins.engine.optim import clip_gradients
-from segplugins.engine.steps import StepTrainer, autocast
+from segplugins.engine.steps import OutOfMemory, StepTrainer, autocast
 
 
 class Scaled(nn.Module):
@@ -67,6 +67,90 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(value, name):
     with pytest.raises(FloatingPointError, match=rf"not finite at iteration 1: \['{name}'\]"):
         stepped([[0.5], [value]], model)
     assert model.weight.item() == 0.5  # the first step, and no second
+
+
+class Named(Scaled):
+    """Takes records instead of numbers."""
+
+    def forward(self, batch):
+        return super().forward([record["value"] for record in batch])
+
+
+def named(*values):
+    return [{"file_name": f"{value}.png", "value": value} for value in values]
+
+
+def test_a_bad_loss_names_its_images_and_no_others():
+    batches = [named(1.0, 2.0), named(math.nan, 3.0)]
+    with pytest.raises(FloatingPointError, match=r"images nan.png, 3.0.png\. The weights are"):
+        stepped(batches, Named(), accumulate=2)
+
+
+def test_bad_steps_are_left_out_as_often_as_allowed(caplog):
+    batches = [[0.25], [math.nan], [0.25], [math.inf], [0.25]]
+    model, logged = stepped(batches, max_bad_steps=2)
+    assert model.weight.item() == 1 - 3 * 0.25 and len(logged) == 5
+    assert "left out, 1 of at most 2" in caplog.text and "left out, 2 of at most 2" in caplog.text
+    model = Scaled()
+    with pytest.raises(FloatingPointError, match="at iteration 3.*SOLVER.MAX_BAD_STEPS"):
+        stepped(batches, model, max_bad_steps=1)
+    assert model.weight.item() == 0.5
+
+
+def test_bad_steps_are_counted_over_resumed_runs():
+    model = Scaled()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    first = StepTrainer(model, [[math.nan]], optimizer, max_bad_steps=1)
+    with EventStorage(0):
+        first.run_step()
+    second = StepTrainer(model, [[math.nan]], optimizer, max_bad_steps=1)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(FloatingPointError), EventStorage(0):
+        second.run_step()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce] can't allocate memory")],
+)
+def test_memory_that_is_used_up_is_told_with_the_sizes_of_the_batch(error):
+    class Hungry(Scaled):
+        def forward(self, batch):
+            raise error
+
+    images = [torch.zeros(3, 4, 6), torch.zeros(3, 5, 5)]
+    batch = [{"file_name": "a.png", "image": images[0], "instances": [1, 2], "texts": ["b"] * 3}]
+    batch.append({"file_name": "c.png", "image": images[1]})
+    message = (
+        r"out of memory on cpu at iteration 0 with 2 images at once: "
+        r"a.png \(6 x 4, 2 regions, 3 texts\), c.png \(5 x 5\)\. Raise SOLVER.ACCUMULATE"
+    )
+    with pytest.raises(OutOfMemory, match=message):
+        stepped([batch], Hungry())
+
+
+def test_other_errors_of_a_step_stay_what_they_are():
+    class Broken(Scaled):
+        def forward(self, batch):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="^shapes do not match$"):
+        stepped([[1.0]], Broken())
+
+
+def test_a_request_to_stop_is_agreed_after_the_step():
+    model = Scaled()
+    trainer = StepTrainer(
+        model,
+        [[0.5], [0.5]],
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        stop_requested=lambda: trainer.iter == 1,
+    )
+    for trainer.iter in range(2):
+        with EventStorage(trainer.iter):
+            trainer.run_step()
+        assert trainer.stop_agreed == (trainer.iter == 1)
+    assert model.weight.item() == 0.0  # both steps are whole
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step():

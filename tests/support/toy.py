@@ -41,6 +41,9 @@ def add_toy_config(cfg):
 class ToySegmentor(nn.Module):
     """Two convolutions into a space where every word has a fixed place."""
 
+    learns_from = frozenset({"sem_seg"})
+    answers = frozenset({"sem_seg"})
+
     @configurable
     def __init__(self, *, dropout):
         super().__init__()
@@ -118,7 +121,7 @@ def main(args):
     register_world(args.world)
     args.opts = OPTIONS.split() + args.opts
     cfg = setup_cfg(args, [add_toy_config])
-    default_setup(cfg)
+    default_setup(cfg, resume=args.resume, evaluation=args.eval_only)
     results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     if comm.is_main_process() and not args.eval_only:
         weights = torch.load(Path(cfg.OUTPUT_DIR) / "model_final.pth")["model"]

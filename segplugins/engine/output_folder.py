@@ -1,0 +1,182 @@
+"""OUTPUT_DIR: writable, one run at a time, and never a second run over a finished one."""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+
+import segplugins
+from segplugins.engine.folder_lock import FolderInUse, lock_folder
+from segplugins.evaluation.protocol import file_hash
+from segplugins.files.write import is_temporary, remove_stale, write_json, write_text
+
+logger = logging.getLogger(__name__)
+
+# A resumed run may change them: they do not change what the weights become, or only how far
+# training goes.
+_FREE = (
+    "OUTPUT_DIR",
+    "DATASETS.TEST",
+    "DATALOADER.NUM_WORKERS",
+    "MODEL.DEVICE",
+    "SOLVER.ACCUMULATE",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.MAX_BAD_STEPS",
+    "SOLVER.MAX_ITER",
+    "TEST",
+    "VIS_PERIOD",
+)
+# The same for an evaluation that is done again.
+_FREE_AT_TEST = ("OUTPUT_DIR", "DATALOADER", "MODEL.DEVICE", "SOLVER", "DATASETS.TRAIN", "VERSION")
+
+
+def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> None:
+    """Takes OUTPUT_DIR for this run, until the process ends, and writes config and code version.
+
+    A training writes config.yaml and run.json, an evaluation eval_config.yaml and eval_run.json, so
+    that each stays readable beside the other.
+
+    Args:
+        cfg: of the run.
+        resume: go on with the run that is in the folder, if there is one.
+        evaluation: the run only evaluates.
+
+    Raises:
+        FolderInUse: another process works in the folder; or it holds a finished run and `resume` is
+            off; or `resume` is on and the run there has another config or other weights.
+        OSError: the folder cannot be made or written.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    _make_writable(folder)
+    lock_folder(folder)
+    for path in remove_stale(folder):
+        logger.info("Removed '%s', which a killed process had left", path)
+    prefix = "eval_" if evaluation else ""
+    finished = folder / "results.json" if evaluation else _last_weights(folder)
+    if finished is not None and finished.exists():
+        if not resume:
+            raise FolderInUse(_used(folder, finished, evaluation))
+        free = _FREE_AT_TEST if evaluation else _FREE
+        _check_same(cfg, folder, f"{prefix}config.yaml", f"{prefix}run.json", free)
+    write_text(folder / f"{prefix}config.yaml", cfg.dump())
+    write_json(folder / f"{prefix}run.json", _description(cfg))
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}-0.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"OUTPUT_DIR cannot be written ({error.strerror})", str(folder)
+        ) from error
+
+
+def _last_weights(folder: Path) -> Optional[Path]:
+    """Returns a checkpoint of the run in a folder, or None where there is none."""
+    named = [path for path in folder.glob("model_*.pth") if not is_temporary(path)]
+    return max(named, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _used(folder: Path, finished: Path, evaluation: bool) -> str:
+    if evaluation:
+        return (
+            f"OUTPUT_DIR '{folder}' holds results already ({finished.name}); choose another "
+            "OUTPUT_DIR, or evaluate the same weights again with --resume"
+        )
+    return (
+        f"OUTPUT_DIR '{folder}' holds a run already ({finished.name}); go on with it by --resume, "
+        "or choose another OUTPUT_DIR"
+    )
+
+
+def _check_same(cfg: CfgNode, folder: Path, config: str, run: str, free: tuple) -> None:
+    if not (folder / config).is_file():
+        return
+    before = _flat(yaml.safe_load((folder / config).read_text(encoding="utf-8")) or {})
+    now = _flat(yaml.safe_load(cfg.dump()))
+    differing = [key for key in now if key in before and now[key] != before[key]]
+    fixed = [key for key in differing if not _is_below(key, free)]
+    if fixed:
+        changes = ", ".join(f"{key} is {now[key]!r}, was {before[key]!r}" for key in fixed[:3])
+        more = f" and {len(fixed) - 3} more keys" if len(fixed) > 3 else ""
+        raise FolderInUse(
+            f"OUTPUT_DIR '{folder}' holds a run of another config: {changes}{more}; resume it with "
+            "that config, or choose another OUTPUT_DIR"
+        )
+    for key in differing:
+        if key != "OUTPUT_DIR":
+            logger.info("Resuming with %s %r, which was %r", key, now[key], before[key])
+    _check_same_weights(cfg, folder, run)
+
+
+def _check_same_weights(cfg: CfgNode, folder: Path, run: str) -> None:
+    try:
+        before = json.loads((folder / run).read_text(encoding="utf-8"))["weights_sha256"]
+    except (OSError, ValueError, KeyError):
+        return
+    now = file_hash(cfg.MODEL.WEIGHTS)
+    if before and now and before != now:
+        raise FolderInUse(
+            f"OUTPUT_DIR '{folder}' holds a run that started from other weights than "
+            f"'{cfg.MODEL.WEIGHTS}' has now; choose another OUTPUT_DIR"
+        )
+
+
+def _is_below(key: str, sections: tuple) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
+
+
+def _flat(node: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+    flat: Dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _description(cfg: CfgNode) -> Dict[str, Any]:
+    return {
+        "command": sys.argv,
+        "started": _now(),
+        "machine": platform.node(),
+        "segplugins": segplugins.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "weights": cfg.MODEL.WEIGHTS,
+        "weights_sha256": file_hash(cfg.MODEL.WEIGHTS),
+    }
+
+
+def _commit() -> Optional[str]:
+    """Returns the commit of the checkout that the code runs from, "+" if files differ from it."""
+    root = Path(segplugins.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    git: List[str] = ["git", "-C", str(root)]
+    try:
+        commit, changes = (
+            subprocess.run([*git, *words], capture_output=True, text=True, timeout=10, check=True)
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -1,0 +1,161 @@
+"""What can be refused before the first step: data that do not fit the model, truth, disk."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Iterable, List, Mapping, Type
+
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+from torch.optim import Optimizer
+
+from segplugins.data.catalog import dataset_metadata, load_dataset
+from segplugins.data.pairs import is_pairs
+from segplugins.data.read_regions import has_label_map
+from segplugins.engine.loaders import check_datasets
+from segplugins.evaluation.build import build_evaluator
+
+logger = logging.getLogger(__name__)
+
+_CALLED = {
+    "pairs": "image-text pairs",
+    "sem_seg": "label maps (sem_seg)",
+    "instances": "regions (instances)",
+}
+# Kinds of data sets whose records hold a map, so that none needs to be loaded to see it.
+_WITH_MAPS = {"sem_seg", "panoptic", "coco_panoptic_seg", "ade20k_panoptic_seg"}
+_CHECKPOINTS = 2  # that must fit on the disk: the one of before and the one that replaces it
+
+
+def check_training_data(cfg: CfgNode) -> None:
+    """Compares what the paper learns from with what the training sets give.
+
+    Args:
+        cfg: reads MODEL.META_ARCHITECTURE, DATASETS.TRAIN and INPUT.TARGETS.
+
+    Raises:
+        KeyError: an unknown data set.
+        ValueError: the model learns from nothing that a set gives; both are named.
+    """
+    names = check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+    model = architecture(cfg)
+    learns_from = getattr(model, "learns_from", None)
+    if learns_from is None:  # a model of another library
+        return
+    given = {"pairs"} if is_pairs(names) else set(cfg.INPUT.TARGETS)
+    used = learns_from & given
+    if not used:
+        needed, got = _listed(learns_from), _listed(given)
+        step = "train on other sets"
+        if "pairs" not in given | learns_from:
+            step = f"set INPUT.TARGETS to {tuple(sorted(learns_from))}"
+        raise ValueError(
+            f"{model.__name__} learns from {needed}, but DATASETS.TRAIN {names} gives {got}; {step}"
+        )
+    if used == {"sem_seg"}:
+        _check_maps(names, model)
+
+
+def _check_maps(names: List[str], model: Type[nn.Module]) -> None:
+    for name in names:
+        kinds = dataset_metadata(name).get("evaluator_type") or ()
+        if _WITH_MAPS & set([kinds] if isinstance(kinds, str) else kinds):
+            continue
+        records = load_dataset(name)
+        if records and not has_label_map(records[0]):
+            raise ValueError(
+                f"{model.__name__} learns from {_CALLED['sem_seg']}, but the records of data set "
+                f"'{name}' in DATASETS.TRAIN have none; register it with label maps, or train a "
+                "model that learns from regions"
+            )
+
+
+def check_evaluation(cfg: CfgNode) -> None:
+    """Builds every evaluator of DATASETS.TEST, looks for all files of the truth and reads one.
+
+    Raises:
+        KeyError: an unknown data set.
+        FileNotFoundError: files of a data set are missing.
+        ValueError: a truth that cannot be scored, or one that the model does not answer.
+    """
+    if not cfg.DATASETS.TEST:
+        return
+    model = architecture(cfg)
+    answers = getattr(model, "answers", None)
+    for name in check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST"):
+        records = load_dataset(name)
+        if not records:
+            raise ValueError(f"data set '{name}' of DATASETS.TEST has no records to evaluate on")
+        evaluator = build_evaluator(cfg, name)
+        missing = evaluator.reads - answers if answers is not None else ()
+        if missing:
+            raise ValueError(
+                f"data set '{name}' of DATASETS.TEST is scored by {sorted(missing)}, but "
+                f"{model.__name__} answers with {sorted(answers)}; leave the set out of "
+                "DATASETS.TEST, or evaluate a model that answers it"
+            )
+        _check_files(name, records)
+        evaluator.check_truth()
+
+
+def _check_files(name: str, records: Iterable[Mapping[str, Any]]) -> None:
+    absent = [path for record in records for path in _files(record) if not os.path.isfile(path)]
+    if absent:
+        raise FileNotFoundError(
+            f"data set '{name}': {len(absent)} of its files are missing, first '{absent[0]}'"
+        )
+
+
+def _files(record: Mapping[str, Any]) -> List[str]:
+    named = (value for key, value in record.items() if key.endswith("file_name"))
+    return [value for value in named if isinstance(value, str)]
+
+
+def check_weights_exist(path: str) -> None:
+    """Raises FileNotFoundError if MODEL.WEIGHTS names a local file that is not there."""
+    if path and "://" not in path and not Path(path.partition("?")[0]).is_file():
+        raise FileNotFoundError(
+            f"no checkpoint '{path}'; MODEL.WEIGHTS names the weights that the model starts from"
+        )
+
+
+def check_disk(folder: str, model: nn.Module, optimizer: Optimizer, *, averaged: bool) -> None:
+    """Compares the free space of the output folder with the size of two checkpoints.
+
+    Args:
+        folder: OUTPUT_DIR; it exists.
+        model: its state is saved.
+        optimizer: AdamW keeps two numbers per trained parameter, SGD one.
+        averaged: whether averaged weights are saved too (SOLVER.EMA).
+
+    Raises:
+        ValueError: there is too little space.
+    """
+    trained = sum(p.nbytes for group in optimizer.param_groups for p in group["params"])
+    per_weight = (2 if "betas" in optimizer.defaults else 1) + averaged
+    size = sum(tensor.nbytes for tensor in model.state_dict().values()) + per_weight * trained
+    free = shutil.disk_usage(folder).free
+    if free < _CHECKPOINTS * size:
+        raise ValueError(
+            f"OUTPUT_DIR '{folder}' has {free / 1e9:.2f} GB free; {_CHECKPOINTS} checkpoints of "
+            f"{size / 1e9:.2f} GB must fit: free some space or choose another OUTPUT_DIR"
+        )
+
+
+def architecture(cfg: CfgNode) -> Type[nn.Module]:
+    """Returns the class of MODEL.META_ARCHITECTURE.
+
+    Raises:
+        ValueError: no such class is registered; those that are, are named.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in META_ARCH_REGISTRY:
+        known = sorted(known for known, _ in META_ARCH_REGISTRY)
+        raise ValueError(f"MODEL.META_ARCHITECTURE: no model '{name}'; registered are {known}")
+    return META_ARCH_REGISTRY.get(name)
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    return " or ".join(_CALLED.get(kind, kind) for kind in sorted(kinds))

@@ -1,0 +1,152 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import segplugins.engine.preflight as preflight
+from segplugins.engine import evaluate, train
+from segplugins.engine.preflight import check_disk, check_evaluation, check_training_data
+
+
+@pytest.fixture
+def register(toy_world):
+    """Registers data sets of given records until the test ends."""
+    names = []
+
+    def register(name, records, **metadata):
+        DatasetCatalog.register(name, lambda: [dict(record) for record in records])
+        MetadataCatalog.get(name).set(**metadata)
+        names.append(name)
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+
+
+def boxes(toy_world):
+    annotation = {
+        "bbox": [1, 1, 4, 4],
+        "bbox_mode": 0,
+        "category_id": 0,
+        "segmentation": [[1, 1, 4, 1, 4, 4]],
+        "iscrowd": 0,
+    }
+    file = str(toy_world / "images" / "val" / "000.png")
+    record = {"file_name": file, "image_id": 1, "height": 12, "width": 16}
+    return [{**record, "annotations": [annotation]}]
+
+
+def test_the_toys_data_fit_the_toy(toy_cfg):
+    check_training_data(toy_cfg())
+    check_evaluation(toy_cfg())
+    check_evaluation(toy_cfg("DATASETS.TEST ()"))
+
+
+def test_targets_that_the_model_does_not_learn_from_are_refused_with_both_names(toy_cfg):
+    cfg = toy_cfg("INPUT.TARGETS ('instances',)")
+    with pytest.raises(
+        ValueError,
+        match=r"ToySegmentor learns from label maps \(sem_seg\), but DATASETS.TRAIN "
+        r"\['toy_train'\] gives regions \(instances\); set INPUT.TARGETS to \('sem_seg',\)",
+    ):
+        train(cfg)
+
+
+def test_image_text_pairs_are_refused_by_a_model_of_label_maps(toy_cfg, register):
+    register("preflight_pairs", [], kind="pairs")
+    cfg = toy_cfg("DATASETS.TRAIN ('preflight_pairs',)")
+    MetadataCatalog.get("preflight_pairs").vocabulary = None
+    with pytest.raises(ValueError, match="gives image-text pairs; train on other sets"):
+        check_training_data(cfg)
+
+
+def test_a_training_set_without_label_maps_is_named(toy_cfg, toy_world, register):
+    register("preflight_boxes", boxes(toy_world), thing_classes=["a"], evaluator_type="coco")
+    cfg = toy_cfg("DATASETS.TRAIN ('toy_train','preflight_boxes')")
+    with pytest.raises(
+        ValueError, match="ToySegmentor learns from label maps .*'preflight_boxes' in DATASETS.TRA"
+    ):
+        train(cfg)
+
+
+def test_what_the_model_does_not_answer_is_refused_before_the_first_step(
+    toy_cfg, toy_world, register
+):
+    register("preflight_boxes", boxes(toy_world), thing_classes=["a"], evaluator_type="coco")
+    cfg = toy_cfg("DATASETS.TEST ('toy_val','preflight_boxes')")
+    message = (
+        r"'preflight_boxes' of DATASETS.TEST is scored by \['instances'\], but ToySegmentor "
+        r"answers with \['sem_seg'\]; leave the set out"
+    )
+    for run in (train, evaluate):
+        with pytest.raises(ValueError, match=message):
+            run(cfg)
+
+
+def test_instances_without_a_vocabulary_cannot_be_scored(toy_cfg, toy_world, register):
+    register("preflight_texts", boxes(toy_world), vocabulary=None, evaluator_type="coco")
+    with pytest.raises(ValueError, match="'preflight_texts'.*task instance needs a vocabulary to"):
+        train(toy_cfg("DATASETS.TEST ('preflight_texts',)"))
+
+
+def test_a_model_that_declares_nothing_is_not_checked(toy_cfg, toy, monkeypatch):
+    for name in ("learns_from", "answers"):
+        monkeypatch.delattr(toy.ToySegmentor, name)
+    check_training_data(toy_cfg("INPUT.TARGETS ('instances',)"))
+    check_evaluation(toy_cfg())
+
+
+def test_missing_files_and_wrong_labels_of_the_truth_are_found(toy_cfg, toy_world, register):
+    folder = toy_world / "labels" / "val"
+    image = str(toy_world / "images" / "val" / "000.png")
+    right = {"file_name": image, "sem_seg_file_name": str(folder / "000.png")}
+    lost = {"file_name": image + "1", "sem_seg_file_name": str(folder / "none.png")}
+    shared = {"evaluator_type": "sem_seg", "vocabulary": "toy", "ignore_label": 255}
+    register("preflight_lost", [right, lost], stuff_classes=["a"] * 3, **shared)
+    with pytest.raises(FileNotFoundError, match="'preflight_lost': 2 of its files are missing, f"):
+        train(toy_cfg("DATASETS.TEST ('preflight_lost',)"))
+    register("preflight_labels", [right], stuff_classes=["a"] * 3, **shared | {"ignore_label": 254})
+    with pytest.raises(ValueError, match="000.png holds label 255, which is neither"):
+        train(toy_cfg("DATASETS.TEST ('preflight_labels',)"))
+
+
+def test_an_empty_set_is_named(toy_cfg, register):
+    register("preflight_empty", [], evaluator_type="sem_seg", vocabulary="toy", stuff_classes=["a"])
+    with pytest.raises(ValueError, match="'preflight_empty' of DATASETS.TEST has no records"):
+        check_evaluation(toy_cfg("DATASETS.TEST ('preflight_empty',)"))
+
+
+def test_a_model_and_weights_that_do_not_exist_are_named(toy_cfg):
+    with pytest.raises(ValueError, match="no model 'SAD'; registered are .*'ToySegmentor'"):
+        train(toy_cfg("MODEL.META_ARCHITECTURE SAD"))
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'none.pth'; MODEL.WEIGHTS names"):
+        train(toy_cfg("MODEL.WEIGHTS none.pth"))
+
+
+@pytest.mark.parametrize("averaged, fits", [(False, True), (True, False)])
+def test_two_checkpoints_must_fit_on_the_disk(tmp_path, monkeypatch, averaged, fits):
+    model = torch.nn.Linear(3, 1)  # 4 float32: 16 bytes of weights, two more of each for AdamW
+    optimizer = torch.optim.AdamW(model.parameters())
+    free = SimpleNamespace(free=2 * 3 * 16)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: free)
+    if fits:
+        check_disk(str(tmp_path), model, optimizer, averaged=averaged)
+    else:
+        with pytest.raises(ValueError, match="0.00 GB free; 2 checkpoints of 0.00 GB must fit"):
+            check_disk(str(tmp_path), model, optimizer, averaged=averaged)
+
+
+def test_weights_that_fit_in_part_are_evaluated_only_when_asked_for(toy_cfg, tmp_path, toy):
+    model = toy.ToySegmentor(dropout=0.0)
+    state = {k: v for k, v in model.state_dict().items() if k != "head.bias"}
+    torch.save({"model": state}, tmp_path / "part.pth")
+    cfg = toy_cfg(f"MODEL.WEIGHTS {tmp_path}/part.pth")
+    with pytest.raises(
+        ValueError, match=r"fit the model only in part: 6 of 7 entries fit; 1 missing \(head.bias\)"
+    ):
+        evaluate(cfg, random_weights=False)
+    assert evaluate(cfg, random_weights=True)
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty: .*--random-weights"):
+        evaluate(toy_cfg(), random_weights=False)
