@@ -14,7 +14,6 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 
-import segplugins
 from segplugins.engine.folder_lock import FolderInUse, lock_folder
 from segplugins.evaluation.protocol import file_hash
 from segplugins.files.write import is_temporary, remove_stale, write_json, write_text
@@ -153,7 +152,7 @@ def _description(cfg: CfgNode) -> Dict[str, Any]:
         "command": sys.argv,
         "started": _now(),
         "machine": platform.node(),
-        "segplugins": segplugins.__version__,
+        "segplugins": sys.modules["segplugins"].__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -164,7 +163,7 @@ def _description(cfg: CfgNode) -> Dict[str, Any]:
 
 def _commit() -> Optional[str]:
     """Returns the commit of the checkout that the code runs from, "+" if files differ from it."""
-    root = Path(segplugins.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     git: List[str] = ["git", "-C", str(root)]
