@@ -55,7 +55,7 @@ def test_no_gpus_means_the_cpu_and_a_vocabulary_is_text():
         (["SOLVER.ACUMULATE", "2"], "'SOLVER.ACUMULATE'; the nearest known key is 'SOLVER.ACCUMUL"),
         (["TEST.VOCABULARY", "names.txt"], "TEST.VOCABULARY: no vocabulary file 'names.txt'"),
         (["TEST.VOCABULARY", "car, car"], "TEST.VOCABULARY: .*'car' stands twice"),
-        (["MATMUL_PRECISION", "low"], "MATMUL_PRECISION: unknown 'low'; known are .*highest"),
+        (["MATMUL_PRECISION", "low"], "MATMUL_PRECISION is 'low', expected one of .*highest"),
     ],
 )
 def test_a_wrong_option_is_told(opts, message):

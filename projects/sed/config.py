@@ -56,3 +56,23 @@ def add_config(cfg: CN) -> None:
     # Windows of RESOLUTION over larger images instead of one look at the whole, averaged.
     # OVERLAP: share of a window that the next one sees again.
     node.SLIDING = CN({"ENABLED": False, "OVERLAP": 1 / 3})
+
+
+RANGES = {
+    "MODEL.SED.RESOLUTION": "2 x int [1, inf)",
+    "MODEL.SED.DROP": "[0, 1)",
+    "MODEL.SED.DROP_PATH": "[0, 1)",
+    "MODEL.SED.LOSS_WEIGHTS": "4 x [0, inf)",
+    "MODEL.SED.IGNORED_PIXELS": ("negative", "mask"),
+    "MODEL.SED.TRAIN_CLASSES": "[0, inf)",
+    "MODEL.SED.DECODER.WIDTHS": "4 x int [1, inf)",
+    "MODEL.SED.DECODER.SKIP_WIDTHS": "3 x int [1, inf)",
+    "MODEL.SED.DECODER.KERNEL_SIZES": "3 x int [1, inf)",
+    "MODEL.SED.DECODER.HEADS": "[1, inf)",
+    "MODEL.SED.DECODER.ATTENTION": ("linear", "full"),
+    "MODEL.SED.DECODER.POOLING": "2 x int [1, inf)",
+    "MODEL.SED.DECODER.TEST_POOLING": "2 x int [1, inf)",
+    "MODEL.SED.REJECTION.TOP_K": "[1, inf)",
+    "MODEL.SED.CLASS_CHUNK": "[0, inf)",
+    "MODEL.SED.SLIDING.OVERLAP": "[0, 1)",
+}

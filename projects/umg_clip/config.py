@@ -16,3 +16,10 @@ def add_config(cfg: CN) -> None:
     node.PRESENCE_WEIGHT = 1.0
     # A boxed name belongs to the cells of its box. Needs regions. 0 = off.
     node.ASSIGNMENT_WEIGHT = 1.0
+
+
+RANGES = {
+    "MODEL.UMG_CLIP.CAPTION_WEIGHT": "[0, inf)",
+    "MODEL.UMG_CLIP.PRESENCE_WEIGHT": "[0, inf)",
+    "MODEL.UMG_CLIP.ASSIGNMENT_WEIGHT": "[0, inf)",
+}

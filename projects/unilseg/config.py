@@ -88,3 +88,32 @@ def _add_training(node: CN) -> None:
     node.DEEP_SUPERVISION = True
     # Where they meet: "response" = targets are brought to the responses; "image" = the reverse.
     node.LOSS_AT = "response"
+
+
+RANGES = {
+    "MODEL.UNILSEG.TEST.THRESHOLD": "[0, 1)",
+    "MODEL.UNILSEG.TEST.PROMPT_CHUNK": "[1, inf)",
+    "MODEL.UNILSEG.TEST.RESIZE": ("paper", "official"),
+    "MODEL.UNILSEG.SWIN.EMBED_DIM": "[1, inf)",
+    "MODEL.UNILSEG.SWIN.DEPTHS": "4 x int [1, inf)",
+    "MODEL.UNILSEG.SWIN.NUM_HEADS": "4 x int [1, inf)",
+    "MODEL.UNILSEG.SWIN.WINDOW_SIZE": "[1, inf)",
+    "MODEL.UNILSEG.SWIN.PATCH_SIZE": "[1, inf)",
+    "MODEL.UNILSEG.SWIN.DROP_PATH": "[0, 1)",
+    "MODEL.UNILSEG.TEXT_LENGTH": "[3, inf)",
+    "MODEL.UNILSEG.CONV_DIM": "[1, inf)",
+    "MODEL.UNILSEG.MASK_DIM": "[1, inf)",
+    "MODEL.UNILSEG.NHEADS": "[1, inf)",
+    "MODEL.UNILSEG.DIM_FEEDFORWARD": "[1, inf)",
+    "MODEL.UNILSEG.DROPOUT": "[0, 1)",
+    "MODEL.UNILSEG.SR_RATIOS": "4 x int [1, inf)",
+    "MODEL.UNILSEG.DEC_LAYERS": "[0, inf)",
+    "MODEL.UNILSEG.NORM": ("BN", "SyncBN", "LN", "GN"),
+    "MODEL.UNILSEG.PREFUSION_SCALES": "int [0, 3]",
+    "MODEL.UNILSEG.SYNONYMS": ("first", "mean"),
+    "MODEL.UNILSEG.TEXTS_PER_IMAGE": "[1, inf)",
+    "MODEL.UNILSEG.NEGATIVE_PROB": "[0, 1]",
+    "MODEL.UNILSEG.BCE_WEIGHT": "[0, inf)",
+    "MODEL.UNILSEG.DICE_WEIGHT": "[0, inf)",
+    "MODEL.UNILSEG.LOSS_AT": ("response", "image"),
+}

@@ -3,7 +3,8 @@
 import argparse
 import logging
 import os
-from typing import Callable, Sequence
+import sys
+from typing import Callable, Dict, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -12,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from segplugins.config import RANGES as SHARED_RANGES
 from segplugins.config import add_shared_config
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine.checkpoint import load_weights
@@ -23,6 +25,7 @@ from segplugins.engine.preflight import (
     check_training_data,
     check_weights_exist,
 )
+from segplugins.engine.ranges import Range, check_ranges
 from segplugins.engine.read_config import (
     ConfigError,
     apply_settings,
@@ -35,8 +38,6 @@ from segplugins.evaluation.results import write_results
 from segplugins.structures import parse_vocabulary
 
 logger = logging.getLogger(__name__)
-
-MATMUL_PRECISIONS = ("highest", "high", "medium")
 
 
 def setup_cfg(
@@ -52,19 +53,21 @@ def setup_cfg(
         The config, frozen.
 
     Raises:
-        ConfigError: see `read_settings`, `option_settings`, `apply_settings`; or values that do
-            not fit each other or this machine.
+        ConfigError: see `read_settings`, `option_settings`, `apply_settings`, `check_ranges`; or
+            values that do not fit each other or this machine.
     """
     cfg = get_cfg()
     add_shared_config(cfg)
     for add_config in add_configs:
         add_config(cfg)
+    defaults = cfg.clone()
     settings = read_settings(args.config_file) if args.config_file else []
     apply_settings(cfg, settings + option_settings(args.opts or []))
     if getattr(args, "num_gpus", None) == 0:
         cfg.MODEL.DEVICE = "cpu"
     if getattr(args, "vocabulary", None):
         cfg.TEST.VOCABULARY = args.vocabulary
+    check_ranges(cfg, _ranges(add_configs), defaults)
     _check(cfg)
     for path in cfg.DATASETS.REGISTER:
         register_from_yaml(path)
@@ -78,15 +81,27 @@ def _check(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but no CUDA device is visible; "
             "run on the CPU with --num-gpus 0"
         )
-    if cfg.MATMUL_PRECISION not in MATMUL_PRECISIONS:
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
         raise ConfigError(
-            f"MATMUL_PRECISION: unknown '{cfg.MATMUL_PRECISION}'; known are {MATMUL_PRECISIONS}"
-        )
+            f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', expected cpu, cuda or cuda:<number>"
+        ) from error
+    if cfg.INPUT.JITTER[0] > cfg.INPUT.JITTER[1]:
+        raise ConfigError(f"INPUT.JITTER is {cfg.INPUT.JITTER}, expected the smaller scale first")
     if cfg.TEST.VOCABULARY:
         try:
             parse_vocabulary(cfg.TEST.VOCABULARY)
         except (ValueError, OSError) as error:
             raise ConfigError(f"TEST.VOCABULARY: {error}") from error
+
+
+def _ranges(add_configs: Sequence[Callable[[CfgNode], None]]) -> Dict[str, Range]:
+    """The shared table and those that stand beside the papers' add_config."""
+    ranges: Dict[str, Range] = dict(SHARED_RANGES)
+    for add_config in add_configs:
+        ranges.update(getattr(sys.modules[add_config.__module__], "RANGES", {}))
+    return ranges
 
 
 def default_setup(cfg: CfgNode, *, resume: bool = False, evaluation: bool = False) -> None:
