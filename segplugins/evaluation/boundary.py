@@ -1,9 +1,7 @@
 """J and F of masks: how well regions and their boundaries agree (DAVIS).
 
-Masks stand packed, 64 pixels of a row in one number, so that a dilation by a disk is a few dozen
-shifts of a small array. Behind each row stand zero bits, at least as many as the tolerance: so a
-shift may run over the whole array as if it were one row. Leading dimensions (frames, objects) are
-free and broadcast. H W pixels, V words a row.
+Masks stand packed, see packed_masks.py, so that a dilation by a disk is a few dozen shifts of a
+small array. Leading dimensions (frames, objects) are free and broadcast. H W pixels, V words a row.
 """
 
 import math
@@ -11,54 +9,9 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from segplugins.evaluation.packed_masks import Packed, count, pack, shift
+
 BOUND_TH = 0.008
-BAND_RATIO = 0.02
-_WORD = np.dtype("<u8")
-_BYTE_COUNTS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
-
-
-class Packed(NamedTuple):
-    """Masks as bits; the bits beyond the width are 0."""
-
-    words: np.ndarray  # (..., H, V) uint64, bit b of word v is pixel 64 v + b
-    width: int
-
-
-def pack(masks: np.ndarray, spare: int = 1) -> Packed:
-    """Packs masks (..., H, W) bool, with at least `spare` >= 1 zero bits behind each row."""
-    width = masks.shape[-1]
-    bits = np.packbits(np.asarray(masks, dtype=bool), axis=-1, bitorder="little")
-    octets = -(-(width + spare) // 64) * _WORD.itemsize
-    packed = np.zeros((*bits.shape[:-1], octets), np.uint8)
-    packed[..., : bits.shape[-1]] = bits
-    return Packed(packed.view(_WORD), width)
-
-
-def count(words: np.ndarray) -> np.ndarray:
-    """Returns how many bits are set in each mask: (..., H, V) -> (...) int64."""
-    if hasattr(np, "bitwise_count"):  # numpy 2
-        return np.bitwise_count(words).sum(axis=(-2, -1), dtype=np.int64)
-    octets = np.ascontiguousarray(words).view(np.uint8)
-    return _BYTE_COUNTS[octets].sum(axis=(-2, -1), dtype=np.int64)
-
-
-def _shift(words: np.ndarray, pixels: int) -> np.ndarray:
-    """Moves all bits to the right by `pixels` (to the left where negative), over the row ends."""
-    row, moved = words.reshape(-1), np.zeros(words.size, words.dtype)
-    whole, rest = divmod(abs(pixels), 64)
-    if whole >= row.size:
-        return moved.reshape(words.shape)
-    if pixels >= 0:
-        here, next_one = moved[whole:], moved[whole + 1 :]
-        np.left_shift(row[: here.size], np.uint64(rest), out=here)
-        if rest:
-            next_one |= row[: next_one.size] >> np.uint64(64 - rest)
-    else:
-        here, next_one = moved[: row.size - whole], moved[: max(row.size - whole - 1, 0)]
-        np.right_shift(row[whole:], np.uint64(rest), out=here)
-        if rest:
-            next_one |= row[whole + 1 :] << np.uint64(64 - rest)
-    return moved.reshape(words.shape)
 
 
 def _only(words: np.ndarray, pixels: int) -> np.ndarray:
@@ -80,10 +33,10 @@ def boundaries(masks: Packed) -> np.ndarray:
         (..., H, V) words.
     """
     words, width = masks.words, masks.width
-    right = words ^ _shift(words, -1)
+    right = words ^ shift(words, -1)
     marked = right.copy()
     below = words[..., 1:, :]
-    marked[..., :-1, :] |= words[..., :-1, :] ^ _shift(below, -1)
+    marked[..., :-1, :] |= words[..., :-1, :] ^ shift(below, -1)
     _only(marked, width - 1)
     marked[..., :-1, :] |= words[..., :-1, :] ^ below
     return marked
@@ -107,7 +60,7 @@ def dilate(words: np.ndarray, radius: int) -> np.ndarray:
         while reach < half:
             # A run of 2 reach + 1 bits moved further than that would leave a gap.
             step = min(half - reach, 2 * reach + 1)
-            row = row | _shift(row, step) | _shift(row, -step)
+            row = row | shift(row, step) | shift(row, -step)
             reach += step
         if dy == 0:
             grown |= row
@@ -206,58 +159,3 @@ def j_and_f(
     ours = outline(prediction, void, bound_th)
     theirs = outline(truth, void, bound_th)
     return region_similarity(ours, theirs), contour_accuracy(ours, theirs)
-
-
-def band_width(size: Tuple[int, int], ratio: float = BAND_RATIO) -> int:
-    """Returns the width of the band along a boundary, in pixels, at least 1.
-
-    Args:
-        size: (H, W).
-        ratio: share of the diagonal.
-    """
-    return max(1, round(ratio * math.sqrt(size[0] ** 2 + size[1] ** 2)))
-
-
-def mask_bands(masks: np.ndarray, ratio: float = BAND_RATIO) -> np.ndarray:
-    """Returns the pixels of each mask that lie near its boundary: Boundary IoU's G_d and G.
-
-    A pixel of the mask belongs to the band if a pixel outside of the mask, or outside of the
-    image, is at most `band_width` rows and columns away: the mask minus its erosion, as many
-    times by a square of 3 x 3, of the code beside "Boundary IoU" (Cheng et al., CVPR 2021).
-
-    Args:
-        masks: (..., H, W) bool.
-        ratio: width of the band by the diagonal.
-
-    Returns:
-        (..., H, V) words.
-    """
-    width = band_width(masks.shape[-2:], ratio)
-    words = pack(masks, spare=width).words
-    return words & ~_eroded_columns(_eroded_rows(words, width), width)
-
-
-def _eroded_rows(words: np.ndarray, width: int) -> np.ndarray:
-    """Keeps the bits whose `width` neighbours on both sides in the row are set.
-
-    Behind each row stand at least `width` zero bits, which also end the row that follows.
-    """
-    kept, reach = words, 0
-    while reach < width:
-        step = min(width - reach, 2 * reach + 1)
-        kept = kept & _shift(kept, step) & _shift(kept, -step)
-        reach += step
-    return kept
-
-
-def _eroded_columns(words: np.ndarray, width: int) -> np.ndarray:
-    """Keeps the bits whose `width` neighbours above and below are set."""
-    kept, reach = words, 0
-    while reach < width:
-        step = min(width - reach, 2 * reach + 1)
-        above, below = np.zeros_like(kept), np.zeros_like(kept)
-        above[..., step:, :] = kept[..., :-step, :]
-        below[..., :-step, :] = kept[..., step:, :]
-        kept = kept & above & below
-        reach += step
-    return kept

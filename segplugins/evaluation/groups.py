@@ -5,9 +5,18 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 # What is measured for each class.
-PER_CLASS = ("IoU", "ACC", "BoundaryIoU", "min(IoU, B-Iou)", "AP", "PQ", "top1")
+PER_CLASS = (
+    "IoU",
+    "ACC",
+    "BoundaryIoU",
+    "BoundaryIoU_detectron2",
+    "min(IoU, B-Iou)",
+    "AP",
+    "PQ",
+    "top1",
+)
 # Mean over classes, by the value of one class it is the mean of.
-_MEANS = {"IoU": "mIoU", "AP": "AP", "PQ": "PQ"}
+_MEANS = {"IoU": "mIoU", "BoundaryIoU": "mBoundaryIoU", "AP": "AP", "PQ": "PQ"}
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:

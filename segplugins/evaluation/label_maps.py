@@ -148,11 +148,12 @@ def _cells(prediction: np.ndarray, truth: np.ndarray) -> Tuple[np.ndarray, np.nd
 
 
 def boundary_labels(labels: np.ndarray, ratio: float = 0.02) -> np.ndarray:
-    """Label map minus its erosion: what boundary IoU compares.
+    """Returns a label map minus its erosion: what detectron2 compares as boundaries.
 
-    As in detectron2, the difference of *label numbers*, with everything outside the image counted
-    as label 0; in whole numbers of any size, where detectron2's are 8 bits and its counts wrong
-    from about 16 classes on.
+    That is a difference of *label numbers*, with everything outside the image counted as label 0,
+    so that it changes with the order of the classes; boundary_bands.py has the rule of the paper.
+    Here in whole numbers of any size, where detectron2's are 8 bits and its counts wrong from about
+    16 classes on.
 
     Args:
         labels: (H, W) integers >= 0.

@@ -8,8 +8,9 @@ from typing import List, NamedTuple, Optional, Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from segplugins.evaluation.boundary import count, mask_bands
+from segplugins.evaluation.boundary_bands import mask_bands
 from segplugins.evaluation.matching import IOU_THRESHOLDS, NearPairs
+from segplugins.evaluation.packed_masks import count
 
 # pycocotools.mask.area keeps the number of masks in 8 bits and fails beyond (numpy 2).
 _AREAS_AT_ONCE = 255

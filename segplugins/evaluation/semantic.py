@@ -14,12 +14,14 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segplugins.evaluation.boundary_bands import banded_classes
 from segplugins.evaluation.calibration import calibration_sums, expected_calibration_error
 from segplugins.evaluation.counts import SharedCounts, add_cells
 from segplugins.evaluation.folding import ClassFold, whole_labels
@@ -91,7 +93,8 @@ class SemanticEvaluator(SampleEvaluator):
         background_threshold: pixels where no score reaches it hold `fold.below_threshold`.
         none_class: one of the P that is not in the running where there is a threshold.
         background: evaluated class that "mIoU_foreground" leaves out. None: no such metric.
-        boundary: compare boundaries too; three times slower.
+        boundary: compare bands along boundaries too: True = as the paper of Boundary IoU has it,
+            see boundary_bands.py; "detectron2" = its variant, see `boundary_labels`.
         calibration: adds "ECE", the expected calibration error of scores 0-1.
         gallery: keeps the best and worst pictures.
         read_truth: label file to (H, W) integers.
@@ -129,7 +132,7 @@ class SemanticEvaluator(SampleEvaluator):
         background_threshold: Optional[float] = None,
         none_class: Optional[int] = None,
         background: Optional[int] = None,
-        boundary: bool = False,
+        boundary: Union[bool, str] = False,
         calibration: bool = False,
         gallery: Optional[Gallery] = None,
         read_truth: Callable[[str], np.ndarray] = read_label_map,
@@ -141,6 +144,10 @@ class SemanticEvaluator(SampleEvaluator):
         self._threshold = background_threshold
         self._none_class = none_class if background_threshold is not None else None
         self._background = background
+        if boundary not in (False, True, "detectron2"):
+            raise ValueError(
+                f"'{dataset_name}': boundary must be True, False or 'detectron2', got {boundary!r}"
+            )
         self._boundary = boundary
         self._calibration = calibration
         self._read_truth = read_truth
@@ -176,7 +183,7 @@ class SemanticEvaluator(SampleEvaluator):
     def reset(self) -> None:
         """Forgets everything that was counted."""
         super().reset()
-        layers = 1 + self._boundary
+        layers = 1 + bool(self._boundary)
         self._counts = SharedCounts(layers, len(self.classes) + 1, self._distributed)
         self._joined: Optional[np.ndarray] = None
 
@@ -196,7 +203,11 @@ class SemanticEvaluator(SampleEvaluator):
         layers = [pairs]
         if self._boundary:
             maps = self.fold(record, labels, truth)
-            layers.append(pair_counts(*(boundary_labels(classes) for classes in maps)))
+            if self._boundary == "detectron2":
+                bands = tuple(boundary_labels(classes) for classes in maps)
+            else:
+                bands = banded_classes(*maps, len(self.classes))
+            layers.append(pair_counts(*bands))
         counts = pair_class_counts(*pairs, len(self.classes))
         calibration = None
         if self._calibration:
@@ -274,7 +285,13 @@ class SemanticEvaluator(SampleEvaluator):
 
     def _scores(self, rows: List[_Row]) -> Dict[str, float]:
         boundary = self._joined[1] if self._boundary else None
-        scores = semantic_metrics(self.confusion, self.classes, boundary, self._background)
+        scores = semantic_metrics(
+            self.confusion,
+            self.classes,
+            boundary,
+            self._background,
+            boundary_rule="detectron2" if self._boundary == "detectron2" else "paper",
+        )
         if self._calibration:
             sums = sum(row.calibration for row in rows) if rows else None
             scores["ECE"] = expected_calibration_error(sums)

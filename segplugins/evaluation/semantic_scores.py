@@ -7,12 +7,16 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
+from segplugins.evaluation.boundary_bands import boundary_ious
+
 
 def semantic_metrics(
     confusion: np.ndarray,
     classes: Sequence[str],
     boundary_confusion: Optional[np.ndarray] = None,
     background: Optional[int] = None,
+    *,
+    boundary_rule: str = "paper",
 ) -> Dict[str, float]:
     """Computes the metrics of detectron2's `SemSegEvaluator`, and the mean of mmsegmentation.
 
@@ -31,14 +35,17 @@ def semantic_metrics(
         confusion: (K + 1, K + 1) int64 pixel counts, row = prediction, column = truth. The last
             column holds ignored pixels, the last row predictions outside the evaluated classes.
         classes: the K names.
-        boundary_confusion: the same for the labels of `boundary_labels`.
+        boundary_confusion: the same for the bands along boundaries, see `boundary_rule`.
         background: a class that "mIoU_foreground" leaves out of the mean; its pixels still count
             against the others.
+        boundary_rule: "paper": the bands are those of `banded_classes`; "detectron2": of
+            `boundary_labels`, which depend on the numbers of the classes.
 
     Returns:
-        Percent: the means of `mean_metrics`, and per class "IoU-<name>" and "ACC-<name>", with
-        boundaries "BoundaryIoU-<name>", "min(IoU, B-Iou)-<name>"; NaN for a class that never occurs
-        in the truth.
+        Percent: the means of `mean_metrics`, and per class "IoU-<name>" and "ACC-<name>". With
+        boundaries "mBoundaryIoU" and "BoundaryIoU-<name>"; by detectron2's rule
+        "BoundaryIoU_detectron2-<name>" and "min(IoU, B-Iou)-<name>". NaN for a class that never
+        occurs in the truth.
 
     Raises:
         ValueError: a matrix does not fit the classes.
@@ -61,12 +68,15 @@ def semantic_metrics(
     result = mean_metrics(counts, background)
     iou, accuracy = _class_scores(counts)
     columns = {"IoU": iou, "ACC": accuracy}
-    if boundary_confusion is not None:
+    if boundary_confusion is not None and boundary_rule == "detectron2":
         tp, gt, pred = class_counts(boundary_confusion)
         boundary = _ratio(tp, gt + pred - tp, gt + pred - tp > 0)
-        columns["BoundaryIoU"] = boundary
+        columns["BoundaryIoU_detectron2"] = boundary
         # Where one is unknown this is IoU, as in detectron2: a class never true has none.
         columns["min(IoU, B-Iou)"] = np.where(boundary < iou, boundary, iou)
+    elif boundary_confusion is not None:
+        boundary = columns["BoundaryIoU"] = boundary_ious(boundary_confusion)
+        result["mBoundaryIoU"] = 100 * _mean(boundary[~np.isnan(boundary)])
     for metric, values in columns.items():
         result.update((f"{metric}-{name}", 100 * float(v)) for name, v in zip(classes, values))
     return result

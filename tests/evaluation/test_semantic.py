@@ -377,12 +377,30 @@ def test_the_boundary_variant_compares_a_band_inside_each_object(dataset):
     guess = np.zeros((10, 10), int)
     guess[3:7, 3:7] = 1
     name, records = dataset([truth])
-    result = evaluate(name, records, [torch.from_numpy(guess)], names_of(2), boundary=True)
-    assert result["BoundaryIoU-c1"] == 0.0
+    labels = [torch.from_numpy(guess)]
+    result = evaluate(name, records, labels, names_of(2), boundary="detectron2")
+    assert result["BoundaryIoU_detectron2-c1"] == 0.0
     # Elsewhere both differences are 0: 100 - 20 - 12 pixels of the union 100.
-    assert result["BoundaryIoU-c0"] == pytest.approx(68.0)
+    assert result["BoundaryIoU_detectron2-c0"] == pytest.approx(68.0)
     assert result["min(IoU, B-Iou)-c0"] == pytest.approx(min(68.0, result["IoU-c0"]))
     assert result["IoU-c1"] == pytest.approx(100 * 16 / 36)
+
+
+def test_boundaries_are_compared_as_the_paper_has_it_in_any_order_of_the_classes(dataset):
+    # The same maps. Class 1: bands of 20 and 12 pixels that do not meet. Class 0: the border of 36
+    # and a ring outside of the object, 28 pixels in the truth and 20 in the prediction, apart.
+    truth, guess = np.zeros((2, 10, 10), int)
+    truth[2:8, 2:8], guess[3:7, 3:7] = 1, 1
+    for order in ([0, 1], [1, 0]):
+        name, records = dataset([np.array(order)[truth]])
+        labels = [torch.from_numpy(np.array(order)[guess])]
+        result = evaluate(name, records, labels, names_of(2), boundary=True)
+        background, square = (f"BoundaryIoU-c{label}" for label in order)
+        assert result[square] == 0
+        assert result[background] == pytest.approx(100 * 36 / (36 + 28 + 20))
+        assert result["mBoundaryIoU"] == pytest.approx(50 * 36 / (36 + 28 + 20))
+    with pytest.raises(ValueError, match="boundary must be True, False or 'detectron2', got 'p"):
+        evaluate(name, records, labels, names_of(2), boundary="paper")
 
 
 def differences_plainly(labels, width):
@@ -410,13 +428,17 @@ def test_200_random_boundaries_equal_the_definition():
         fold = ClassFold(classes, ignore_label=255)
         confusion = confusion_matrix([(guess, truth)], fold)
         boundary = confusion_matrix([(guesses, truths)], fold)
-        result = semantic_metrics(confusion, names_of(classes), boundary)
+        result = semantic_metrics(
+            confusion, names_of(classes), boundary, boundary_rule="detectron2"
+        )
         plain = plain_metrics([truth], [guess], classes, 255)
         for c in range(classes):
             both = ((truths == c) & (guesses == c)).sum()
             either = ((truths == c) | (guesses == c)).sum()
             expected = 100 * both / either if either else np.nan
-            assert result[f"BoundaryIoU-c{c}"] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+            assert result[f"BoundaryIoU_detectron2-c{c}"] == pytest.approx(
+                expected, abs=1e-9, nan_ok=True
+            )
             least = expected if expected < plain[f"IoU-c{c}"] else plain[f"IoU-c{c}"]
             value = result[f"min(IoU, B-Iou)-c{c}"]
             assert value == pytest.approx(least, abs=1e-9, nan_ok=True)
@@ -426,10 +448,12 @@ def test_boundaries_do_not_overflow_with_many_classes(dataset):
     # Class 200 alone: its difference is 200 in a band of one pixel, 0 within.
     truth = np.full((6, 6), 200)
     name, records = dataset([truth])
-    result = evaluate(name, records, [torch.from_numpy(truth)], names_of(201), boundary=True)
-    assert result["BoundaryIoU-c200"] == 100.0
-    assert result["BoundaryIoU-c0"] == 100.0
-    assert np.isnan(result["BoundaryIoU-c199"])
+    for rule, key in (("detectron2", "BoundaryIoU_detectron2"), (True, "BoundaryIoU")):
+        result = evaluate(name, records, [torch.from_numpy(truth)], names_of(201), boundary=rule)
+        assert result[f"{key}-c200"] == 100.0
+        assert np.isnan(result[f"{key}-c199"])
+        # By the rule of the paper no pixel is of class 0.
+        assert rule is True or result[f"{key}-c0"] == 100.0
 
 
 def test_a_record_without_a_label_file_is_named(dataset):
