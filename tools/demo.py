@@ -7,8 +7,8 @@
 
 Input is an image, a folder, a quoted pattern or a video. For every picture <name>.overlay.jpg to
 look at and <name>.json are written; with a vocabulary <name>.labels.png (pixel = index of the
-class), with prompts <name>.mask0.png and so on, one per prompt (255 = what it says). Models for
-classes take --vocabulary, models for phrases both.
+class), with prompts <name>.mask0.png and so on, one per prompt (255 = what it says). A video also
+gets <name>.overlay.mp4. Models for classes take --vocabulary, models for phrases both.
 
 A file that cannot be read is skipped and named at the end; the exit status is then 1. Stopped, the
 same command goes on where it was. The device is a GPU where there is one; MODEL.DEVICE cpu, cuda

@@ -9,7 +9,7 @@ Images are (H, W, 3) uint8 RGB. A small image is enlarged for drawing and a huge
 """
 
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from segplugins.pictures.painting import (
     check_size,
     class_indices,
     paint_label_map,
-    paint_masks,
+    paint_regions,
+    region_of,
 )
 from segplugins.pictures.rows import class_rows, grouped_rows, mean_colour, mean_colours, with_score
 from segplugins.pictures.sheets import beside, stacked
@@ -121,7 +122,7 @@ def draw_label_map(
 
 def draw_masks(
     image: np.ndarray,
-    masks: Sequence[np.ndarray],
+    masks: Iterable[np.ndarray],
     names: Sequence[str],
     *,
     scores: Optional[Sequence[float]] = None,
@@ -134,7 +135,8 @@ def draw_masks(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        masks: N of (H, W) bool; an empty one stands in the legend alone.
+        masks: N of (H, W) bool; an empty one stands in the legend alone. Of an iterator only one at
+            a time is in memory at its full size.
         names: of the N masks: classes or phrases.
         scores: N numbers 0-1 that are shown with the names; NaN = none.
         vocabulary: all names that pictures of this run may show, so that each keeps its colour;
@@ -147,22 +149,23 @@ def draw_masks(
     Raises:
         ValueError: image and masks differ in size, or masks, names and scores in number.
     """
-    _check_numbers(masks, names, scores)
+    size = style.size(image)
+    regions = []
     for mask in masks:
         check_size(image, np.shape(mask), "mask")
-    size = style.size(image)
+        regions.append(region_of(resized_labels(np.asarray(mask), size)))
+    _check_numbers(len(regions), names, scores)
     image = resized_image(image, size)
-    drawn = [resized_labels(np.asarray(mask), size).astype(bool, copy=False) for mask in masks]
     colours = _shades(names, _colours_of(names, vocabulary))
-    painted = paint_masks(image, drawn, colours, alpha=style.opacity(MASK_ALPHA))
-    areas = [int(np.count_nonzero(mask)) for mask in drawn]
-    seen = [mean_colour(painted, mask) if area else None for mask, area in zip(drawn, areas)]
+    painted = paint_regions(image, regions, colours, alpha=style.opacity(MASK_ALPHA))
+    areas = [region.area for region in regions]
+    seen = [mean_colour(painted, region) for region in regions]
     shown = [None] * len(names) if scores is None else scores
-    rows = grouped_rows(names, seen, areas, painted.shape[0] * painted.shape[1], shown)
+    rows = grouped_rows(names, seen, areas, size[0] * size[1], shown)
     plates = NamePlates(painted, text_size(*size))
     for index in _largest(areas, _MOST_NAMED) if style.plates else ():
         text = with_score(names[index], scores, index)
-        plates.atop(plates.cells(drawn[index]), text, colours[index])
+        plates.atop(plates.region_cells(regions[index]), text, colours[index])
     return _arranged(image, painted, rows, style)
 
 
@@ -211,8 +214,8 @@ def draw_panoptic(
     return _arranged(image, painted, rows, style)
 
 
-def _check_numbers(masks: Sequence, names: Sequence, scores: Optional[Sequence]) -> None:
-    counts = {"masks": len(masks), "names": len(names)}
+def _check_numbers(masks: int, names: Sequence, scores: Optional[Sequence]) -> None:
+    counts = {"masks": masks, "names": len(names)}
     if scores is not None:
         counts["scores"] = len(scores)
     if len(set(counts.values())) > 1:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segplugins.pictures.fonts import font_for, plain_line, shortened
+from segplugins.pictures.painting import Region
 
 _GRID = 176  # cells along the long side
 _LONGEST_NAME = 21  # letter heights; a longer name is cut, the legend has it whole
@@ -39,6 +40,21 @@ class NamePlates:
             rows, columns = np.nonzero(mask)
             middle = len(rows) // 2
             cells[rows[middle] // self.step, columns[middle] // self.step] = 1
+        return cells
+
+    def region_cells(self, region: Region) -> np.ndarray:
+        """Returns a region of the picture on the grid, as `cells` does for its mask."""
+        cells = np.zeros_like(self._taken)
+        first = [-(-side.start // self.step) for side in region.place]
+        offsets = [start * self.step - side.start for start, side in zip(first, region.place)]
+        part = region.inside[offsets[0] :: self.step, offsets[1] :: self.step]
+        cells[first[0] : first[0] + part.shape[0], first[1] : first[1] + part.shape[1]] = part
+        if not part.any() and region.area:
+            rows, columns = np.nonzero(region.inside)
+            middle = len(rows) // 2
+            row = region.place[0].start + rows[middle]
+            column = region.place[1].start + columns[middle]
+            cells[row // self.step, column // self.step] = 1
         return cells
 
     def inside(self, cells: np.ndarray, text: str, colour: Sequence[int]) -> bool:

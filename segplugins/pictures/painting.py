@@ -4,7 +4,7 @@ Images are (H, W, 3) uint8 RGB. All of it works on bytes, so that a large pictur
 size a few times and no more.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -80,9 +80,29 @@ def _coloured(classes: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return cv2.LUT(cv2.merge([classes] * 3), table)
 
 
+class Region(NamedTuple):
+    """The pixels of a mask, cut to its bounding box so that many masks of a large picture fit.
+
+    `place`: rows and columns of the box; `inside`: (h, w) uint8, 1 = inside; `area`: pixels.
+    """
+
+    place: Slices
+    inside: np.ndarray
+    area: int
+
+
+def region_of(mask: np.ndarray) -> Region:
+    """Returns the region of a mask (H, W) bool; that of an empty mask has no pixels."""
+    pixels = np.ascontiguousarray(mask).view(np.uint8) if mask.dtype == bool else mask > 0
+    left, top, width, height = cv2.boundingRect(np.asarray(pixels, np.uint8))
+    place = (slice(top, top + height), slice(left, left + width))
+    inside = np.array(pixels[place], np.uint8)
+    return Region(place, inside, int(np.count_nonzero(inside)))
+
+
 def paint_masks(
     image: np.ndarray,
-    masks: Sequence[Optional[np.ndarray]],
+    masks: Iterable[np.ndarray],
     colours: np.ndarray,
     *,
     alpha: float = MASK_ALPHA,
@@ -100,15 +120,24 @@ def paint_masks(
     Raises:
         ValueError: image and a mask differ in size.
     """
+    regions = []
+    for mask in masks:
+        check_size(image, mask.shape, "mask")
+        regions.append(region_of(mask))
+    return paint_regions(image, regions, colours, alpha=alpha)
+
+
+def paint_regions(
+    image: np.ndarray, regions: Sequence[Region], colours: np.ndarray, *, alpha: float = MASK_ALPHA
+) -> np.ndarray:
+    """Returns `paint_masks` of masks that are cut to regions already."""
     painted = image.copy()
     width = line_width(*image.shape[:2]) + 1
-    areas = [int(np.count_nonzero(mask)) for mask in masks]
-    order = [i for i in sorted(range(len(masks)), key=lambda i: -areas[i]) if areas[i]]
+    order = [i for i, region in enumerate(regions) if region.area]
+    order.sort(key=lambda i: -regions[i].area)
     outlines: List[Tuple[Slices, np.ndarray]] = []
     for index in order:
-        check_size(image, masks[index].shape, "mask")
-        place = bounding_slices(masks[index])
-        inside = np.ascontiguousarray(masks[index][place], np.uint8)
+        place, inside, _ = regions[index]
         _tint(painted[place], inside, colours[index], alpha)
         outlines.append((place, outline(inside, width)))
     _draw_outlines(painted, outlines, colours[order], _DASHES * width)
@@ -123,12 +152,6 @@ def check_size(image: np.ndarray, size: Tuple[int, ...], what: str) -> None:
         )
     if image.shape[:2] != tuple(size):
         raise ValueError(f"image is {image.shape[:2]} pixels, its {what} {tuple(size)}")
-
-
-def bounding_slices(mask: np.ndarray) -> Slices:
-    """Returns the rows and columns that a mask (H, W) reaches; it has at least one pixel."""
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return slice(top, top + height), slice(left, left + width)
 
 
 def outline(mask: np.ndarray, width: int) -> np.ndarray:

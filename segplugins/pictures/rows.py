@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from segplugins.pictures.legend import LegendRow
+from segplugins.pictures.painting import Region
 
 _SAMPLED = 320  # pixels a side from which colours as seen are taken
 
@@ -42,13 +43,15 @@ def mean_colours(painted: np.ndarray, indices: np.ndarray, areas: np.ndarray) ->
     return np.nan_to_num(means).round().astype(np.uint8)
 
 
-def mean_colour(painted: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns the mean colour (3,) of the pixels of a mask that is not empty."""
-    step = max(1, max(mask.shape) // _SAMPLED)
-    thinned = mask[::step, ::step]
-    if not thinned.any():
-        return painted[mask].mean(axis=0)
-    return painted[::step, ::step][thinned].mean(axis=0)
+def mean_colour(painted: np.ndarray, region: Region) -> Optional[np.ndarray]:
+    """Returns the mean colour (3,) of the pixels of a region, None if it has none."""
+    if not region.area:
+        return None
+    step = max(1, max(region.inside.shape) // _SAMPLED)
+    if not region.inside[::step, ::step].any():
+        step = 1
+    inside = region.inside[::step, ::step] > 0
+    return painted[region.place][::step, ::step][inside].mean(axis=0)
 
 
 def _means(painted: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:

@@ -20,7 +20,7 @@ def draw(result: Result, **style: Any) -> np.ndarray:
     drawn = {"style": Style(**style)}
     if result.overlaps:
         names = [result.names[index] for index in result.classes]
-        masks = [result.mask(number) for number in range(len(result))]
+        masks = (result.mask(number) for number in range(len(result)))
         vocabulary = None if result.task is Task.REFERRING else result.names
         return draw_masks(
             result.image, masks, names, scores=result.scores, vocabulary=vocabulary, **drawn

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from tqdm import tqdm
 
 from segplugins.engine.media import Frame, count_frames, is_video, read_frames
+from segplugins.engine.videos import label_video
 from segplugins.files.write import write_json
 
 from .questions import Question
@@ -54,6 +55,8 @@ def segment_files(
 ) -> Outcome:
     """Segments files; writes `<name>.json` and what `write_result` writes for every picture.
 
+    A video also gets `<name>.overlay.mp4` of its overlays, which runs as the video does.
+
     A picture whose JSON stands already is left alone, so that a stopped run goes on where it was. A
     file that cannot be read is skipped and told in the outcome.
 
@@ -86,6 +89,8 @@ def segment_files(
             progress.update(outcome.written + outcome.kept - progress.n)
         _finish(pending)
         progress.update(outcome.written + outcome.kept - progress.n)
+    for file in filter(is_video, files):
+        _label(file, output, outcome)
     return outcome
 
 
@@ -175,6 +180,20 @@ def _wanted(files: Sequence[Path], output: Path, outcome: Outcome) -> Iterator[F
                     yield frame
         except (ValueError, OSError) as error:
             outcome.skipped.append((file, str(error)))
+
+
+def _label(video: Path, output: Path, outcome: Outcome) -> None:
+    """Writes the labelled video, unless it is there and newer than the overlays of its frames."""
+    pictures = sorted((output / video.stem).glob("*.overlay.jpg"))
+    path = output / f"{video.stem}.overlay.mp4"
+    if not pictures:
+        return  # no frame of it could be read, which is told already
+    if path.is_file() and path.stat().st_mtime >= max(p.stat().st_mtime for p in pictures):
+        return
+    try:
+        label_video(video, pictures, path)
+    except OSError as error:
+        outcome.skipped.append((video, str(error)))
 
 
 def _is_finished(output: Path, name: str) -> bool:

@@ -143,6 +143,13 @@ def test_masks_names_and_scores_must_agree_in_number():
         draw_masks(image, objects, ["dog", "cat"], scores=[1, 1, 1])
 
 
+def test_masks_of_an_iterator_are_drawn_as_those_of_an_array():
+    image, objects = masks(3)
+    names = ["person", "dog", "cat"]
+    drawn = draw_masks(image, (mask for mask in objects), names)
+    np.testing.assert_array_equal(drawn, draw_masks(image, objects, names))
+
+
 def test_no_masks_leave_the_image():
     image, objects = masks(2)
     np.testing.assert_array_equal(draw_masks(image, objects[:0], [], style=BARE), image)

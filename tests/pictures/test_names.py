@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from segplugins.pictures.names import NamePlates, ink_on
+from segplugins.pictures.painting import region_of
 
 RED, BLUE = (220, 40, 60), (40, 80, 200)
 
@@ -82,6 +83,17 @@ def test_objects_smaller_than_a_cell_of_the_grid_are_named():
     assert plates.atop(plates.cells(region), "bird", RED)
     (_, bottom), (left, right) = plate_of(drawn, RED)
     assert abs(bottom - 501) < 3 * plates.step and left < 1002 < right
+
+
+@pytest.mark.parametrize("step_height", [200, 1000])
+def test_a_region_has_the_cells_of_its_mask(step_height):
+    plates = NamePlates(picture(step_height, 2 * step_height), 12)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = np.zeros((step_height, 2 * step_height), bool)
+        top, left = rng.integers(0, step_height - 60, 2)
+        mask[top : top + rng.integers(1, 60), left : left + rng.integers(1, 60)] = True
+        np.testing.assert_array_equal(plates.region_cells(region_of(mask)), plates.cells(mask))
 
 
 def test_a_picture_too_small_for_a_name_has_none():

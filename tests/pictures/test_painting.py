@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segplugins.pictures import paint_label_map, paint_masks
-from segplugins.pictures.painting import bounding_slices, outline
+from segplugins.pictures import paint_label_map, paint_masks, seen_class_colours
+from segplugins.pictures.painting import outline, region_of
 
 COLOURS = np.array([[200, 30, 30], [20, 60, 220], [240, 200, 0]], np.uint8)
 
@@ -98,7 +98,22 @@ def test_an_outline_is_as_wide_as_asked_at_the_border_too():
     assert line[:8, :8].sum() == 64 - 16 and not line[2:6, 2:6].any() and not line[8:].any()
 
 
-def test_the_box_of_a_mask_holds_all_of_it():
+def test_the_region_of_a_mask_holds_all_of_it():
     mask = np.zeros((9, 12), bool)
     mask[2, 3] = mask[6, 10] = True
-    assert bounding_slices(mask) == (slice(2, 7), slice(3, 11))
+    region = region_of(mask)
+    assert region.place == (slice(2, 7), slice(3, 11)) and region.area == 2
+    np.testing.assert_array_equal(region.inside, mask[2:7, 3:11])
+    assert region_of(mask * 0.0).area == region_of(mask & False).area == 0
+    # A view of a larger array, as a batch of masks gives it.
+    assert region_of(np.stack([mask, mask], axis=-1)[..., 0]).area == 2
+
+
+def test_seen_colours_are_blended_with_what_is_under_them():
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 1] = 100
+    labels = np.array([[0, 0, 255, 2]] * 2)
+    seen = seen_class_colours(image, labels, COLOURS, alpha=0.5)
+    np.testing.assert_allclose(seen[0], 0.5 * 50 + COLOURS[0] / 2, atol=1)
+    np.testing.assert_array_equal(seen[1], COLOURS[1])  # it does not occur
+    np.testing.assert_allclose(seen[2], COLOURS[2] / 2, atol=1)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from segplugins.engine.media import find_media
+from segplugins.engine.videos import frame_times
 from segplugins.prediction.folder import IDENTITY_FILE, check_writable, open_folder, segment_files
 from segplugins.structures import Vocabulary
 
@@ -77,6 +78,42 @@ def test_a_video_gets_its_masks_frame_by_frame(tmp_path, segmenter, half_bright)
     report = json.loads((tmp_path / "out" / "clip" / "000004.json").read_text())
     assert report["prompts"][0]["mask"] == "000004.mask0.png"
     assert report["prompts"][0]["share"] == pytest.approx(0.5, abs=0.07)
+
+
+def test_a_video_comes_out_as_a_labelled_video(tmp_path, segmenter, half_bright):
+    path = tmp_path / "clip.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (32, 24))
+    for _ in range(4):
+        video.write(half_bright(24, 32))
+    video.release()
+    model = segmenter("Pointing")
+    question = model.ask(prompts=PROMPTS[:1])
+    segmented(model, question, path, tmp_path / "out")
+    labelled = tmp_path / "out" / "clip.overlay.mp4"
+    times, rate = frame_times(labelled)
+    assert len(times) == 4 and rate == 5
+    # Nothing new: it is not written again; without it, it is.
+    before = labelled.stat().st_mtime_ns
+    segmented(model, question, path, tmp_path / "out")
+    assert labelled.stat().st_mtime_ns == before
+    labelled.unlink()
+    segmented(model, question, path, tmp_path / "out")
+    assert labelled.is_file()
+
+
+def test_a_video_that_cannot_be_labelled_keeps_its_pictures(
+    tmp_path, segmenter, half_bright, monkeypatch
+):
+    path = tmp_path / "clip.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (32, 24))
+    video.write(half_bright(24, 32))
+    video.release()
+    monkeypatch.setattr("segplugins.engine.videos._CODEC", "zzzz")
+    model = segmenter("Pointing")
+    done = segmented(model, model.ask(prompts=PROMPTS[:1]), path, tmp_path / "out")
+    ((file, reason),) = done.skipped
+    assert done.written == 1 and file == path and "cannot write 'zzzz' videos" in reason
+    assert (tmp_path / "out" / "clip" / "000000.overlay.jpg").is_file()
 
 
 def test_a_stopped_run_goes_on_where_it_was(folder, tmp_path, segmenter):
