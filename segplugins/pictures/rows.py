@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from segplugins.pictures.legend import LegendRow
@@ -47,11 +48,7 @@ def mean_colour(painted: np.ndarray, region: Region) -> Optional[np.ndarray]:
     """Returns the mean colour (3,) of the pixels of a region, None if it has none."""
     if not region.area:
         return None
-    step = max(1, max(region.inside.shape) // _SAMPLED)
-    if not region.inside[::step, ::step].any():
-        step = 1
-    inside = region.inside[::step, ::step] > 0
-    return painted[region.place][::step, ::step][inside].mean(axis=0)
+    return np.array(cv2.mean(painted[region.place], mask=region.inside)[:3])
 
 
 def _means(painted: np.ndarray, indices: np.ndarray, count: int) -> np.ndarray:

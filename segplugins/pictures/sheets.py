@@ -19,11 +19,14 @@ def beside(pictures: Sequence[np.ndarray], *more: np.ndarray, gap: int = _GAP) -
     row = [*pictures, *more]
     height = max(picture.shape[0] for picture in row)
     width = sum(picture.shape[1] for picture in row) + gap * (len(row) - 1)
-    paper = np.full((height, width, 3), PAPER, np.uint8)
+    paper = np.empty((height, width, 3), np.uint8)
     left = 0
     for picture in row:
-        paper[: picture.shape[0], left : left + picture.shape[1]] = picture
-        left += picture.shape[1] + gap
+        right = left + picture.shape[1]
+        paper[: picture.shape[0], left:right] = picture
+        paper[picture.shape[0] :, left:right] = PAPER
+        paper[:, right : right + gap] = PAPER
+        left = right + gap
     return paper
 
 
