@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from PIL import Image
 
-from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, asked
+from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, sample_title
 from segplugins.evaluation.samples import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.files.pictures import read_picture
@@ -86,7 +86,7 @@ def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[s
     known.sort(key=lambda sample: (sign * sample[0], describe(sample[1])))
     return [
         {
-            "caption": f"{asked(record)}: {score:.1f}",
+            "caption": f"{sample_title(record)}: {score:.1f}",
             "images": [_data_uri(_read_image(record["file_name"]))],
             "legend": [],
         }
@@ -110,7 +110,8 @@ def _read_image(path: str, size: Optional[Tuple[int, int]] = None) -> np.ndarray
 
 def _picture(picture: Picture) -> Dict[str, Any]:
     image = _read_image(picture.file_name, picture.truth.shape[::-1])
-    labels = np.concatenate([picture.truth, picture.prediction])
+    # Without the numbers of instances, which only draw the lines between them.
+    labels = np.concatenate([picture.truth, picture.prediction]) % (len(picture.names) + 1)
     counts = np.bincount(labels.ravel(), minlength=len(picture.names) + 1)[:-1]
     present = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     colours = picture_colours(picture.names, present)
@@ -119,8 +120,15 @@ def _picture(picture: Picture) -> Dict[str, Any]:
     side = LONG_SIDE * min(image.shape[:2]) // max(image.shape[:2])
     style = Style(legend=False, short_side=side)
     maps = (
-        draw_label_map(image, label_map, picture.names, colours=colours, style=style)
-        for label_map in (picture.truth, picture.prediction)
+        draw_label_map(
+            image,
+            segments % (len(picture.names) + 1),
+            picture.names,
+            colours=colours,
+            segments=segments,
+            style=style,
+        )
+        for segments in (picture.truth, picture.prediction)
     )
     return {
         "caption": picture.caption,

@@ -20,13 +20,14 @@ class Picture:
     """One sample with what was predicted for it.
 
     Args:
-        sample: what tells it from the others, see `samples.describe`.
+        sample: identity of the sample, see `samples.describe`.
         file_name: of the image.
-        caption: of the page: the file, what was asked, and the score.
-        score: that it was chosen by, in percent.
+        caption: for the page: the file, the phrases, and the score.
+        score: by which it was chosen, in percent.
         names: of the N labels.
-        truth: (h, w) labels, N for everything else; thinned to at most 320 pixels a side.
-        prediction: (h, w) labels, N for everything else.
+        truth: (h, w) uint16 labels, N for everything else; thinned to at most 320 pixels a side.
+            Instances of one label may be numbered: label + (N + 1) * number.
+        prediction: (h, w) uint16, as `truth`.
     """
 
     sample: str
@@ -58,7 +59,7 @@ class Gallery:
         sample: str,
         record: Mapping[str, Any],
         score: float,
-        told: str,
+        score_text: str,
         names: Sequence[str],
         size: Tuple[int, int],
         thinned: Thinned,
@@ -66,10 +67,10 @@ class Gallery:
         """Takes a picture in if it is among the best or the worst so far.
 
         Args:
-            sample: what tells it from the others.
+            sample: identity of the sample.
             record: of the catalog.
-            score: percent; one of NaN says nothing and is left out.
-            told: how the page tells the score, with {} in its place.
+            score: percent; a sample with NaN is left out.
+            score_text: what the page says of the score, with {} in its place.
             names: of the N labels.
             size: (H, W) of its label maps.
             thinned: given a step, returns every step-th pixel of prediction and truth, labels up to
@@ -82,7 +83,7 @@ class Gallery:
             return
         prediction, truth = thinned(-(-max(size) // LONG_SIDE))
         kept = (labels.astype(np.uint16) for labels in (truth, prediction))
-        caption = f"{asked(record)}: {told.format(f'{score:.1f}')}"
+        caption = f"{sample_title(record)}: {score_text.format(f'{score:.1f}')}"
         picture = Picture(sample, record["file_name"], caption, float(score), tuple(names), *kept)
         self.join([self.pictures, [picture]])
 
@@ -102,8 +103,8 @@ class Gallery:
         return self.pictures[len(self.worst()) :][::-1][: self._keep]
 
 
-def asked(record: Mapping[str, Any]) -> str:
-    """Returns a sample's file and the phrases that a model was asked for."""
+def sample_title(record: Mapping[str, Any]) -> str:
+    """Returns a sample's file name and the phrases that a model was asked for."""
     texts = record.get("texts") or dict.fromkeys(
         region["text"] if isinstance(region, Mapping) else region.text
         for region in record.get("regions", ())
@@ -112,18 +113,20 @@ def asked(record: Mapping[str, Any]) -> str:
     return f"{name}, “{'”, “'.join(texts)}”" if texts else name
 
 
-def of_masks(prediction: Union[Tensor, np.ndarray], truth: Union[Tensor, np.ndarray]) -> Thinned:
-    """Returns what a gallery asks of masks (N, H, W) bool, of any device: their label maps."""
+def thinned_masks(
+    prediction: Union[Tensor, np.ndarray], truth: Union[Tensor, np.ndarray]
+) -> Thinned:
+    """Returns the function that thins masks (N, H, W) bool, on any device, to label maps."""
 
     def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
         both = (torch.as_tensor(masks)[:, ::step, ::step] for masks in (prediction, truth))
-        return tuple(stacked(masks.cpu().numpy()) for masks in both)
+        return tuple(mask_label_map(masks.cpu().numpy()) for masks in both)
 
     return thinned
 
 
-def stacked(masks: np.ndarray) -> np.ndarray:
-    """Lays masks over each other, small ones on top.
+def mask_label_map(masks: np.ndarray) -> np.ndarray:
+    """Returns masks as one label map, small masks on top of large ones.
 
     Args:
         masks: (N, H, W) bool.

@@ -15,6 +15,7 @@ from segplugins.structures.regions import box_outline
 
 # Detections of lower scores are neither counted nor shown.
 SHOWN_FROM = 0.5
+_LARGEST = 65535  # label that a gallery keeps
 
 
 class _Shape(NamedTuple):
@@ -42,25 +43,25 @@ def image_quality(image: TrueImage, detections: Detections, *, federated: bool =
     """
     true = [i for i in image.instances if not (i.crowd or i.ignored)]
     others = [i for i in image.instances if i.crowd or i.ignored]
-    found = _shown(detections)
+    detected = _shown_shapes(detections)
     if federated:
-        known = {i.category for i in image.instances} | image.absent
-        found = [shape for shape in found if shape.category in known]
-    inside = _ious(found, others, crowd=True).max(axis=1, initial=0) > 0.5
-    found = [shape for shape, excused in zip(found, inside) if not excused]
-    if not true and not found:
+        judged = {i.category for i in image.instances} | image.absent
+        detected = [shape for shape in detected if shape.category in judged]
+    inside = _ious(detected, others, crowd=True).max(axis=1, initial=0) > 0.5
+    detected = [shape for shape, excused in zip(detected, inside) if not excused]
+    if not true and not detected:
         return float("nan")
-    ious = _ious(found, true, crowd=False)
+    ious = _ious(detected, true, crowd=False)
     total, matched = 0.0, 0
     for row in ious:
         best = int(row.argmax()) if row.size else -1
         if best >= 0 and row[best] > 0.5:
             total, matched = total + row[best], matched + 1
             ious[:, best] = 0  # taken; rows of lower scores see it in the same table
-    return 100 * total / (matched + (len(true) + len(found) - 2 * matched) / 2)
+    return 100 * total / (matched + (len(true) + len(detected) - 2 * matched) / 2)
 
 
-def _shown(detections: Detections) -> List[_Shape]:
+def _shown_shapes(detections: Detections) -> List[_Shape]:
     """The detections of scores from 0.5, highest first."""
     order = np.argsort(-detections.scores, kind="stable")
     boxes, masks = detections.boxes, detections.masks
@@ -74,40 +75,42 @@ def _shown(detections: Detections) -> List[_Shape]:
     ]
 
 
-def _ious(found: Sequence, true: Sequence, *, crowd: bool) -> np.ndarray:
+def _ious(detected: Sequence, true: Sequence, *, crowd: bool) -> np.ndarray:
     """(F, G) IoU of shapes of one class, 0 elsewhere; to a crowd the share of the detection."""
-    if not found or not true:
-        return np.zeros((len(found), len(true)))
-    key = "mask" if found[0].mask is not None and true[0].mask is not None else "box"
-    shapes = [[getattr(s, key) for s in side] for side in (found, true)]
+    if not detected or not true:
+        return np.zeros((len(detected), len(true)))
+    key = "mask" if detected[0].mask is not None and true[0].mask is not None else "box"
+    shapes = [[getattr(s, key) for s in side] for side in (detected, true)]
     if key == "box":
         shapes = [np.array(boxes, np.float64) for boxes in shapes]
-    same = np.equal.outer([s.category for s in found], [s.category for s in true])
+    same = np.equal.outer([s.category for s in detected], [s.category for s in true])
     return np.where(same, coco_mask.iou(*shapes, [int(crowd)] * len(true)), 0.0)
 
 
-def label_maps(image: TrueImage, detections: Detections, count: int) -> Thinned:
-    """Returns what a gallery shows of both sides: masks, or the outlines of boxes.
+def thinned_instances(image: TrueImage, detections: Detections, count: int) -> Thinned:
+    """Returns the function that thins both sides to label maps: masks, or outlines of boxes.
 
     Args:
         image: the truth.
         detections: of the image; those of scores from 0.5 are shown.
-        count: K categories; the labels are 0..K-1, and K where there is none.
+        count: K categories; the labels are category + (K + 1) * number of the instance, and K where
+            there is none.
     """
 
     def thinned(step: int) -> Tuple[np.ndarray, np.ndarray]:
-        sides = (_shown(detections), image.instances)
+        sides = (_shown_shapes(detections), image.instances)
         return tuple(_painted(shapes, image, count, step)[::step, ::step] for shapes in sides)
 
     return thinned
 
 
 def _painted(shapes: Sequence, image: TrueImage, count: int, step: int) -> np.ndarray:
-    """(H, W) categories, small instances on top; lines are so thick that two pixels are kept."""
+    """(H, W) labels, small instances on top; lines are so thick that two pixels are kept."""
     labels = np.full((image.height, image.width), count, np.int64)
     masks = [_pixels(shape, image, 2 * step) for shape in shapes]
     for index in sorted(range(len(masks)), key=lambda index: -masks[index].sum()):
-        labels[masks[index]] = shapes[index].category
+        number = index % max(1, _LARGEST // (count + 1))
+        labels[masks[index]] = shapes[index].category + (count + 1) * number
     return labels
 
 

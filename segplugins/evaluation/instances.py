@@ -23,7 +23,7 @@ from segplugins.evaluation.detections import (
 )
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.instance_classes import category_names, class_mapping
-from segplugins.evaluation.instance_pictures import image_quality, label_maps
+from segplugins.evaluation.instance_pictures import image_quality, thinned_instances
 from segplugins.evaluation.instance_predictions import Expected, read_predictions
 from segplugins.evaluation.instance_setting import read_truth, tasks_of_truth
 from segplugins.evaluation.instance_truth import TrueImage
@@ -150,7 +150,7 @@ class InstanceEvaluator(DatasetEvaluator):
                 text = result_text(known["image_id"], self.truth.category_ids, detections)
                 self._file.add(sample_key(record), text)
             if quality is not None:
-                shown = label_maps(image, detections, len(self.names))
+                shown = thinned_instances(image, detections, len(self.names))
                 size = image.height, image.width
                 self._samples.show(known, quality, "PQ of the image {}", self.names, size, shown)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segplugins.evaluation.gallery import Gallery, of_masks
+from segplugins.evaluation.gallery import Gallery, thinned_masks
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.referring_scores import (
     GeneralisedCounts,
@@ -98,7 +98,7 @@ class ReferringEvaluator(SampleEvaluator):
         counts = intersection_and_union(predicted, target)
         said_absent = self._said_absent(record, output, predicted, len(texts))
         row = np.column_stack([counts.cpu(), absent, said_absent])
-        shown = of_masks(predicted, target)
+        shown = thinned_masks(predicted, target)
         self._samples.show(record, self._mean(row), "IoU {}", texts, target.shape[1:], shown)
         return row
 

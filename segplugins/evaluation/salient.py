@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segplugins.evaluation.gallery import of_masks
+from segplugins.evaluation.gallery import thinned_masks
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.saliency import (
     SaliencyScores,
@@ -89,7 +89,7 @@ class SalientEvaluator(SampleEvaluator):
             row = saliency_scores(grey, target[0])
         except ValueError as error:
             raise ValueError(f"{describe(record)}: {error}") from error
-        shown = of_masks((grey > GREY)[None], target)
+        shown = thinned_masks((grey > GREY)[None], target)
         caption, size = "100 (1 - MAE) = {}", target.shape[1:]
         self._samples.show(record, 100 * (1 - row.mae), caption, texts, size, shown)
         return row

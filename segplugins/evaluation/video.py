@@ -8,7 +8,7 @@ import numpy as np
 
 from segplugins.evaluation.boundary import BOUND_TH, j_and_f
 from segplugins.evaluation.davis import davis_metrics, statistics
-from segplugins.evaluation.gallery import Gallery, of_masks
+from segplugins.evaluation.gallery import Gallery, thinned_masks
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
 from segplugins.evaluation.samples import describe
@@ -117,7 +117,7 @@ class VideoEvaluator(SampleEvaluator):
         mask = binary_masks(record, masks, self._threshold)[0].cpu().numpy()
         if self._scored:
             row = tuple(map(float, j_and_f(mask, target[0], bound_th=self._bound_th)))
-            shown = of_masks(mask[None], target)
+            shown = thinned_masks(mask[None], target)
             self._samples.show(record, 50 * sum(row), "J&F {}", texts, size, shown)
         if self._output_dir is not None:
             write_mask(self._output_dir, self._path(record), mask)

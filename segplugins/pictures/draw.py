@@ -82,6 +82,7 @@ def draw_label_map(
     scores: Optional[Sequence[float]] = None,
     unpainted: Sequence[int] = (),
     colours: Optional[np.ndarray] = None,
+    segments: Optional[np.ndarray] = None,
     style: Style = DEFAULT_STYLE,
 ) -> np.ndarray:
     """Returns an image with its classes painted over it, their names on them and a legend.
@@ -93,6 +94,7 @@ def draw_label_map(
         scores: K numbers 0-1 that are shown with the names; NaN = none.
         unpainted: classes that leave the image as it is, such as "none of these".
         colours: (K, 3) uint8 RGB; left out: those of the names, see `picture_colours`.
+        segments: (H, W) integers that change where a line is drawn; left out: the classes.
         style: what is shown beside the colours, and how large.
 
     Returns:
@@ -111,7 +113,10 @@ def draw_label_map(
     present = [int(i) for i in np.argsort(-areas[:-1], kind="stable") if areas[i]]
     if colours is None:
         colours = picture_colours(names, present)
-    painted = paint_label_map(image, classes, colours, alpha=style.opacity(LABEL_MAP_ALPHA))
+    lines = None if segments is None else resized_labels(segments, size)
+    painted = paint_label_map(
+        image, classes, colours, segments=lines, alpha=style.opacity(LABEL_MAP_ALPHA)
+    )
     texts = {i: with_score(names[i], scores, i) for i in present}
     rows = class_rows(painted, classes, areas, texts)
     plates = NamePlates(painted, text_size(*size))

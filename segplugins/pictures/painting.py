@@ -4,7 +4,7 @@ Images are (H, W, 3) uint8 RGB. All of it works on bytes, so that a large pictur
 size a few times and no more.
 """
 
-from typing import Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,12 @@ Slices = Tuple[slice, slice]
 
 
 def paint_label_map(
-    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, *, alpha: float = LABEL_MAP_ALPHA
+    image: np.ndarray,
+    labels: np.ndarray,
+    colours: np.ndarray,
+    *,
+    segments: Optional[np.ndarray] = None,
+    alpha: float = LABEL_MAP_ALPHA,
 ) -> np.ndarray:
     """Returns the image with classes painted over it and a light line where they meet.
 
@@ -28,6 +33,8 @@ def paint_label_map(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) integers; those outside 0..K-1 leave the image as it is.
         colours: (K, 3) uint8 RGB.
+        segments: (H, W) integers; the lines are where these change, such as numbers of instances.
+            Left out: the classes.
         alpha: share of the colour in a painted pixel, 0-1.
 
     Raises:
@@ -37,7 +44,7 @@ def paint_label_map(
     classes = class_indices(labels, len(colours))
     painted = cv2.addWeighted(image, 1 - alpha, _coloured(classes, colours), alpha, 0)
     cv2.copyTo(image, (classes == len(colours)).view(np.uint8), painted)
-    edge = _edges(classes, line_width(*image.shape[:2]))
+    edge = _edges(classes if segments is None else segments, line_width(*image.shape[:2]))
     painted[edge] = _mixed(painted[edge], (255, 255, 255), _EDGE_LIGHT)
     return painted
 
@@ -190,7 +197,7 @@ def _draw_outlines(
 
 
 def _edges(classes: np.ndarray, width: int) -> np.ndarray:
-    """Where a pixel's class differs from that of the one above or to its left, (H, W) bool."""
+    """Where a pixel's value differs from that of the one above or to its left, (H, W) bool."""
     edge = np.zeros(classes.shape, np.uint8)
     edge[:, 1:] |= classes[:, 1:] != classes[:, :-1]
     edge[1:] |= classes[1:] != classes[:-1]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from segplugins.evaluation.details import read_details, write_details
-from segplugins.evaluation.gallery import Gallery, asked, of_masks, stacked
+from segplugins.evaluation.gallery import Gallery, mask_label_map, sample_title, thinned_masks
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
@@ -49,16 +49,18 @@ def test_joined_galleries_hold_each_sample_once():
 
 def test_small_masks_lie_on_large_ones():
     masks = np.array([[[1, 0, 0, 0]], [[1, 1, 1, 0]]], bool)
-    assert stacked(masks).tolist() == [[0, 1, 1, 2]]
-    prediction, truth = of_masks(torch.from_numpy(masks), masks[[1, 0]])(2)
+    assert mask_label_map(masks).tolist() == [[0, 1, 1, 2]]
+    prediction, truth = thinned_masks(torch.from_numpy(masks), masks[[1, 0]])(2)
     assert prediction.tolist() == [[0, 1]] and truth.tolist() == [[1, 0]]
 
 
 def test_a_caption_tells_the_phrases_of_a_sample():
     regions = [Region("cat"), {"text": "dog"}, Region("cat")]
-    assert asked({"file_name": "a/b.jpg"}) == "b.jpg"
-    assert asked({"file_name": "b.jpg", "regions": regions}) == "b.jpg, “cat”, “dog”"
-    assert asked({"file_name": "b.jpg", "regions": regions, "texts": ["it"]}) == "b.jpg, “it”"
+    assert sample_title({"file_name": "a/b.jpg"}) == "b.jpg"
+    assert sample_title({"file_name": "b.jpg", "regions": regions}) == "b.jpg, “cat”, “dog”"
+    assert (
+        sample_title({"file_name": "b.jpg", "regions": regions, "texts": ["it"]}) == "b.jpg, “it”"
+    )
 
 
 @pytest.fixture

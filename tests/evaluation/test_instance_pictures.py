@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segplugins.evaluation.detections import Detections
-from segplugins.evaluation.instance_pictures import image_quality, label_maps
+from segplugins.evaluation.instance_pictures import image_quality, thinned_instances
 from segplugins.evaluation.instance_truth import TrueImage, TrueInstance
 from segplugins.structures.regions import encode_mask
 
@@ -83,15 +83,31 @@ def test_lvis_says_nothing_of_classes_that_nobody_looked_for():
 def test_masks_are_painted_with_the_small_ones_on_top():
     truth = image(true(1, (0, 0, 2, 2), mask=True), true(0, (0, 0, 20, 10), mask=True))
     answer = found((1, 0.9, (0, 0, 20, 10)), (0, 0.4, (0, 0, 2, 2)), masks=True)
-    prediction, target = label_maps(truth, answer, 3)(1)
+    prediction, target = thinned_instances(truth, answer, 3)(1)
     assert (prediction == 1).all()  # a score of 0.4 is not shown
-    assert (target == 1).sum() == 4 and (target == 0).sum() == 196
-    assert [labels.shape for labels in label_maps(truth, answer, 3)(2)] == [(5, 10)] * 2
+    # The second instance has number 1: its category 0 is label 0 + (3 + 1) * 1.
+    assert (target == 1).sum() == 4 and (target == 4).sum() == 196
+    assert [labels.shape for labels in thinned_instances(truth, answer, 3)(2)] == [(5, 10)] * 2
 
 
 def test_boxes_are_painted_as_outlines_that_survive_thinning():
     truth = image(true(0, (0, 0, 20, 10)))
-    _, target = label_maps(truth, found(), 1)(1)
+    _, target = thinned_instances(truth, found(), 1)(1)
     assert (target == 0).sum() == 200 - 16 * 6  # two pixels on each side
-    _, target = label_maps(truth, found(), 1)(2)
+    _, target = thinned_instances(truth, found(), 1)(2)
     assert (target == 0).sum() == 50 - 6 * 1  # four pixels, of which each second is kept
+
+
+def test_instances_of_one_category_are_told_apart():
+    truth = image(true(2, (0, 0, 4, 10), mask=True), true(2, (4, 0, 4, 10), mask=True))
+    _, target = thinned_instances(truth, found(), 3)(1)
+    assert [target[0, x] for x in (0, 4, 8)] == [2, 2 + 4, 3]
+    assert [target[0, x] % 4 for x in (0, 4, 8)] == [2, 2, 3]
+
+
+def test_more_instances_than_numbers_share_them_and_keep_their_categories():
+    many = 70
+    truth = image(*[true(2, (x % 20, x // 20, 1, 1), mask=True) for x in range(many)])
+    _, target = thinned_instances(truth, found(), 1203)(1)
+    assert target.max() <= 65535
+    assert (target % 1204 == 2).sum() == many and (target == 1203).sum() == target.size - many

@@ -37,6 +37,15 @@ def test_negative_labels_and_more_than_256_classes_keep_their_places():
     np.testing.assert_allclose(painted[1, 0], colours[299] / 4 + 0.75 * 255, atol=1)  # on the line
 
 
+def test_lines_are_drawn_where_segments_change():
+    image, labels = np.zeros((3, 6, 3), np.uint8), np.zeros((3, 6), int)
+    segments = labels.copy()
+    segments[:, 4:] = 7
+    painted = paint_label_map(image, labels, COLOURS, segments=segments, alpha=1.0)
+    np.testing.assert_array_equal(painted[:, [0, 3, 5]], np.tile(COLOURS[0], (3, 3, 1)))
+    np.testing.assert_allclose(painted[1, 4], COLOURS[0] / 4 + 0.75 * 255, atol=1)
+
+
 @pytest.mark.parametrize("what, size", [("label map", (4, 5)), ("mask", (5, 6))])
 def test_a_map_or_mask_of_another_size_is_refused(what, size):
     image = np.zeros((4, 6, 3), np.uint8)
