@@ -40,7 +40,7 @@ def parse_names(text: str) -> Tuple[str, ...]:
     """Returns the names in a file or in a list with commas; "" = none."""
     if not text.strip():
         return ()
-    from segplugins.structures import parse_vocabulary
+    from segplugins.files.vocabularies import parse_vocabulary
 
     try:
         words = parse_vocabulary(text)

@@ -17,7 +17,8 @@ from segplugins.data.pairs import PairMapper, PairSamples, is_pairs, load_pairs
 from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
 from segplugins.files.faults import STRICT, Skip
-from segplugins.structures import parse_vocabulary, register_vocabulary
+from segplugins.files.vocabularies import parse_vocabulary
+from segplugins.structures import register_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from segplugins.engine.read_config import (
 from segplugins.engine.trainer import Results, Trainer
 from segplugins.evaluation.protocol import describe_protocol
 from segplugins.evaluation.results import write_results
-from segplugins.structures import parse_vocabulary
+from segplugins.files.vocabularies import parse_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segplugins.evaluation.folding import ClassFold
-from segplugins.structures import Vocabulary, get_vocabulary, parse_vocabulary
+from segplugins.files.vocabularies import parse_vocabulary
+from segplugins.structures import Vocabulary, get_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from functools import cache
 from typing import FrozenSet, List, Sequence, Union
 
 from segplugins.drawn_world.classes import all_stuff, all_things
-from segplugins.structures import Vocabulary, parse_vocabulary, register_vocabulary
+from segplugins.files.vocabularies import parse_vocabulary
+from segplugins.structures import Vocabulary, register_vocabulary
 
 logger = logging.getLogger(__name__)
 

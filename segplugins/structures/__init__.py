@@ -5,7 +5,6 @@ from .vocabulary import (
     Vocabulary,
     check_templates,
     get_vocabulary,
-    parse_vocabulary,
     register_vocabulary,
     vocabulary_from_data,
 )
@@ -15,7 +14,6 @@ __all__ = [
     "check_shape",
     "check_templates",
     "get_vocabulary",
-    "parse_vocabulary",
     "register_vocabulary",
     "vocabulary_from_data",
 ]

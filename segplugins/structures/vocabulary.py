@@ -5,15 +5,15 @@ K is the number of classes.
 """
 
 import hashlib
+import html
 import json
+import re
+import unicodedata
 from dataclasses import dataclass, replace
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-import yaml
-
 PLACEHOLDER = "{}"
-_FILE_KINDS = (".txt", ".json", ".yaml", ".yml")
 _FILE_KEYS = ("name", "classes", "templates", "none_class")
 _CLASS_KEYS = ("name", "synonyms", "thing")
 
@@ -53,8 +53,9 @@ class Vocabulary:
         none_class: the class that means "nothing of the others", or None.
 
     Raises:
-        ValueError: no class, an empty or duplicate name, an empty synonym, lists of different
-            lengths, a template without placeholder, or a none-class that is not among the classes.
+        ValueError: no class, an empty name, names that are equal but for case and blanks, an empty
+            synonym, a text instead of a list of synonyms, lists of different lengths, a template
+            without placeholder, or a none-class that is not among the classes.
     """
 
     name: str
@@ -72,6 +73,12 @@ class Vocabulary:
             )
         object.__setattr__(self, "classes", tuple(self.classes))
         self._check_names()
+        bare = [texts for texts in self.synonyms if isinstance(texts, str)]
+        if isinstance(self.synonyms, str) or bare:
+            raise ValueError(
+                f"vocabulary '{self.name}': synonyms must be a list of texts per class, got the "
+                f"text {(bare or [self.synonyms])[0]!r}; put it in a list"
+            )
         synonyms = self.synonyms or [name.split(", ") for name in self.classes]
         object.__setattr__(self, "synonyms", tuple(tuple(texts) for texts in synonyms))
         is_thing = self.is_thing or [False] * len(self.classes)
@@ -83,7 +90,7 @@ class Vocabulary:
                     f"{len(self.classes)} classes; give one per class"
                 )
         for name, texts in zip(self.classes, self.synonyms):
-            if not texts or any(not text.strip() for text in texts):
+            if not texts or any(not isinstance(t, str) or not t.strip() for t in texts):
                 raise ValueError(
                     f"vocabulary '{self.name}': class '{name}' has an empty synonym in {texts!r}"
                 )
@@ -105,12 +112,15 @@ class Vocabulary:
                 raise ValueError(
                     f"vocabulary '{self.name}': class {index} has an empty name {name!r}"
                 )
-            if name in first:
+            key = folded(name)
+            if key in first:
+                other = self.classes[first[key]]
+                alike = "" if other == name else f" ('{other}' but for case and blanks)"
                 raise ValueError(
-                    f"vocabulary '{self.name}': '{name}' stands twice, as class {first[name]} and "
-                    f"class {index}; names must differ"
+                    f"vocabulary '{self.name}': '{name}' stands twice, as class {first[key]}"
+                    f"{alike} and class {index}; names must differ"
                 )
-            first[name] = index
+            first[key] = index
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -138,7 +148,53 @@ class Vocabulary:
         )
 
 
+def folded(name: str) -> str:
+    """Returns a name without differences that do not tell classes apart: case and blanks."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+def _token_text(text: str) -> str:
+    """Returns what tokenizers leave of a text: without case, entities, signs and double blanks."""
+    plain = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
+    return " ".join(re.sub(r"[\W_]+", " ", plain).split()) or plain
+
+
+def vocabulary_doubts(vocabulary: Vocabulary) -> List[str]:
+    """Returns what is allowed in a vocabulary and still likely a mistake, one line each.
+
+    These are synonyms of two classes, and texts of two classes that most tokenizers make one of:
+    the model then cannot tell these classes apart by them.
+    """
+    first: Dict[str, Tuple[int, str]] = {}
+    doubts = []
+    for index, texts in enumerate(vocabulary.synonyms):
+        for text in texts:
+            other_index, other = first.setdefault(_token_text(text), (index, text))
+            if other_index == index:
+                continue
+            what = f"'{text}' is a synonym"
+            if folded(text) != folded(other):
+                what = f"'{other}' and '{text}' are one text for a tokenizer, as if a synonym"
+            doubts.append(
+                f"vocabulary '{vocabulary.name}': {what} of class {other_index} "
+                f"'{vocabulary.classes[other_index]}' and of class {index} "
+                f"'{vocabulary.classes[index]}'; a model cannot tell them apart by it"
+            )
+    return doubts
+
+
 _VOCABULARIES: Dict[str, Vocabulary] = {}
+
+
+def registered_vocabularies() -> List[str]:
+    """Returns the names of the registered vocabularies, sorted."""
+    return sorted(_VOCABULARIES)
+
+
+def nearest_vocabulary(name: str) -> str:
+    """Returns "the nearest registered one is '...'", for messages."""
+    nearest = get_close_matches(name, registered_vocabularies(), n=1, cutoff=0.0)
+    return f"the nearest registered one is '{nearest[0]}'" if nearest else "none is registered"
 
 
 def register_vocabulary(vocabulary: Vocabulary) -> None:
@@ -159,65 +215,20 @@ def get_vocabulary(name: str) -> Vocabulary:
     """Returns the vocabulary registered under `name`.
 
     Raises:
-        KeyError: there is none; the message lists those that are known.
+        KeyError: there is none; the message gives the nearest name.
     """
     if name not in _VOCABULARIES:
         raise KeyError(
-            f"unknown vocabulary '{name}'. Known: {sorted(_VOCABULARIES)}. "
-            "Registering a data set registers its own; for free text call "
-            "register_vocabulary(parse_vocabulary(...)) first."
+            f"unknown vocabulary '{name}'; {nearest_vocabulary(name)}. Registering a data set "
+            "registers its own; for free text call register_vocabulary(parse_vocabulary(...)) first"
         )
     return _VOCABULARIES[name]
-
-
-def parse_vocabulary(text: str) -> Vocabulary:
-    """Reads what a user writes after `--vocabulary`.
-
-    Args:
-        text: the name of a registered vocabulary; a file; or class names separated by commas, with
-            synonyms separated by "|": "red car, tree|shrub, sky". Files are .txt (one class a
-            line, synonyms after ", "), .json or .yaml (a list of names, or a mapping with
-            "classes" and optionally "name", "templates", "none_class"; a class is a name or a
-            mapping with "name", "synonyms", "thing").
-
-    Raises:
-        FileNotFoundError: it looks like a file and is none.
-        ValueError: the file or the text does not describe a vocabulary.
-    """
-    if text in _VOCABULARIES:
-        return _VOCABULARIES[text]
-    path = Path(text)
-    if path.suffix.lower() in _FILE_KINDS:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no vocabulary file '{text}'; give a file or names like 'a, b'"
-            )
-        return _read_file(path)
-    entries = [entry.strip() for entry in text.split(",")]
-    if entries and not entries[-1]:
-        entries = entries[:-1]  # a trailing comma is a habit, not a class
-    synonyms = [tuple(part.strip() for part in entry.split("|")) for entry in entries]
-    return Vocabulary(
-        name=text, classes=tuple(texts[0] for texts in synonyms), synonyms=tuple(synonyms)
-    )
-
-
-def _read_file(path: Path) -> Vocabulary:
-    content = path.read_text(encoding="utf-8")
-    if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in content.splitlines()]
-        return Vocabulary(name=path.stem, classes=tuple(line for line in lines if line))
-    try:
-        parsed = json.loads(content) if path.suffix.lower() == ".json" else yaml.safe_load(content)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"vocabulary file {path} is not readable: {error}") from error
-    return vocabulary_from_data(parsed, name=path.stem, source=str(path))
 
 
 def vocabulary_from_data(
     data: Union[Sequence[Any], Mapping[str, Any]], *, name: str, source: str
 ) -> Vocabulary:
-    """Builds a vocabulary from parsed JSON or YAML; see `parse_vocabulary` for its form.
+    """Builds a vocabulary from parsed JSON or YAML; see `files.vocabularies` for its form.
 
     Args:
         data: a list of classes, or a mapping with "classes".
@@ -245,7 +256,12 @@ def vocabulary_from_data(
             )
         _check_keys(entry, _CLASS_KEYS, f"{source}, class {index}")
         classes.append(entry["name"])
-        synonyms.append(tuple(entry.get("synonyms") or entry["name"].split(", ")))
+        listed = entry.get("synonyms") or entry["name"].split(", ")
+        if not isinstance(listed, (list, tuple)) or not all(isinstance(t, str) for t in listed):
+            raise ValueError(
+                f"{source}: class {index} has the synonyms {listed!r}; expected a list of texts"
+            )
+        synonyms.append(tuple(listed))
         is_thing.append(bool(entry.get("thing", False)))
     return Vocabulary(
         name=str(data.get("name", name)),
@@ -258,6 +274,9 @@ def vocabulary_from_data(
 
 
 def _check_keys(mapping: Mapping[str, Any], known: Sequence[str], source: str) -> None:
-    unknown = sorted(set(map(str, mapping)) - set(known))
-    if unknown:
-        raise ValueError(f"{source}: unknown keys {unknown}; known are {list(known)}")
+    for key in mapping:
+        if key not in known:
+            nearest = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"{source}: unknown key '{key}', the nearest is '{nearest}'; keys are {list(known)}"
+            )

@@ -14,7 +14,8 @@ from segplugins.config import add_shared_config
 from segplugins.evaluation import EVALUATORS, OpenVocabEvaluator, build_evaluator
 from segplugins.evaluation.semantic import semantic_metrics
 from segplugins.evaluation.setting import match_names, read_setting
-from segplugins.structures import Vocabulary, parse_vocabulary, register_vocabulary
+from segplugins.files.vocabularies import parse_vocabulary
+from segplugins.structures import Vocabulary, register_vocabulary
 
 OWN = Vocabulary("build_test_rooms", ("cat", "sofa, couch", "wall", "potted plant, plant"))
 SET = "build_test_set"

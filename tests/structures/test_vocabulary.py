@@ -1,24 +1,11 @@
-import json
-
 import pytest
 
 from segplugins.structures import (
     Vocabulary,
     get_vocabulary,
-    parse_vocabulary,
     register_vocabulary,
 )
-
-
-def test_text_gives_classes_in_order_with_their_synonyms():
-    vocabulary = parse_vocabulary("red car, tree|shrub, sky")
-    assert vocabulary.classes == ("red car", "tree", "sky")
-    assert vocabulary.synonyms == (("red car",), ("tree", "shrub"), ("sky",))
-    assert len(vocabulary) == 3
-
-
-def test_a_trailing_comma_is_no_class():
-    assert parse_vocabulary("car, sky,").classes == ("car", "sky")
+from segplugins.structures.vocabulary import vocabulary_doubts
 
 
 def test_class_lists_write_synonyms_after_a_comma():
@@ -33,6 +20,9 @@ def test_class_lists_write_synonyms_after_a_comma():
         ((), "is empty: give at least one"),
         (("car", " "), "class 1 has an empty name ' '"),
         (("car", "sky", "car"), "'car' stands twice, as class 0 and class 2"),
+        (("Car", "sky", "car "), r"'car ' stands twice, as class 0 \('Car' but for case .*class 2"),
+        (("traffic light", "traffic  light"), "stands twice, as class 0"),
+        (("caf\u00e9", "cafe\u0301"), "stands twice, as class 0"),
         ("car, sky", "must be a list of names, got the text"),
         (("car, , van",), "class 'car, , van' has an empty synonym"),
     ],
@@ -40,11 +30,6 @@ def test_class_lists_write_synonyms_after_a_comma():
 def test_names_that_cannot_be_told_apart_are_refused(classes, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary("v", classes)
-
-
-def test_empty_text_is_an_empty_vocabulary():
-    with pytest.raises(ValueError, match="is empty"):
-        parse_vocabulary("")
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}"])
@@ -86,59 +71,10 @@ def test_the_digest_follows_the_content_and_not_the_name():
         Vocabulary("one", ("car", "sky"), templates=("a {}.",)),
         Vocabulary("one", ("car", "sky"), is_thing=(True, False)),
         Vocabulary("one", ("car", "sky"), (("car", "van"), ("sky",))),
+        Vocabulary("one", ("car", "sky"), none_class="sky"),
+        Vocabulary("one", ("car", "sky"), none_class="car"),
     ]
-    assert len({one.digest(), *(other.digest() for other in others)}) == 5
-
-
-def test_files_of_every_kind_give_the_same_vocabulary(tmp_path):
-    (tmp_path / "v.txt").write_text("car, auto\n\nsky\n")
-    (tmp_path / "v.json").write_text(json.dumps(["car, auto", "sky"]))
-    (tmp_path / "v.yaml").write_text("- car, auto\n- sky\n")
-    read = [parse_vocabulary(str(tmp_path / f"v.{kind}")) for kind in ("txt", "json", "yaml")]
-    assert read[0] == read[1] == read[2] == Vocabulary("v", ("car, auto", "sky"))
-
-
-def test_a_mapping_in_a_file_can_say_everything(tmp_path):
-    path = tmp_path / "v.yaml"
-    path.write_text(
-        "name: streets\n"
-        "templates: ['a {}.']\n"
-        "none_class: other\n"
-        "classes:\n"
-        "  - {name: car, synonyms: [car, auto], thing: true}\n"
-        "  - other\n"
-    )
-    assert parse_vocabulary(str(path)) == Vocabulary(
-        "streets",
-        ("car", "other"),
-        (("car", "auto"), ("other",)),
-        (True, False),
-        ("a {}.",),
-        "other",
-    )
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("classes: {a: 1}", "expected a list of classes or a mapping with 'classes'"),
-        ("classes: [car, yes]", "class 1 is True; expected a name .* quote it"),
-        ("classes: [{name: car, sysnonyms: [auto]}]", r"class 0: unknown keys \['sysnonyms'\]"),
-        ("classes: [car]\ntemplate: x", r"unknown keys \['template'\]; known are"),
-        ("classes: [car", "is not readable"),
-        ("!!python/object/apply:os.getcwd []", "is not readable"),
-    ],
-)
-def test_a_file_that_describes_no_vocabulary_is_refused(tmp_path, text, message):
-    path = tmp_path / "v.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        parse_vocabulary(str(path))
-
-
-def test_a_missing_file_is_not_taken_for_a_class_name():
-    with pytest.raises(FileNotFoundError, match="no vocabulary file 'my_classes.txt'"):
-        parse_vocabulary("my_classes.txt")
+    assert len({one.digest(), *(other.digest() for other in others)}) == 7
 
 
 def test_the_registry_knows_a_vocabulary_by_name():
@@ -146,8 +82,46 @@ def test_the_registry_knows_a_vocabulary_by_name():
     register_vocabulary(vocabulary)
     register_vocabulary(vocabulary)  # the same again does no harm
     assert get_vocabulary("test_registry_pets") is vocabulary
-    assert parse_vocabulary("test_registry_pets") is vocabulary
     with pytest.raises(ValueError, match="of 2 classes is registered already and differs"):
         register_vocabulary(Vocabulary("test_registry_pets", ("dog", "cat")))
-    with pytest.raises(KeyError, match="unknown vocabulary 'fish'. Known: .*test_registry_pets"):
+    with pytest.raises(KeyError, match="unknown vocabulary 'fish'; the nearest registered one is"):
         get_vocabulary("fish")
+
+
+def test_an_unknown_vocabulary_names_the_nearest():
+    register_vocabulary(Vocabulary("test_nearest_pets", ("cat", "dog")))
+    with pytest.raises(KeyError, match="'test_nearest_pet'; the nearest registered one is 'test_n"):
+        get_vocabulary("test_nearest_pet")
+
+
+@pytest.mark.parametrize("synonyms", ["car", ("car", "sky"), (("car",), "sky")])
+def test_a_text_is_no_list_of_synonyms(synonyms):
+    # tuple("sky") would be three synonyms of one letter.
+    with pytest.raises(
+        ValueError, match="synonyms must be a list of texts per class, got the text"
+    ):
+        Vocabulary("v", ("car", "sky"), synonyms)
+
+
+@pytest.mark.parametrize(
+    "synonyms, doubt",
+    [
+        (
+            (("car", "auto"), ("bus", "auto")),
+            "'auto' is a synonym of class 0 'a' and of class 1 'b'",
+        ),
+        ((("Auto",), ("auto",)), "'auto' is a synonym of class 0"),
+        (
+            (("traffic-light",), ("traffic light",)),
+            "'traffic-light' and 'traffic light' are one text",
+        ),
+        ((("salt &amp; pepper",), ("salt & pepper",)), "are one text for a tokenizer"),
+        ((("car", "CAR"), ("bus",)), None),  # of one class
+        ((("car",), ("bus",)), None),
+        ((("+",), ("-",)), None),  # nothing but signs: they are what tells them apart
+    ],
+)
+def test_texts_that_tell_no_classes_apart_are_doubts(synonyms, doubt):
+    doubts = vocabulary_doubts(Vocabulary("v", ("a", "b"), synonyms))
+    assert len(doubts) == (doubt is not None)
+    assert doubt is None or doubt in doubts[0]

@@ -1,0 +1,125 @@
+"""Text that people write: vocabularies, lists of files, prompts, descriptions of data sets.
+
+Text is UTF-8, with or without a byte order mark, with lines that end as on any system.
+"""
+
+from pathlib import Path
+from typing import Any, List, Optional, Union
+
+import yaml
+
+from segplugins.files.faults import STRICT, Fault, FaultPolicy
+
+__all__ = ["decode_text", "read_lines", "read_text", "read_yaml"]
+
+# Byte order marks of encodings that are not UTF-8; the longer ones come first.
+_OTHER_MARKS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+def read_text(
+    path: Union[str, Path], policy: FaultPolicy = STRICT, *, what: str = "text file"
+) -> Optional[str]:
+    """Returns the text of a file, without a byte order mark and with "\\n" at the end of lines.
+
+    Args:
+        path: of the file.
+        policy: gets a fault "missing", "unreadable" or "encoding".
+        what: for messages.
+
+    Returns:
+        The text; None if the policy lets a fault pass.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        policy.report(Fault("missing", f"the {what} does not exist", str(path)))
+        return None
+    except (OSError, ValueError) as error:  # a folder, no permission, a null byte in the path
+        policy.report(Fault("unreadable", f"the {what} cannot be read ({error})", str(path)))
+        return None
+    return decode_text(content, str(path), policy, what=what)
+
+
+def decode_text(
+    content: bytes, path: str, policy: FaultPolicy = STRICT, *, what: str = "text file"
+) -> Optional[str]:
+    """Returns the text of the content of a file; see `read_text`.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+        policy: gets a fault "encoding".
+        what: for messages.
+    """
+    found = next((name for mark, name in _OTHER_MARKS if content.startswith(mark)), None)
+    if found is None and b"\0" in content:
+        found = "binary, or UTF-16 without a byte order mark"
+    try:
+        text = content.decode("utf-8-sig") if found is None else ""
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"not UTF-8 (byte 0x{content[error.start]:02x} in line {line})"
+    if found is not None:
+        policy.report(Fault("encoding", f"the {what} is {found}; save it as UTF-8", path))
+        return None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(
+    path: Union[str, Path], policy: FaultPolicy = STRICT, *, what: str = "list"
+) -> List[str]:
+    """Returns the lines of a file that are not empty, without blanks around them.
+
+    Args:
+        path: of the file.
+        policy: gets the faults of `read_text`.
+        what: for messages.
+    """
+    text = read_text(path, policy, what=what)
+    lines = [] if text is None else [line.strip() for line in text.split("\n")]
+    return [line for line in lines if line]
+
+
+def read_yaml(
+    path: Union[str, Path], policy: FaultPolicy = STRICT, *, what: str = "YAML file"
+) -> Any:
+    """Returns the content of a YAML file, without running code from it.
+
+    Args:
+        path: of the file.
+        policy: gets the faults of `read_text`, and "form" if it is no YAML or names a key twice.
+        what: for messages.
+
+    Returns:
+        Lists, mappings and values; None also if the policy lets a fault pass.
+    """
+    text = read_text(path, policy, what=what)
+    if text is None:
+        return None
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        policy.report(Fault("form", f"the {what} is not readable: {reason}", str(path)))
+        return None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Returns the mapping."""
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in keys:
+                    raise ValueError(
+                        f"key '{key.value}' stands twice, again in line {key.start_mark.line + 1}"
+                    )
+                keys.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,70 @@
+import codecs
+
+import pytest
+
+from segplugins.files.faults import Collect, FaultError
+from segplugins.files.text import read_lines, read_text, read_yaml
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "a.txt"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_text_of_any_system_is_the_same_text(file, mark, end):
+    path = file(mark + "häuser".encode() + end + b" sky " + end)
+    assert read_text(path) == "häuser\n sky \n"
+    assert read_lines(path) == ["häuser", "sky"]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("sky".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        (codecs.BOM_UTF16_BE + "sky".encode("utf-16-be"), "is UTF-16"),
+        ("sky".encode("utf-32"), "is UTF-32"),
+        ("sky".encode("utf-16-le"), "is binary, or UTF-16 without a byte order mark"),
+        ("sky\nhäuser".encode("latin-1"), "is not UTF-8 .byte 0xe4 in line 2.; save it as UTF-8"),
+    ],
+)
+def test_other_encodings_are_named(file, content, message):
+    path = file(content)
+    with pytest.raises(FaultError, match=f"^{path}: the text file {message}"):
+        read_text(path)
+    collected = Collect()
+    assert read_text(path, collected) is None and read_lines(path, collected) == []
+    assert [fault.kind for fault in collected.faults] == ["encoding"] * 2
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_told_apart(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.txt: the list does not exist"):
+        read_lines(tmp_path / "gone.txt")
+    with pytest.raises(FaultError, match="the text file cannot be read"):
+        read_text(tmp_path)
+
+
+def test_yaml_runs_no_code_and_keeps_every_key(file):
+    assert read_yaml(file(codecs.BOM_UTF8 + b"a: [1, x]\r\nb: {a: null}\r\n")) == {
+        "a": [1, "x"],
+        "b": {"a": None},
+    }
+    for content, message in (
+        (b"a: [", "is not readable: .*line 1"),
+        (b"a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        (b"a: 1\nb: {c: 1, c: 2}", "key 'c' stands twice, again in line 2"),
+        (b"a: " + b"[" * 5000, "is not readable"),
+    ):
+        with pytest.raises(FaultError, match=message):
+            read_yaml(file(content))
+
+
+def test_yaml_merges_are_no_repetition(file):
+    content = b"base: &base {a: 1, b: 2}\nnext: {<<: *base, a: 3}\n"
+    assert read_yaml(file(content))["next"] == {"a": 3, "b": 2}
