@@ -4,11 +4,13 @@ from . import datasets
 from .catalog import dataset_metadata, dataset_root, load_dataset
 from .mapper import SegMapper
 from .read_regions import read_regions
-from .register import register_instances, register_panoptic, register_semantic
-from .register_phrases import (
+from .register import (
+    register_instances,
+    register_panoptic,
     register_referring,
     register_regions,
     register_salient,
+    register_semantic,
     register_videos,
 )
 

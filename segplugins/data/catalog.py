@@ -141,10 +141,17 @@ class PolicyLoader:
     Args:
         name: of the data set.
         load: returns the catalog records; gets the policy for faults of the files.
+        description: tells the set from others of its name; None: unknown.
     """
 
-    def __init__(self, name: str, load: Callable[[FaultPolicy], List[dict]]):
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[FaultPolicy], List[dict]],
+        description: Any = None,
+    ):
         self.name = name
+        self.description = description
         self._load = load
 
     def __call__(self, policy: FaultPolicy = STRICT) -> List[dict]:
@@ -176,23 +183,47 @@ def _without_repeated(records: List[dict], policy: FaultPolicy) -> List[dict]:
     return kept
 
 
-def register(name: str, load: Callable[[FaultPolicy], List[dict]], **metadata: object) -> None:
-    """Makes a data set known to detectron2 under `name`; the same name again does nothing.
+def register(
+    name: str,
+    load: Callable[[FaultPolicy], List[dict]],
+    *,
+    source: Any = None,
+    **metadata: object,
+) -> None:
+    """Makes a data set known to detectron2 under `name`. The same set again does no harm.
 
     Args:
         name: in DatasetCatalog and MetadataCatalog.
         load: returns the catalog records; called with a policy when the set is used. What only
             the files know (their paths, the classes they list) it tells by `update_metadata`.
+        source: description of the set (segplugins/data/sources/), to compare it with another of
+            the name; None: the metadata are compared.
         metadata: what the set is known by: "evaluator_type", "vocabulary", "licence", ... Without
             "vocabulary" the set is loaded where somebody asks for it.
-    """
-    if name in DatasetCatalog:
-        return
 
-    DatasetCatalog.register(name, PolicyLoader(name, load))
+    Raises:
+        ValueError: another set has that name already.
+    """
+    description = metadata if source is None else source
+    if name in DatasetCatalog:
+        _check_same(name, description)
+        return
+    DatasetCatalog.register(name, PolicyLoader(name, load, description))
     MetadataCatalog.get(name).set(**metadata)
     if "vocabulary" not in metadata:
         _VOCABULARY_IN_FILES.add(name)
+
+
+def _check_same(name: str, description: Any) -> None:
+    before = getattr(DatasetCatalog[name], "description", None)
+    if before == description:
+        return
+    differing = ""
+    if hasattr(before, "differences") and type(before) is type(description):
+        differing = f" with another {', '.join(before.differences(description))}"
+    raise ValueError(
+        f"a data set '{name}' is registered already{differing}; choose another name for one of them"
+    )
 
 
 _VOCABULARY_IN_FILES = set()

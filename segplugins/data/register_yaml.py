@@ -1,4 +1,4 @@
-"""Registration without code: a YAML file describes a data set, DATASETS.REGISTER names the file.
+"""Registration without code: a YAML file describes data sets, DATASETS.REGISTER names the file.
 
     kind: semantic
     vocabulary: [sky, building, pole, road]
@@ -7,132 +7,27 @@
       my_val: {images: images/val, labels: labels/val}
 
 Keys above "sets" hold for all sets. Paths are relative to "root", which is the folder of the file
-unless it is given; $DETECTRON2_DATASETS in it stands for the folder of all data sets.
+unless it is given; $DETECTRON2_DATASETS in it stands for the folder of all data sets. The keys of
+a kind are those of its source, see segplugins/data/sources/.
 """
 
-from dataclasses import replace
+from dataclasses import MISSING, replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
-
-import yaml
-from detectron2.data import DatasetCatalog
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, Union
 
 from segplugins.data.catalog import ROOT_VARIABLE, dataset_root
-from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
-from segplugins.data.register import register_instances, register_panoptic, register_semantic
-from segplugins.data.register_phrases import (
-    register_referring,
-    register_regions,
-    register_salient,
-    register_videos,
-)
-from segplugins.structures.regions import Task
+from segplugins.data.sources import KINDS, Source, register_source, values
+from segplugins.files.text import read_yaml
+from segplugins.files.vocabularies import vocabulary_of
 from segplugins.structures.vocabulary import (
     Vocabulary,
-    parse_vocabulary,
+    get_vocabulary,
     register_vocabulary,
-    vocabulary_from_data,
+    registered_vocabularies,
 )
 
-_COMMON = ("licence", "expected")
-
-
-def _instances(name: str, **keys: Any) -> None:
-    boxes_only = keys.pop("boxes_only", False)
-    register_instances(name, task=Task.DETECTION if boxes_only else Task.INSTANCE, **keys)
-
-
-def _video(name: str, split: str, **keys: Any) -> None:
-    read = youtube_training_records
-    if split != "train":
-        read = partial(youtube_evaluation_records, split=split)
-    register_videos(name, read, **keys)
-
-
-def _regions(name: str, task: str = "referring", **keys: Any) -> None:
-    register_regions(name, task=Task(task), **keys)
-
-
-# Kind: what registers it, and per key of the file the argument and whether it is a path.
-_Keys = Mapping[str, Tuple[str, bool]]
-_KINDS: Dict[str, Tuple[Callable[..., None], _Keys]] = {
-    "semantic": (
-        register_semantic,
-        {
-            "images": ("image_root", True),
-            "labels": ("label_root", True),
-            "image_ext": ("image_ext", False),
-            "label_ext": ("label_ext", False),
-            "ignore_label": ("ignore_label", False),
-            "vocabulary": ("vocabulary", False),
-            "seen": ("seen", False),
-        },
-    ),
-    "coco": (
-        _instances,
-        {
-            "images": ("image_root", True),
-            "annotations": ("json_file", True),
-            "vocabulary": ("vocabulary", False),
-            "boxes_only": ("boxes_only", False),
-            "seen": ("seen", False),
-        },
-    ),
-    "panoptic": (
-        register_panoptic,
-        {
-            "images": ("image_root", True),
-            "annotations": ("json_file", True),
-            "maps": ("map_root", True),
-            "vocabulary": ("vocabulary", False),
-            "seen": ("seen", False),
-        },
-    ),
-    "referring": (
-        register_referring,
-        {
-            "images": ("image_root", True),
-            "refs": ("refs_file", True),
-            "annotations": ("instances_file", True),
-            "split": ("split", False),
-            "sample": ("sample", False),
-            "generalised": ("generalised", False),
-        },
-    ),
-    "salient": (
-        register_salient,
-        {
-            "images": ("image_root", True),
-            "masks": ("mask_root", True),
-            "phrase": ("phrase", False),
-            "image_ext": ("image_ext", False),
-            "mask_ext": ("mask_ext", False),
-        },
-    ),
-    "video": (_video, {"videos": ("root", True), "split": ("split", False)}),
-    "regions": (
-        _regions,
-        {
-            "images": ("image_root", True),
-            "lines": ("lines", True),
-            "task": ("task", False),
-            "vocabulary": ("vocabulary", False),
-        },
-    ),
-}
-_OPTIONAL = {
-    "image_ext",
-    "label_ext",
-    "mask_ext",
-    "ignore_label",
-    "seen",
-    "boxes_only",
-    "generalised",
-    "phrase",
-    "task",
-}
+_FOR_ALL = ("kind", "root")
 
 
 def register_from_yaml(path: Union[str, Path]) -> List[str]:
@@ -146,90 +41,113 @@ def register_from_yaml(path: Union[str, Path]) -> List[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it does not describe data sets; the message names the set and the key.
+        ValueError: it does not describe data sets; the message names file, set, key, value and
+            what is expected.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no data set file {path} (DATASETS.REGISTER)")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"data set file {path} is not readable: {error}") from error
+    content = read_yaml(path, what="data set file")
     if not isinstance(content, dict) or not isinstance(content.get("sets"), dict):
         raise ValueError(
             f"data set file {path}: expected 'sets', a mapping from names to what they are"
         )
+    if not content["sets"]:
+        raise ValueError(f"data set file {path}: 'sets' names no data set")
     shared = {key: value for key, value in content.items() if key != "sets"}
+    names = []
     for name, own in content["sets"].items():
-        _register(str(name), {**shared, **(own or {})}, path)
-    return [str(name) for name in content["sets"]]
+        where = f"data set file {path}, set '{name}'"
+        if own is not None and not isinstance(own, dict):
+            raise ValueError(f"{where}: got {own!r:.60}, expected a mapping of keys")
+        source = _source(str(name), {**shared, **(own or {})}, path, where)
+        try:
+            register_source(source)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        names.append(source.name)
+    return names
 
 
-def _register(name: str, described: Dict[str, Any], path: Path) -> None:
-    where = f"data set file {path}, set '{name}'"
-    origin = (path.absolute(), repr(described))
-    if name in DatasetCatalog and _REGISTERED.get(name) != origin:
-        raise ValueError(f"{where}: a data set of that name is registered already; rename it")
+def _source(name: str, described: Dict[str, Any], path: Path, where: str) -> Source:
+    """Returns the typed description of one set."""
     kind = described.pop("kind", None)
-    if kind not in _KINDS:
-        raise ValueError(f"{where}: kind is {kind!r}, expected one of {sorted(_KINDS)}")
-    function, keys = _KINDS[kind]
-    root = _root(described.pop("root", None), path)
+    source = KINDS.get(kind) if isinstance(kind, str) else None
+    if source is None:
+        raise ValueError(f"{where}: kind is {kind!r}, expected one of {', '.join(sorted(KINDS))}")
+    root = _root(described.pop("root", None), path, where)
+    keys = source.yaml_keys()
     _check_keys(described, keys, where)
-    arguments = {key: described[key] for key in _COMMON if key in described}
-    for key, (argument, is_path) in keys.items():
-        if key in described:
-            arguments[argument] = str(root / described[key]) if is_path else described[key]
+    arguments: Dict[str, Any] = {"name": name}
+    for key, value in described.items():
+        field = keys[key]
+        if value is None and field.default is not MISSING:
+            continue  # as if it were not given
+        if key == "vocabulary":
+            value = _vocabulary(value, source, path, where)
+        value = values.checked(field.metadata["check"], value, where=where, key=f"key '{key}'")
+        arguments[field.name] = _below(root, value) if field.metadata["is_path"] else value
     try:
-        if arguments.get("vocabulary") is not None:
-            words = _vocabulary(arguments["vocabulary"], path)
-            if kind == "coco" and not any(words.is_thing):
-                words = replace(words, is_thing=(True,) * len(words))
-            register_vocabulary(words)
-            arguments["vocabulary"] = words
-            if "seen" in arguments:
-                arguments["seen"] = [_class_index(each, words) for each in arguments["seen"]]
-        function(name, **arguments)
-    except (TypeError, ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{where}: {error}") from error
-    _REGISTERED[name] = origin
+        return source(**arguments)
+    except (ValueError, KeyError) as error:
+        message = error.args[0] if error.args else error
+        raise ValueError(f"{where}: {message}".replace(f"data set '{name}': ", "")) from error
 
 
-# Set name to where it is described, so that reading a file again is no error.
-_REGISTERED: Dict[str, Tuple[Path, str]] = {}
+def _below(root: Path, value: Union[str, Sequence[str]]) -> Union[str, Sequence[str]]:
+    return str(root / value) if isinstance(value, str) else [str(root / each) for each in value]
 
 
-def _class_index(given: Any, words: Vocabulary) -> int:
-    if isinstance(given, int):
-        return given
-    if given not in words.classes:
-        raise ValueError(f"seen holds '{given}', which is no class of vocabulary '{words.name}'")
-    return words.classes.index(given)
-
-
-def _root(root: Optional[str], path: Path) -> Path:
+def _root(root: Optional[str], path: Path, where: str) -> Path:
+    folder = path.absolute().parent
     if root is None:
-        return path.absolute().parent
-    root = root.replace(f"${ROOT_VARIABLE}", str(dataset_root().absolute()))
-    return path.absolute().parent / root
+        return folder
+    root = values.checked(values.path, root, where=where, key="key 'root'")
+    return folder / root.replace(f"${ROOT_VARIABLE}", str(dataset_root().absolute()))
 
 
-def _check_keys(described: Mapping[str, Any], keys: _Keys, where: str) -> None:
-    known = [*keys, *_COMMON, "kind", "root"]
+def _check_keys(described: Mapping[str, Any], keys: Mapping[str, Any], where: str) -> None:
+    known = [*keys, *_FOR_ALL]
     for key in described:
         if key not in known:
             nearest = get_close_matches(str(key), known, n=1, cutoff=0.0)
-            raise ValueError(f"{where}: unknown key '{key}', nearest is '{nearest[0]}'")
-    optional = _OPTIONAL | ({"vocabulary"} if "labels" not in keys else set())
-    missing = [key for key in keys if key not in described and key not in optional]
-    if missing:
-        raise ValueError(f"{where}: key '{missing[0]}' is missing")
+            raise ValueError(f"{where}: unknown key '{key}', the nearest is '{nearest[0]}'")
+    for key, field in keys.items():
+        if field.default is MISSING and described.get(key) is None:
+            raise ValueError(f"{where}: key '{key}' is missing")
 
 
-def _vocabulary(given: Any, path: Path) -> Vocabulary:
-    """A list of classes, a mapping as in vocabulary files, such a file, or a registered name."""
-    if isinstance(given, str):
-        beside = path.absolute().parent / given
-        return parse_vocabulary(str(beside) if beside.is_file() else given)
-    # Sets of one file share its classes, and so the vocabulary's name.
-    return vocabulary_from_data(given, name=path.name, source="vocabulary")
+def _vocabulary(given: Any, source: Type[Source], path: Path, where: str) -> Vocabulary:
+    """Returns and registers the vocabulary: a list of classes, a file, or a registered name."""
+    folder = path.absolute().parent
+    try:
+        words = vocabulary_of(given, name=path.name, source="vocabulary", folder=folder)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    if isinstance(given, str) and given in registered_vocabularies():
+        return words
+    if source.things and not any(words.is_thing):
+        words = replace(words, is_thing=(True,) * len(words))
+    if isinstance(given, Mapping) and "name" in given:
+        try:
+            register_vocabulary(words)
+        except ValueError as error:
+            raise ValueError(f"{where}, key 'vocabulary': {error}") from error
+        return words
+    return _under_a_free_name(words, folder)
+
+
+def _under_a_free_name(words: Vocabulary, folder: Path) -> Vocabulary:
+    """Registers a vocabulary that nobody named: after its file, with so much of the path as needed.
+
+    Sets of one file share its classes, and so the name; files of one name in two folders do not.
+    """
+    parts = [*folder.parts, words.name]
+    for start in range(len(parts) - 1, -1, -1):
+        named = replace(words, name="/".join(parts[start:]))
+        if named.name not in registered_vocabularies() or get_vocabulary(named.name) == named:
+            register_vocabulary(named)
+            return named
+    digest = replace(words, name=f"{words.name} {words.digest()}")
+    register_vocabulary(digest)
+    return digest

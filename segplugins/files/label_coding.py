@@ -60,12 +60,12 @@ class LabelCoding:
 
     @property
     def is_plain(self) -> bool:
-        """Whether label k is class k and at most one label carries no class."""
+        """Whether label k is class k and one label carries no class."""
         return (
             self.first_label == 0
             and self.values is None
             and not self.colours
-            and len(self.ignored) <= 1
+            and len(self.ignored) == 1
         )
 
     def _meanings(self) -> Dict[int, int]:
@@ -133,8 +133,11 @@ class LabelCoding:
         return f"holds {listed}{more}; expected {self.expected()}{self._advice(values.tolist())}"
 
     def _advice(self, unknown: Iterable[int]) -> str:
+        """Returns the key that puts the values right, if they tell it."""
         if self.colours:
             return "; name the class of every colour in label_colours"
+        if self.first_label > 0 and 0 in unknown:
+            return "; if 0 is unlabelled, say `ignore_label: 0`"
         if self.is_plain and list(unknown) == [self.num_classes]:
             return "; if label 1 is the first class, say `first_label: 1`"
         if self.is_plain and 255 in unknown and self.num_classes == 2:

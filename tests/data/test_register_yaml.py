@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from detectron2.data import MetadataCatalog
 
 from segplugins.data import SegMapper, dataset_metadata, load_dataset
 from segplugins.data.register_yaml import register_from_yaml
+from segplugins.data.sources import KINDS
 from segplugins.structures.regions import Region, Task
 from segplugins.structures.vocabulary import get_vocabulary
 
@@ -154,14 +156,38 @@ def test_panoptic_phrases_and_videos_reach_the_model_by_a_file_alone(tmp_path, s
     [
         ("kind: semantic", "kind: pixels", "set 'test_yaml_train': kind is 'pixels', expected"),
         ("labels: labels/val, ", "", "set 'test_yaml_val': key 'labels' is missing"),
-        ("licence", "license", "unknown key 'license', nearest is 'licence'"),
+        ("licence", "license", "unknown key 'license', the nearest is 'licence'"),
         ("[sky, road, car]", "[sky, sky]", "'sky' stands twice"),
         ("[sky, road, car]", "[]", "vocabulary 'mine.yaml' is empty"),
         ("[sky, 2]", "[sea]", "seen holds 'sea', which is no class"),
         ("sets:", "sorts:", "expected 'sets'"),
         ("kind: semantic", "kind: [", "not readable"),
-        ("test_yaml_val", "camvid_val_sem_seg", "registered already; rename it"),
+        ("test_yaml_val", "camvid_val_sem_seg", "registered already with another"),
         ("kind: semantic", "kind: !!python/object:os.system", "not readable"),
+        ("licence: CC0", "image_ext: jpg\nlicence: CC0", "key 'image_ext' stands twice"),
+        ("[sky, road, car]", "vok_20", "neither a registered vocabulary nor a file .*'voc_20'"),
+        ("[sky, road, car]", "gone.txt", "no vocabulary file '.*gone.txt'"),
+        ("[sky, road, car]", "[sky, road, Sky]", "'Sky' stands twice, as class 0"),
+        ("[sky, road, car]", "{name: camvid, classes: [sky, road, car]}", "choose another name"),
+        ("[sky, road, car]", "[{name: sky, synonyms: heaven}]", "has the synonyms 'heaven'"),
+        ("ignore_label: 0", "ignore_label: zero", "key 'ignore_label': got 'zero', expected a who"),
+        ("ignore_label: 0", "ignore_label: true", "key 'ignore_label': got True, expected a whole"),
+        ("ignore_label: 0", "ignore_label: 0.5", "key 'ignore_label': got 0.5, expected a whole"),
+        ("ignore_label: 0", "first_label: -1", "key 'first_label': got -1, expected a whole numb"),
+        ("ignore_label: 0", "label_values: [1]", "key 'label_values': got .1., expected a mappin"),
+        ("ignore_label: 0", "label_values: {0: x}", "label_values holds 'x', which is no class"),
+        ("ignore_label: 0", "label_colours: {sky: red}", 'expected .R, G, B. of 0 to 255 or "#rr'),
+        ("ignore_label: 0", "label_suffix: _m.png", "expected what stands between stem and ending"),
+        ("ignore_label: 0", "label_ext: jpg", "expected a format that keeps values"),
+        ("ignore_label: 0", "image_ext: [jpg, doc]", "expected one or a list of jpg, jpeg"),
+        ("ignore_label: 0", "image_ext: 3", "key 'image_ext': got 3, expected one or a list of"),
+        ("ignore_label: 0", "task: instance", "got 'instance', expected one of semantic, part"),
+        ("seen: [sky, 2]", "seen: sky", "key 'seen': got 'sky', expected a list of class names"),
+        ("seen: [sky, 2]", "seen: [3]", "seen holds 3, expected 0 to 2"),
+        ("expected: 1", "expected: many", "key 'expected': got 'many', expected a whole number ab"),
+        ("labels: labels/val", "labels: 3", "key 'labels': got 3, expected a path"),
+        ("licence: CC0", "licence: [CC0]", "key 'licence': got .'CC0'., expected a text"),
+        ("licence: CC0", "root: 3", "key 'root': got 3, expected a path"),
     ],
 )
 def test_a_file_that_describes_no_set_is_an_error(tmp_path, old, new, message):
@@ -173,3 +199,69 @@ def test_a_file_that_describes_no_set_is_an_error(tmp_path, old, new, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no data set file .*gone.yaml"):
         register_from_yaml(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize(
+    "kind, keys, message",
+    [
+        ("coco", "boxes_only: 1", "key 'boxes_only': got 1, expected true or false"),
+        ("coco", "seen: [cat]", "seen holds names, which need a vocabulary"),
+        (
+            "referring",
+            "refs: r.p, split: val, sample: images",
+            "one of object, image, exp",
+        ),
+        ("referring", "refs: r.p, split: val, sample: image, generalised: x", "true or false"),
+        ("regions", "lines: a.jsonl, task: part", "got 'part', expected one of instance, detec"),
+        ("video", "videos: v, split: val", "got 'val', expected one of train, valid, test"),
+        ("salient", "masks: m, phrase: 3", "key 'phrase': got 3, expected a text"),
+        ("salient", "masks: m, label_ext: png", "unknown key 'label_ext', the nearest is"),
+        ("pixels", "", "kind is 'pixels', expected one of coco, panoptic, referring"),
+        ("[coco]", "", r"kind is \['coco'\], expected one of"),
+    ],
+)
+def test_keys_of_every_kind_are_checked(tmp_path, kind, keys, message):
+    files = "" if kind == "video" else "images: ., "
+    files += "annotations: a.json, " if kind in ("coco", "referring") else ""
+    text = f"kind: {kind}\nsets:\n  test_yaml_checked: {{{files}{keys}}}"
+    with pytest.raises(ValueError, match=f"mine.yaml, set 'test_yaml_checked'.*{message}"):
+        register_from_yaml(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("sets", ["{}", "{a: 3}", "{a: [images]}"])
+def test_sets_are_mappings(tmp_path, sets):
+    with pytest.raises(ValueError, match="'sets' names no data set|expected a mapping of keys"):
+        register_from_yaml(write(tmp_path, f"kind: semantic\nsets: {sets}"))
+
+
+def test_files_of_one_name_have_vocabularies_of_their_own(tmp_path, save):
+    text = "kind: semantic\nvocabulary: {}\nsets:\n  {}: {{images: images, labels: labels}}"
+    for folder, classes, name in (
+        ("a", "[sky, grass]", "test_yaml_meadow"),
+        ("b", "[wall, house]", "test_yaml_houses"),
+        ("c", "[sky, grass]", "test_yaml_again"),
+    ):
+        register_from_yaml(write(tmp_path / folder, text.format(classes, name), name="data.yaml"))
+    names = [
+        MetadataCatalog.get(f"test_yaml_{name}").vocabulary
+        for name in ("meadow", "houses", "again")
+    ]
+    assert names == ["data.yaml", "b/data.yaml", "data.yaml"]
+    assert get_vocabulary(names[1]).classes == ("wall", "house")
+
+
+def test_vocabulary_files_of_one_name_are_told_apart_too(tmp_path):
+    text = "kind: coco\nvocabulary: names.txt\nsets:\n  {}: {{images: ., annotations: a.json}}"
+    for folder, classes in (("a", "sky\n"), ("b", "cat\n")):
+        write(tmp_path / folder, classes, name="names.txt")
+        register_from_yaml(write(tmp_path / folder, text.format(f"test_yaml_{folder}")))
+    assert MetadataCatalog.get("test_yaml_a").thing_classes == ["sky"]
+    assert MetadataCatalog.get("test_yaml_b").thing_classes == ["cat"]
+
+
+def test_every_key_of_every_kind_stands_in_the_table_of_the_readme():
+    text = (Path(__file__).parents[2] / "datasets" / "README.md").read_text(encoding="utf-8")
+    for kind, source in KINDS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{kind}` | `")]
+        for key in source.yaml_keys():
+            assert f"`{key}`" in row or f"| `{key}` |" in text, f"{kind}: {key}"

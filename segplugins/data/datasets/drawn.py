@@ -8,10 +8,12 @@ from detectron2.data import DatasetCatalog
 from segplugins.data.catalog import PolicyLoader, dataset_root
 from segplugins.data.pairs import register_pairs
 from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
-from segplugins.data.register import register_instances, register_panoptic, register_semantic
-from segplugins.data.register_phrases import (
+from segplugins.data.register import (
+    register_instances,
+    register_panoptic,
     register_referring,
     register_salient,
+    register_semantic,
     register_videos,
 )
 from segplugins.drawn_world.classes import ClassList, choose_classes
@@ -161,7 +163,7 @@ def _guard(name: str, folder: str, classes: List[str]) -> None:
         check_world(dataset_root() / folder, classes)
         return load(policy)
 
-    DatasetCatalog.register(name, PolicyLoader(name, checked))
+    DatasetCatalog.register(name, PolicyLoader(name, checked, load.description))
 
 
 register_drawn_world(classes=choose_classes())

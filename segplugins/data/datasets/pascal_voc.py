@@ -6,10 +6,21 @@ whatever is none of the 20 counts as background.
 
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.register import register_semantic
+from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
 LICENCE = "images by their Flickr terms, as PASCAL VOC 2012; annotations without a stated licence"
 _FOLDER = "VOCdevkit/VOC2012"
 _VOC = shipped_vocabulary("voc_20")
+# Labels as VOC's own files have them: 0 background, 1 to 20 the classes, 255 none.
+register_vocabulary(
+    Vocabulary(
+        "voc_21",
+        ("background", *_VOC.classes),
+        synonyms=(("background",), *_VOC.synonyms),
+        is_thing=(False, *_VOC.is_thing),
+        none_class="background",
+    )
+)
 _VOC_BACKGROUND = shipped_vocabulary("voc_20b")
 
 register_semantic(

@@ -7,7 +7,7 @@ from segplugins.data.read_video import (
     youtube_evaluation_records,
     youtube_training_records,
 )
-from segplugins.data.register_phrases import register_videos
+from segplugins.data.register import register_videos
 
 YOUTUBE_LICENCE = "annotations CC BY 4.0; videos by YouTube's terms"
 DAVIS_LICENCE = "DAVIS 2017 CC BY-NC 4.0; expressions for research"

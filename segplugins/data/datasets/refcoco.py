@@ -5,7 +5,7 @@ Of each training split there are two forms: "..._train", a record per object, an
 object with all its sentences.
 """
 
-from segplugins.data.register_phrases import register_referring
+from segplugins.data.register import register_referring
 
 LICENCE = "annotations Apache-2.0 (repository), images by their Flickr terms"
 IMAGES = ("coco/train2014", "coco/train2017")

@@ -6,7 +6,7 @@ foreground object.
 
 from typing import Dict, Tuple
 
-from segplugins.data.register_phrases import register_salient
+from segplugins.data.register import register_salient
 
 PHRASES = {"salient": "the most salient object", "fg": "foreground object"}
 _UNSTATED = "no licence stated; for research"
@@ -39,6 +39,8 @@ for _kind, _phrase in PHRASES.items():
             f"{_kind}_{_name}",
             image_root=_images,
             mask_root=_masks,
+            image_ext="jpg",  # some sets keep images and masks in one folder
+            mask_ext="png",
             phrase=_phrase,
             licence=_licence,
             expected=_count,
@@ -48,6 +50,8 @@ for _kind, _phrase in PHRASES.items():
             f"{_kind}_thin_object_{_split}",
             image_root="ThinObject5K/images",
             mask_root="ThinObject5K/masks",
+            image_ext="jpg",
+            mask_ext="png",
             list_file=f"ThinObject5K/list/{_split}.txt",
             phrase=_phrase,
             licence=_UNSTATED,

@@ -11,7 +11,7 @@ from segplugins.data.catalog import (
     update_metadata,
 )
 from segplugins.data.readers.lines import region_records
-from segplugins.data.register_phrases import register_regions
+from segplugins.data.register import register_regions
 from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
 

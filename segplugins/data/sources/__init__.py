@@ -1,0 +1,41 @@
+"""Sources of data sets: one typed description per kind, from which everything else follows.
+
+The fields of a description are the keywords of `register_*` in Python and, under the names given
+with them, the keys of a YAML file; `KINDS` is the table of both.
+
+    values.py       what a value may be, with the message if it is something else
+    description.py  what all descriptions have in common; registration
+    maps.py         folders of label maps and of masks
+    coco.py         COCO, LVIS and panoptic files
+    phrases.py      referring expressions, videos, region lines
+"""
+
+from typing import Dict, Type
+
+from segplugins.data.sources.coco import InstanceSource, PanopticSource
+from segplugins.data.sources.description import Source, register_source
+from segplugins.data.sources.maps import SalientSource, SemanticSource
+from segplugins.data.sources.phrases import ReferringSource, RegionSource, VideoSource
+
+KINDS: Dict[str, Type[Source]] = {
+    "semantic": SemanticSource,
+    "coco": InstanceSource,
+    "panoptic": PanopticSource,
+    "referring": ReferringSource,
+    "salient": SalientSource,
+    "video": VideoSource,
+    "regions": RegionSource,
+}
+
+__all__ = [
+    "KINDS",
+    "InstanceSource",
+    "PanopticSource",
+    "ReferringSource",
+    "RegionSource",
+    "SalientSource",
+    "SemanticSource",
+    "Source",
+    "VideoSource",
+    "register_source",
+]
