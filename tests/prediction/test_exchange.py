@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from segplugins.data.read_lines import region_records
+from segplugins.data.readers.lines import region_records
 from segplugins.prediction import Result
 from segplugins.prediction.exchange import (
     from_coco,
