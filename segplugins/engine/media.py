@@ -39,17 +39,17 @@ def find_media(source: str) -> List[Path]:
     if path.is_file():
         return [path]
     inside = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
-    known = (*IMAGE_KINDS, *VIDEO_KINDS)
+    endings = (*IMAGE_KINDS, *VIDEO_KINDS)
     files = sorted(
         file
         for file in inside
         # Names with a dot in front are hidden: macOS leaves ._a.jpg beside a.jpg on foreign disks.
-        if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
     )
     if not files:
         raise FileNotFoundError(
             f"no image or video at '{source}'; known are a file, a folder or a quoted pattern, "
-            f"with endings {', '.join(known)}"
+            f"with endings {', '.join(endings)}"
         )
     first = {}
     for file in files:

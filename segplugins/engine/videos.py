@@ -101,24 +101,24 @@ def label_video(video: Path, pictures: Sequence[Path], path: Path) -> None:
     """
     if not pictures:
         raise ValueError(f"'{path}': a video needs at least one picture")
-    times, told_rate = frame_times(video)
-    rate, repeats = timing(times[: len(pictures)], told_rate, len(pictures))
+    times, stated_rate = frame_times(video)
+    rate, repeats = timing(times[: len(pictures)], stated_rate, len(pictures))
     size = _common_size(pictures)
     factor = min(1.0, _LONGEST / max(size))
     # Codecs part a picture into blocks: sides must be even.
-    drawn = tuple(max(2, round(side * factor / 2) * 2) for side in size)
+    frame_size = tuple(max(2, round(side * factor / 2) * 2) for side in size)
     with replacing(path) as temporary:
         writer = cv2.VideoWriter(
-            str(temporary), cv2.VideoWriter_fourcc(*_CODEC), rate, (drawn[1], drawn[0])
+            str(temporary), cv2.VideoWriter_fourcc(*_CODEC), rate, (frame_size[1], frame_size[0])
         )
         if not writer.isOpened():
             raise OSError(
                 f"'{path}': OpenCV {cv2.__version__} cannot write '{_CODEC}' videos here; install "
                 "the package opencv-python-headless, which can"
             )
-        for picture, times_shown in zip(pictures, repeats):
-            frame = cv2.cvtColor(_filled(picture, size, drawn), cv2.COLOR_RGB2BGR)
-            for _ in range(times_shown):
+        for picture, repeat in zip(pictures, repeats):
+            frame = cv2.cvtColor(_filled(picture, size, frame_size), cv2.COLOR_RGB2BGR)
+            for _ in range(repeat):
                 writer.write(frame)
         writer.release()
         written = frame_count(temporary)
@@ -145,8 +145,8 @@ def timing(times: Sequence[float], rate: float, count: int) -> Tuple[float, List
         rate = min(1 / usual, _FASTEST)
     limit = max(1, round(_LONGEST_STILL * rate))
     repeats, place = [], 0
-    for gap_end in [time - times[0] for time in times[1:]]:
-        shown = min(max(1, round(gap_end * rate) - place), limit)
+    for end in [time - times[0] for time in times[1:]]:
+        shown = min(max(1, round(end * rate) - place), limit)
         repeats.append(shown)
         place += shown
     return rate, [*repeats, 1]
@@ -193,9 +193,9 @@ def _common_size(pictures: Sequence[Path]) -> Tuple[int, int]:
     return tuple(map(max, zip(*sizes)))
 
 
-def _filled(path: Path, size: Tuple[int, int], drawn: Tuple[int, int]) -> np.ndarray:
+def _filled(path: Path, size: Tuple[int, int], frame_size: Tuple[int, int]) -> np.ndarray:
     with Image.open(path) as file:
         picture = np.asarray(file.convert("RGB"))
     paper = np.full((*size, 3), PAPER, np.uint8)
     paper[: picture.shape[0], : picture.shape[1]] = picture
-    return resized_image(paper, drawn)
+    return resized_image(paper, frame_size)

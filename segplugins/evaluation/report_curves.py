@@ -14,7 +14,7 @@ def curves_drawing(title: str, curves: Mapping[str, Curve]) -> str:
     """Returns curves over one pair of axes with a key.
 
     Args:
-        title: what is drawn.
+        title: names the quantity.
         curves: name to (iterations, values), up to four.
     """
     places = [place for xs, _ in curves.values() for place in xs]
@@ -50,11 +50,11 @@ def ticks(low: float, high: float, count: int) -> List[float]:
 
 def _curve(curve: Curve, frame: Sequence[float], number: int) -> str:
     points = [_point(x, y, frame) for x, y in zip(*curve)]
-    drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(
         f'<circle class="s{number % 4}" cx="{x:.1f}" cy="{y:.1f}" r="2"/>' for x, y in points
     )
-    line = f'<polyline class="curve s{number % 4}" points="{drawn}"/>'
+    line = f'<polyline class="curve s{number % 4}" points="{corners}"/>'
     return line + (dots if len(points) < 12 else "")
 
 

@@ -148,19 +148,19 @@ def _strip(
     names: Sequence[str], values: Mapping[str, float], seen: Optional[Collection[str]]
 ) -> str:
     """Of many classes thin columns, best first, as an overview; the pointer shows the name."""
-    known: Dict[str, float] = {
+    measured: Dict[str, float] = {
         name: values[name] for name in names if not math.isnan(values.get(name, math.nan))
     }
-    if len(known) < _STRIP_FROM:
+    if len(measured) < _STRIP_FROM:
         return ""
     columns = "".join(
         f'<rect class="{_group(name, seen)}" x="{i}" y="{100 - value:.1f}" width="1" '
         f'height="{max(value, 0.3):.1f}"><title>{escape(name)}: {value:.2f}</title></rect>'
-        for i, (name, value) in enumerate(known.items())
+        for i, (name, value) in enumerate(measured.items())
     )
     return (
-        f'<svg class="strip" viewBox="0 0 {len(known)} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="all classes, best first">{columns}</svg>'
+        f'<svg class="strip" viewBox="0 0 {len(measured)} 100" preserveAspectRatio="none" '
+        f'role="img" aria-label="all classes, best first">{columns}</svg>'
     )
 
 

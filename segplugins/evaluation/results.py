@@ -67,7 +67,9 @@ def write_results(
     files = {
         "per_class.csv": _csv(list(class_rows(results, protocol))),
         "per_group.csv": _csv(list(group_rows({**results, **groups}))),
-        "report.html": report_page(results, protocol, details, groups, run=read_run_facts(folder)),
+        "report.html": report_page(
+            results, protocol, details, groups, intervals=intervals, run=read_run_facts(folder)
+        ),
         # Last: where it stands, the others do.
         "results.json": json.dumps(_without_nan(written), indent=1, allow_nan=False),
     }

@@ -1,10 +1,9 @@
-"""Colours of names: the same in every picture and run, and far enough apart, also for the
-colour-blind.
+"""Colours of names: equal in every picture and run, and distinct, also to colour-blind people.
 
 A common name ("sky", "road") has the colour that people expect (colours.yaml); any other name gets
 one of a palette by its hash. Where two names of one vocabulary would look nearly equal, to normal
-eyes or to those of deuteranopes and protanopes, the later one takes the nearest colour that can be
-told apart.
+eyes or to those of deuteranopes and protanopes, the later one takes the nearest colour that is
+distinct.
 """
 
 import hashlib
@@ -62,13 +61,13 @@ def class_colours(names: Sequence[str]) -> np.ndarray:
 
     Returns:
         (K, 3) uint8 RGB. Some twenty names differ by at least `APART`, more by less: what a picture
-        shows of a larger vocabulary is parted by `told_apart` once more.
+        shows of a larger vocabulary goes through `distinct_colours` once more.
     """
     return _vocabulary_colours(tuple(names)).copy()
 
 
 def picture_colours(names: Sequence[str], present: Sequence[int]) -> np.ndarray:
-    """Returns `class_colours`, with those of one picture told apart where they are too near.
+    """Returns `class_colours`, with those in one picture made distinct.
 
     Args:
         names: K names.
@@ -78,7 +77,7 @@ def picture_colours(names: Sequence[str], present: Sequence[int]) -> np.ndarray:
         (K, 3) uint8 RGB.
     """
     colours = class_colours(names)
-    colours[list(present)] = told_apart(colours[list(present)])
+    colours[list(present)] = distinct_colours(colours[list(present)])
     return colours
 
 
@@ -87,11 +86,11 @@ def _vocabulary_colours(names: Tuple[str, ...]) -> np.ndarray:
     unique = sorted(set(names), key=_importance)
     preferred = np.array([_preferred(name) for name in unique], np.uint8).reshape(-1, 3)
     apart = next((apart for most, apart in _ROOMY if len(unique) <= most), APART)
-    colours = dict(zip(unique, told_apart(preferred, apart=apart)))
+    colours = dict(zip(unique, distinct_colours(preferred, apart=apart)))
     return np.array([colours[name] for name in names], np.uint8).reshape(-1, 3)
 
 
-def told_apart(colours: np.ndarray, *, apart: float = APART) -> np.ndarray:
+def distinct_colours(colours: np.ndarray, *, apart: float = APART) -> np.ndarray:
     """Returns the colours with those replaced that are nearly equal to an earlier one.
 
     Args:
@@ -121,7 +120,7 @@ def told_apart(colours: np.ndarray, *, apart: float = APART) -> np.ndarray:
 
 
 def _compared(colours: np.ndarray) -> np.ndarray:
-    """`seen_colours`, those of normal eyes nearer to each other so that they are parted more."""
+    """`seen_colours`, those of normal eyes scaled down so that they end up farther apart."""
     seen = seen_colours(colours)
     seen[0] /= _NORMAL
     return seen

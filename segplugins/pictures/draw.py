@@ -13,7 +13,7 @@ from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from segplugins.pictures.colours import class_colours, picture_colours, told_apart
+from segplugins.pictures.colours import class_colours, distinct_colours, picture_colours
 from segplugins.pictures.legend import LegendRow, draw_legend
 from segplugins.pictures.names import NamePlates
 from segplugins.pictures.painting import (
@@ -224,17 +224,19 @@ def _check_numbers(masks: int, names: Sequence, scores: Optional[Sequence]) -> N
     if scores is not None:
         counts["scores"] = len(scores)
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{count} {what}" for what, count in counts.items())
-        raise ValueError(f"masks, names and scores belong together, got {told}")
+        given = ", ".join(f"{count} {what}" for what, count in counts.items())
+        raise ValueError(f"masks, names and scores belong together, got {given}")
 
 
 def _colours_of(names: Sequence[str], vocabulary: Optional[Sequence[str]]) -> np.ndarray:
-    """(N, 3) uint8: every name's colour among those of the vocabulary, present ones told apart."""
-    known = list(dict.fromkeys([*(vocabulary or ()), *names]))
-    table = dict(zip(known, class_colours(known)))
+    """(N, 3) uint8: colours of names in a vocabulary, distinct in the picture."""
+    all_names = list(dict.fromkeys([*(vocabulary or ()), *names]))
+    table = dict(zip(all_names, class_colours(all_names)))
     present = list(dict.fromkeys(names))
-    parted = told_apart(np.array([table[name] for name in present], np.uint8).reshape(-1, 3))
-    colour_of = dict(zip(present, parted))
+    distinct = distinct_colours(
+        np.array([table[name] for name in present], np.uint8).reshape(-1, 3)
+    )
+    colour_of = dict(zip(present, distinct))
     return np.array([colour_of[name] for name in names], np.uint8).reshape(-1, 3)
 
 
@@ -250,13 +252,14 @@ def _shades(names: Sequence[str], colours: np.ndarray) -> np.ndarray:
 
 def _segment_indices(ids: np.ndarray, segments: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Places in `segments` by id, their number where there is none; (H, W) integers."""
-    known = np.array([segment["id"] for segment in segments], np.int64)
-    if not len(known):
+    known_ids = np.array([segment["id"] for segment in segments], np.int64)
+    if not len(known_ids):
         return np.zeros(ids.shape, np.uint8)
-    order = np.argsort(known)
-    place = np.searchsorted(known[order], ids).clip(max=len(known) - 1)
-    found = known[order][place] == ids
-    return np.where(found, order[place], len(known)).astype(np.min_scalar_type(len(known)))
+    order = np.argsort(known_ids)
+    place = np.searchsorted(known_ids[order], ids).clip(max=len(known_ids) - 1)
+    is_known = known_ids[order][place] == ids
+    count = len(known_ids)
+    return np.where(is_known, order[place], count).astype(np.min_scalar_type(count))
 
 
 def _largest(areas: Sequence[int], most: int) -> List[int]:

@@ -9,7 +9,7 @@ from typing import List, Tuple
 
 from PIL import ImageFont
 
-# A font file that is asked first, for scripts that DejaVu Sans lacks.
+# A font file for scripts that DejaVu Sans lacks.
 FONT_VARIABLE = "SEGPLUGINS_FONT"
 _MISSING = "\U0010ffff"  # no font has it; drawn as the font draws any character that it lacks
 
@@ -74,19 +74,19 @@ def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> Tuple:
 
 
 @lru_cache(maxsize=4)
-def _font_files(wanted: str) -> Tuple[str, ...]:
+def _font_files(user_font: str) -> Tuple[str, ...]:
     package = find_spec("matplotlib").submodule_search_locations[0]
     default = str(Path(package, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf"))
-    if not wanted:
+    if not user_font:
         return (default,)
     try:
-        ImageFont.truetype(wanted, 12)
+        ImageFont.truetype(user_font, 12)
     except OSError as error:
         raise ValueError(
-            f"{FONT_VARIABLE}='{wanted}' is not a font that can be read ({error}); give the path "
-            "of a .ttf, .otf or .ttc file, or unset it"
+            f"{FONT_VARIABLE}='{user_font}' is not a font that can be read ({error}); give the "
+            "path of a .ttf, .otf or .ttc file, or unset it"
         ) from error
-    return (default, wanted)
+    return (default, user_font)
 
 
 @lru_cache(maxsize=64)

@@ -187,13 +187,13 @@ def _draw_outlines(
     meeting = np.zeros(picture.shape[:2], np.uint16)
     for place, line in outlines:
         meeting[place] += line
-    drawn = np.zeros_like(meeting)
+    outlines_drawn = np.zeros_like(meeting)
     for (place, line), colour in zip(outlines, colours):
         rows, columns = np.nonzero(line)
         turn = (rows + place[0].start + columns + place[1].start) // dash
-        mine = turn % meeting[place][rows, columns] == drawn[place][rows, columns]
-        picture[place][rows[mine], columns[mine]] = colour
-        drawn[place] += line
+        own_turn = turn % meeting[place][rows, columns] == outlines_drawn[place][rows, columns]
+        picture[place][rows[own_turn], columns[own_turn]] = colour
+        outlines_drawn[place] += line
 
 
 def _edges(classes: np.ndarray, width: int) -> np.ndarray:

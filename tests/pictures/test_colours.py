@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segplugins.pictures import class_colours, picture_colours
-from segplugins.pictures.colours import APART, DEUTERANOPIA, seen_colours, told_apart
+from segplugins.pictures.colours import APART, DEUTERANOPIA, distinct_colours, seen_colours
 
 STREET = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car",
@@ -101,7 +101,7 @@ def test_classes_in_one_picture_of_a_large_vocabulary_are_told_apart():
 
 def test_the_more_important_colour_stays():
     colours = np.array([[200, 60, 60], [40, 90, 200], [201, 60, 60]], np.uint8)
-    parted = told_apart(colours)
+    parted = distinct_colours(colours)
     np.testing.assert_array_equal(parted[:2], colours[:2])
     assert smallest_distance(parted) >= APART
     # The replacement is near what it replaces: no colour of the palette's other end.
