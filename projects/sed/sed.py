@@ -7,6 +7,7 @@ modules aggregation.py (FAM) and fusion.py (SFM); at test the early rejection is
 by chunks.py.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -37,6 +38,8 @@ from .records import (
     vocabulary_of,
 )
 from .sliding import WindowedDecoding, windows
+
+logger = logging.getLogger(__name__)
 
 SKIPS = ("res4", "res3", "res2")
 
@@ -128,9 +131,7 @@ class SED(nn.Module):
         self.resolution = tuple(resolution)
         self.train_classes = train_classes
         self.inference = inference
-        if rejection_heads_only:
-            self.requires_grad_(False)
-            decoder.rejection_heads.requires_grad_(True)
+        self._freeze_untrained(rejection_heads_only)
         self._resident: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)
 
     @classmethod
@@ -177,6 +178,23 @@ class SED(nn.Module):
                 background_threshold=cfg.TEST.BACKGROUND_THRESHOLD,
             ),
         }
+
+    def _freeze_untrained(self, rejection_heads_only: bool) -> None:
+        """Takes out of training what no loss reaches: weight decay would still move it."""
+        final, *early = self.criterion.weights
+        heads = self.decoder.rejection_heads
+        if rejection_heads_only or not final:  # the heads read detached features
+            self.requires_grad_(False)
+            heads.requires_grad_(True)
+            logger.info("SED trains its rejection heads alone")
+        for number, (weight, head) in enumerate(zip(early, heads), start=1):
+            if not weight:
+                head.requires_grad_(False)
+                logger.info(
+                    "SED: rejection head %d is not trained, since MODEL.SED.LOSS_WEIGHTS[%d] is 0",
+                    number,
+                    number,
+                )
 
     def forward(self, records: List[dict]) -> Union[Dict[str, Tensor], List[dict]]:
         """Detectron2's contract: losses in training, results otherwise.

@@ -43,7 +43,7 @@ class ClipPretraining(nn.Module):
         label_maps: answer with label maps instead of scores per class.
 
     Raises:
-        ValueError: a loss without a factor, or a factor without a loss.
+        ValueError: a loss without a factor, a factor without a loss, or no factor above 0.
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
@@ -62,6 +62,11 @@ class ClipPretraining(nn.Module):
         super().__init__()
         if set(loss_weights) != set(LOSSES) or min(loss_weights.values()) < 0:
             raise ValueError(f"loss_weights must be {LOSSES}, none below 0, got {loss_weights}")
+        if not any(loss_weights.values()):
+            raise ValueError(
+                f"all weights of {LOSSES} are 0, so nothing would be trained; set one of "
+                "MODEL.UMG_CLIP.CAPTION_WEIGHT, PRESENCE_WEIGHT and ASSIGNMENT_WEIGHT above 0"
+            )
         self.encoder = encoder
         self.normalizer = normalizer
         self.classifier = classifier
@@ -121,27 +126,33 @@ class ClipPretraining(nn.Module):
             records: of the B images.
             images: the batch, for its sizes.
         """
-        captions, has_caption = _drawn_captions(records)
-        names, own = _names(records)
-        own = own.to(cells.device)
+        captions, described = [], []
+        if "loss_caption" in self.loss_weights:
+            captions, described = _drawn_captions(records)
+        names, shown = [], torch.zeros(len(records), 0, dtype=torch.bool)
+        if self.loss_weights.keys() & {"loss_presence", "loss_assignment"}:
+            names, shown = _names(records)
+        shown = shown.to(cells.device)
         prompts = [random.choice(self.classifier.templates) for _ in names]
         prompts = [prompt.replace(PLACEHOLDER, name) for prompt, name in zip(prompts, names)]
-        texts = self.classifier.text_encoder.pooled(captions + prompts)
-        of_captions, of_names = texts.split([len(captions), len(names)])
-        found = {}
+        # Without any text of its own a process encodes an empty one, for the gradient of 0 below.
+        texts = self.classifier.text_encoder.pooled(captions + prompts or [""])
+        caption_embeddings = texts[: len(captions)]
+        name_embeddings = texts[len(captions) : len(captions) + len(names)]
+        losses = {}
         if "loss_caption" in self.loss_weights:
-            found["loss_caption"] = contrastive(
-                pooled[has_caption],
-                of_captions,
+            losses["loss_caption"] = contrastive(
+                pooled[described],
+                caption_embeddings,
                 self.classifier.scale(),
                 labels=text_labels(captions, cells.device),
             )
-        if names and self.loss_weights.keys() & {"loss_presence", "loss_assignment"}:
-            found |= self._local_losses(cells, of_names, names, own, records, images)
+        if names:
+            losses |= self._local_losses(cells, name_embeddings, names, shown, records, images)
         # A batch without tags, or without captions, still gives every loss and every gradient.
-        nothing = 0.0 * (cells.sum() + pooled.sum() + texts.sum() + self.classifier.scale())
+        zero = 0.0 * (cells.sum() + pooled.sum() + texts.sum() + self.classifier.scale())
         return {
-            name: weight * (found.get(name, 0.0) + nothing)
+            name: weight * (losses.get(name, 0.0) + zero)
             for name, weight in self.loss_weights.items()
         }
 

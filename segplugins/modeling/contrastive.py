@@ -63,20 +63,25 @@ def contrastive(
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Joins the rows of all processes; their number may differ.
+    """Joins the rows of all processes; their number may differ, and some may have none.
 
     Args:
-        rows: (N, ...), N of this process.
+        rows: (N, ...), N of this process, in all processes of one type and width.
 
     Returns:
-        (sum of N, ...), in the order of the ranks. Its gradient is the sum over processes.
+        (sum of N, ...), in the order of the ranks. Its gradient is the sum over processes; if the
+        rows of any process have one, so has the result in all of them.
     """
     if comm.get_world_size() == 1:
         return rows
-    counts = _gather_counts(len(rows), rows.device)
+    counts, gradients = zip(*_gather_numbers([len(rows), rows.requires_grad], rows.device))
+    if max(counts) == 0:
+        return rows
     padded = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
-    if padded.requires_grad:
-        parts = all_gather(padded)
+    if any(gradients):
+        # The gradient is gathered as well: a process without one of its own must take part, or
+        # the others wait for it for ever.
+        parts = all_gather(padded if padded.requires_grad else padded.requires_grad_())
     else:
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
@@ -130,8 +135,9 @@ def _gather_blocks(block: Tensor) -> List[Tensor]:
     """Returns: the (A, T) bool matrices of all processes, whose sizes may differ."""
     if comm.get_world_size() == 1:
         return [block]
-    heights = _gather_counts(block.shape[0], block.device)
-    widths = _gather_counts(block.shape[1], block.device)
+    heights, widths = zip(*_gather_numbers(block.shape, block.device))
+    if max(heights) == 0 or max(widths) == 0:
+        return [block.new_zeros(high, wide) for high, wide in zip(heights, widths)]
     padding = (0, max(widths) - block.shape[1], 0, max(heights) - block.shape[0])
     padded = F.pad(block.to(torch.uint8), padding)
     parts = [torch.empty_like(padded) for _ in heights]
@@ -139,8 +145,9 @@ def _gather_blocks(block: Tensor) -> List[Tensor]:
     return [part[:high, :wide].bool() for part, high, wide in zip(parts, heights, widths)]
 
 
-def _gather_counts(count: int, device: torch.device) -> List[int]:
-    mine = torch.tensor(count, device=device)
-    counts = [torch.empty_like(mine) for _ in range(comm.get_world_size())]
-    dist.all_gather(counts, mine)
-    return [int(number) for number in counts]
+def _gather_numbers(numbers: Sequence[int], device: torch.device) -> List[List[int]]:
+    """Returns per process its numbers, in one exchange and one copy to the host."""
+    own = torch.tensor([int(number) for number in numbers], device=device)
+    everywhere = [torch.empty_like(own) for _ in range(comm.get_world_size())]
+    dist.all_gather(everywhere, own)
+    return torch.stack(everywhere).tolist()

@@ -101,6 +101,21 @@ def part(rank, use_labels):
     return loss.detach(), a.grad, b.grad, scale.grad
 
 
+def empty_rank(rank):
+    """Loss and gradient where the first process has neither images nor texts, nor a gradient."""
+    a, b, positives, _ = case()
+    if rank == 0:
+        none = torch.zeros(0, 8)
+        a = none.requires_grad_()  # what a model gives for no image; texts come from nowhere
+        loss = contrastive(a, torch.zeros(0, 8), SCALE, torch.zeros(0, 0, dtype=torch.bool))
+        loss.backward()
+        return loss.detach(), a.grad
+    a, b = a.requires_grad_(), b.requires_grad_()
+    loss = contrastive(a, b, SCALE, positives)
+    loss.backward()
+    return loss.detach(), a.grad, b.grad
+
+
 def work(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -111,6 +126,9 @@ def work(rank, folder):
         "gathered": gathered,
         "labels": part(rank, use_labels=True),
         "no labels": part(rank, use_labels=False),
+        "empty": empty_rank(rank),
+        "nobody": gather_rows(torch.zeros(0, 2)).shape,
+        "no pairs": contrastive(torch.zeros(0, 2), torch.zeros(0, 2), SCALE),
     }
     torch.save(results, f"{folder}/{rank}.pth")
     dist.destroy_process_group()
@@ -134,6 +152,24 @@ def test_rows_are_joined_in_the_order_of_the_ranks(outcome):
     for rank in range(2):
         expected = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
         assert torch.equal(outcome[rank]["gathered"], expected)
+
+
+def test_a_process_without_rows_neither_hangs_nor_changes_the_others(outcome):
+    a, b, positives, _ = case()
+    a, b = a.requires_grad_(), b.requires_grad_()
+    loss = contrastive(a, b, SCALE, positives)
+    loss.backward()
+    (none, no_grad), (found, *gradients) = (part["empty"] for part in outcome)
+    # The mean over processes is the loss; the process with all the rows carries it alone.
+    assert none == 0 and no_grad.shape == (0, 8)
+    torch.testing.assert_close(found / 2, loss.detach())
+    for gradient, expected in zip(gradients, (a.grad, b.grad)):
+        torch.testing.assert_close(gradient / 2, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_without_rows_anywhere_there_is_nothing_to_join(outcome):
+    for found in outcome:
+        assert found["nobody"] == (0, 2) and found["no pairs"] == 0
 
 
 @pytest.mark.parametrize("kind", ["labels", "no labels"])
