@@ -47,8 +47,8 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"
     # What the model learns from: "sem_seg" (label maps), "instances" (regions), or both.
     cfg.INPUT.TARGETS = ("instances",)
-    # Sets with many classes (LVIS, Objects365, Visual Genome) give a training image at most this
-    # many names: those that it shows, and others drawn at random. 0 = the whole vocabulary.
+    # A training image is asked for at most this many names: those that it shows, and others drawn
+    # at random; label maps and panoptic maps as well as regions. 0 = the whole vocabulary.
     cfg.INPUT.MAX_TEXTS = 0
     # No class may cover more than this share of a crop; drawn again up to ten times. 1.0 = off.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0

@@ -198,6 +198,22 @@ def test_it_answers_what_it_declares(paper, tiny):
 
 
 @for_every_paper
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_it_refuses_to_answer_with_weights_that_are_not_finite(paper, tiny, value):
+    cfg = tiny(paper)
+    model = built_to_answer(cfg)
+    record = test_record(cfg)
+    with torch.no_grad():
+        model([record])
+        name, weight = list(model.named_parameters())[-1]
+        weight.view(-1)[0] = value
+        with pytest.raises(
+            ValueError, match=rf"1 tensors hold .* not finite: {name} \(1 of"
+        ):
+            model([record])
+
+
+@for_every_paper
 def test_it_trains_two_steps(paper, tiny):
     cfg = tiny(paper, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", "2")
     trainer = Trainer(cfg)

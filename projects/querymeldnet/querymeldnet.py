@@ -26,6 +26,7 @@ from segplugins.modeling.costs import (
     mask_dice_cost,
 )
 from segplugins.modeling.criterion import BoxTerm, FocalClassTerm, MaskTerm, SetCriterion
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
@@ -92,6 +93,7 @@ class QueryMeldNet(nn.Module):
         inference: Inference,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         self.backbone = backbone
         self.normalizer = normalizer
         self.classifier = classifier

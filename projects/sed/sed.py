@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.dense_convnext import DenseConvNeXt
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import Vocabulary
 from segplugins.text import TextEncoder, template_set
@@ -115,6 +116,7 @@ class SED(nn.Module):
         inference: Inference,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         stride = encoder.size_divisibility
         if len(resolution) != 2 or any(side < stride or side % stride for side in resolution):
             raise ValueError(

@@ -21,6 +21,7 @@ from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.contrastive import contrastive, text_labels
 from segplugins.modeling.dense_convnext import DenseConvNeXt
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import Vocabulary, get_vocabulary
 from segplugins.structures.vocabulary import PLACEHOLDER
@@ -60,6 +61,7 @@ class ClipPretraining(nn.Module):
         label_maps: bool,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         if set(loss_weights) != set(LOSSES) or min(loss_weights.values()) < 0:
             raise ValueError(f"loss_weights must be {LOSSES}, none below 0, got {loss_weights}")
         if not any(loss_weights.values()):
@@ -132,7 +134,6 @@ class ClipPretraining(nn.Module):
         names, shown = [], torch.zeros(len(records), 0, dtype=torch.bool)
         if self.loss_weights.keys() & {"loss_presence", "loss_assignment"}:
             names, shown = _names(records)
-        shown = shown.to(cells.device)
         prompts = [random.choice(self.classifier.templates) for _ in names]
         prompts = [prompt.replace(PLACEHOLDER, name) for prompt, name in zip(prompts, names)]
         # Without any text of its own a process encodes an empty one, for the gradient of 0 below.
@@ -161,7 +162,7 @@ class ClipPretraining(nn.Module):
         cells: Tensor,
         texts: Tensor,
         names: Sequence[str],
-        own: Tensor,
+        shown: Tensor,
         records: Sequence[dict],
         images: ImageList,
     ) -> Dict[str, Tensor]:
@@ -172,14 +173,15 @@ class ClipPretraining(nn.Module):
         grid = tuple(side // stride for side in images.tensor.shape[-2:])
         allowed = torch.stack(
             [
-                allowed_texts(names, mine, record.get("regions", ()), size, grid, stride)
-                for mine, record, size in zip(own.cpu(), records, images.image_sizes)
+                allowed_texts(names, of_image, record.get("regions", ()), size, grid, stride)
+                for of_image, record, size in zip(shown, records, images.image_sizes)
             ]
         )
         allowed = allowed.to(cells.device, non_blocking=True).flatten(1, 2)
         inside = _inside(images, grid, stride).to(cells.device, non_blocking=True)
+        shown = shown.to(cells.device, non_blocking=True)
         return {
-            "loss_presence": presence_loss(logits, own, inside),
+            "loss_presence": presence_loss(logits, shown, inside),
             "loss_assignment": assignment_loss(logits, allowed),
         }
 
@@ -240,13 +242,13 @@ def _drawn_captions(records: Sequence[dict]) -> Tuple[List[str], List[int]]:
 
 def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
     """Returns: T names of what the batch shows, and (B, T) bool, which image shows which."""
-    shown = [
+    names_shown = [
         {*record.get("tags", ()), *(r.text for r in record.get("regions", ()) if r.has_target)}
         for record in records
     ]
-    names = sorted(set().union(*shown))
-    own = [[name in mine for name in names] for mine in shown]
-    return names, torch.tensor(own, dtype=torch.bool).reshape(len(records), len(names))
+    names = sorted(set().union(*names_shown))
+    shown = [[name in of_image for name in names] for of_image in names_shown]
+    return names, torch.tensor(shown, dtype=torch.bool).reshape(len(records), len(names))
 
 
 def _inside(images: ImageList, grid: Sequence[int], stride: int) -> Tensor:

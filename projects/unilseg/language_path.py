@@ -17,6 +17,10 @@ from .attention import AttentionLayer, tokens
 from .vision_path import conv_norm_relu
 
 
+def _positions(memory: Tensor) -> Tensor:
+    return sine_positions_2d(*memory.shape[1:], device=memory.device).to(memory.dtype)
+
+
 class LanguagePath(nn.Module):
     """A decoder of one content-aware query; as in the official code it sees itself first.
 
@@ -84,7 +88,7 @@ class LanguagePath(nn.Module):
         start = F.relu(start)
         memory = self.memory(coarse)
         values = tokens(memory)
-        keys = tokens(memory + sine_positions_2d(*memory.shape[1:]).to(memory))
+        keys = tokens(memory + _positions(memory))
         start = start[:, None]
         query = torch.zeros_like(start)
         found = []

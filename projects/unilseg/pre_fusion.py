@@ -33,7 +33,7 @@ class ScaleFusion(nn.Module):
 
     def questions(self, feature: Tensor) -> Tensor:
         """Returns: what each place of (B, C_i, h, w) asks; the same for every phrase."""
-        position = sine_positions_2d(*feature.shape[1:]).to(feature)
+        position = sine_positions_2d(*feature.shape[1:], device=feature.device).to(feature.dtype)
         return self.attention.queries(tokens(feature + position))
 
     def forward(self, feature: Tensor, questions: Tensor, words: Tensor, is_word: Tensor) -> Tensor:

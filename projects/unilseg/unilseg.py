@@ -9,7 +9,6 @@ an image samples.py, what becomes of responses at test responses.py.
 B images · T phrases · L words · J decoder layers · (h, w) finest grid · H W pixels.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -19,11 +18,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from segplugins.clip import ClipTowers, load_clip
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.swin import build_swin
 from segplugins.structures import get_vocabulary
 from segplugins.structures.regions import Task
 from segplugins.text import TextEncoder
+from segplugins.text.cache import RowCache
 
 from .language_path import LanguagePath
 from .loss import ResponseLoss
@@ -33,7 +34,7 @@ from .responses import RESIZES, Asked, Placement, best_classes, probabilities, s
 from .samples import Sample, Sampling, padded_masks
 from .vision_path import VisionPath
 
-_VOCABULARIES = 4  # whose encoded phrases are kept
+_PHRASE_BYTES = 128 * 2**20  # of encoded phrases that are kept
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class UniLSeg(nn.Module):
         inference: Inference,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.normalizer = normalizer
@@ -148,7 +150,8 @@ class UniLSeg(nn.Module):
         self.criterion = criterion
         self.sampling = sampling
         self.inference = inference
-        self._known: OrderedDict[tuple, Phrases] = OrderedDict()
+        self._encoded = RowCache(_PHRASE_BYTES)
+        self._last: Tuple[tuple, Optional[Phrases]] = ((), None)  # of the list asked for last
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
@@ -280,12 +283,12 @@ class UniLSeg(nn.Module):
 
     def _answer(self, record: dict, asked: Asked, seen: Seen, placement: Placement) -> dict:
         how = self.inference
-        known = self._known_phrases(asked.distinct)
+        encoded = self._cached_phrases(asked.distinct)
         place = {phrase: row for row, phrase in enumerate(asked.distinct)}
 
         def answer(phrases: List[str]) -> Tensor:
             rows = [place[phrase] for phrase in phrases]
-            some = Phrases(*(part[rows] for part in known))
+            some = Phrases(*(part[rows] for part in encoded))
             return probabilities(self.respond(seen, some)[-1], placement, how.resize)
 
         if record.get("vocabulary") is None:
@@ -303,19 +306,31 @@ class UniLSeg(nn.Module):
         )
         return {"sem_seg": labels, "sem_seg_scores": scores}
 
-    def _known_phrases(self, phrases: Sequence[str]) -> Phrases:
-        """Encodes phrases once for as long as the text encoder's weights stay as they are."""
-        key = (self.text_encoder.fingerprint(), *phrases)
-        if key not in self._known:
-            self._known[key] = self.encode_phrases(phrases)
-            if len(self._known) > _VOCABULARIES:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
-        return self._known[key]
+    def _cached_phrases(self, phrases: Sequence[str]) -> Phrases:
+        """Encodes each phrase once for as long as the text encoder's weights stay as they are."""
+        place = (self.text_encoder.fingerprint(), self.text_encoder.device)
+        key = (place, *phrases)
+        if self._last[0] == key:
+            return self._last[1]
+        rows = {phrase: self._encoded.get((place, phrase)) for phrase in phrases}
+        missing = [phrase for phrase, row in rows.items() if row is None]
+        if missing:
+            encoded = self.encode_phrases(missing)
+            lengths = encoded.is_word.sum(dim=1).tolist()
+            for row, (phrase, length) in enumerate(zip(missing, lengths)):
+                rows[phrase] = (encoded.words[row, :length], encoded.sentences[row])
+                self._encoded.put((place, phrase), *rows[phrase])
+        words, sentences = zip(*(rows[phrase] for phrase in phrases))
+        lengths = torch.tensor([len(states) for states in words])
+        is_word = torch.arange(int(lengths.max())) < lengths[:, None]
+        padded = nn.utils.rnn.pad_sequence(words, batch_first=True)
+        self._last = (key, Phrases(padded, torch.stack(sentences), is_word.to(padded.device)))
+        return self._last[1]
 
     def train(self, mode: bool = True) -> "UniLSeg":
-        """Training changes the text encoder: what is known of phrases is forgotten."""
-        self._known.clear()
+        """Training changes the text encoder: encoded phrases are forgotten."""
+        self._encoded.clear()
+        self._last = ((), None)
         return super().train(mode)
 
 

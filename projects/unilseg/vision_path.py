@@ -58,7 +58,7 @@ class MultiModalLayer(AttentionLayer):
             word_positions: (L, D).
         """
         height, width = x.shape[-2:]
-        position = sine_positions_2d(x.shape[1], height, width).to(x)[None]
+        position = sine_positions_2d(x.shape[1], height, width, device=x.device).to(x.dtype)[None]
         seen = self._seen(x, position, words, is_word)
         x = self.add_self(tokens(x), tokens(resized(seen, (height, width))))
         # The position is in what asks and in what is asked, not in what is answered (the paper

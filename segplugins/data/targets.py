@@ -19,7 +19,7 @@ from segplugins.data.read_regions import (
     read_label_map,
     read_regions,
 )
-from segplugins.data.texts import class_texts, drawn_text, other_names, phrase_texts
+from segplugins.data.texts import NamePool, class_texts, drawn_text, phrase_texts
 from segplugins.structures.regions import Region
 from segplugins.structures.vocabulary import get_vocabulary
 
@@ -48,6 +48,7 @@ class Targets:
         words = [get_vocabulary(name) for name in vocabularies - {None}]
         self.classes = {each.name: each.classes for each in words}
         self.none_classes = {each.name: each.none_index for each in words}
+        self._pools: Dict[int, Tuple[Mapping[str, float], NamePool]] = {}
 
     def read(
         self, record: Mapping[str, Any], metadata: Any, image: np.ndarray
@@ -83,10 +84,10 @@ class Targets:
         metadata: Any,
         transforms: T.TransformList,
     ) -> None:
-        """Adds "sem_seg", "instances" and, of a mask file, "texts".
+        """Adds "sem_seg", "instances" and, of a mask file or with `max_texts`, "texts".
 
         Args:
-            result: the record for the model.
+            result: the record for the model; its "vocabulary" becomes None where texts are drawn.
             label_map: as it was read.
             moved: its ids after the augmentation, (H, W) floats.
             metadata: of the data set.
@@ -103,9 +104,35 @@ class Targets:
             if label_map.segments is None:
                 regions = self._without_none_class(ids, result["vocabulary"])
             result["instances"] = instances_of_map(regions, label_map.segments)
+        ignore_label = getattr(metadata, "ignore_label", 255)
         if self.with_sem_seg:
-            ignore_label = getattr(metadata, "ignore_label", 255)
             result["sem_seg"] = torch.from_numpy(_classes(ids, label_map, ignore_label))
+        if self.max_texts and result["vocabulary"] is not None and not label_map.sentences:
+            self._limit_classes(result, ignore_label)
+
+    def _limit_classes(self, result: Dict[str, Any], ignore_label: int) -> None:
+        """Numbers the targets of a map by a few names instead of the whole vocabulary."""
+        vocabulary = result["vocabulary"]
+        names = self.classes.get(vocabulary) or get_vocabulary(vocabulary).classes
+        none = self.none_classes.get(vocabulary)
+        present: Set[int] = set()
+        if "instances" in result:
+            present |= set(result["instances"].gt_classes.tolist())
+        if "sem_seg" in result:
+            present |= set(result["sem_seg"].unique().tolist()) - {ignore_label}
+        # Regions are never "nothing of the others", so no image is asked for that name.
+        never = () if "sem_seg" in result or none is None else (none,)
+        chosen = class_texts(names, sorted(present), result, self.max_texts, never)
+        table = torch.full((max(len(names), ignore_label + 1),), ignore_label)
+        for index, place in chosen.positions.items():
+            table[index] = place
+        if "instances" in result:
+            result["instances"].gt_classes = table[result["instances"].gt_classes]
+        if "sem_seg" in result:
+            result["sem_seg"] = table[result["sem_seg"]]
+        result["texts"], result["vocabulary"] = chosen.texts, None
+        if chosen.ignore_negative is not None:
+            result["ignore_negative"] = chosen.ignore_negative
 
     def _without_none_class(self, ids: np.ndarray, vocabulary: Optional[str]) -> np.ndarray:
         """What is "nothing of the others" is a label of pixels, but no region."""
@@ -158,13 +185,17 @@ class Targets:
         present = list(dict.fromkeys(texts))
         pool = getattr(metadata, "name_counts", None)
         if pool and self.max_texts:
-            # By the root of their frequency: common names are good examples, but not the only ones.
-            weights = [count**0.5 for count in pool.values()]
-            missing = self.max_texts - len(present)
-            present += other_names(present, list(pool), weights, missing)
+            present += self._pool(pool).draw(present, self.max_texts - len(present))
         result["texts"] = present
         position = {text: place for place, text in enumerate(present)}
         return [position[text] for text in texts]
+
+    def _pool(self, counts: Mapping[str, float]) -> NamePool:
+        """Returns the pool of a set's names, made once for each of few sets."""
+        known = self._pools.get(id(counts))
+        if known is None or known[0] is not counts:
+            known = self._pools[id(counts)] = (counts, NamePool(counts))
+        return known[1]
 
     def _add_classes(
         self, result: Dict[str, Any], regions: Sequence[Region], record: Mapping

@@ -6,7 +6,7 @@ K texts of an image, N regions.
 import random
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -63,7 +63,11 @@ class ClassTexts:
 
 
 def class_texts(
-    classes: Sequence[str], present: Sequence[int], record: Mapping[str, Any], limit: int
+    classes: Sequence[str],
+    present: Sequence[int],
+    record: Mapping[str, Any],
+    limit: int,
+    never: Collection[int] = (),
 ) -> ClassTexts:
     """Chooses the class names that an image is asked for.
 
@@ -77,6 +81,7 @@ def class_texts(
         record: of the catalog.
         limit: the image gets at most that many names: those present, and others at random of which
             it is known that they are not; 0: all names.
+        never: classes that are not drawn as others.
 
     Returns:
         See `ClassTexts`. With a limit, no name whose absence is unknown is asked for, unless it is
@@ -85,7 +90,7 @@ def class_texts(
     present = list(dict.fromkeys(present))
     federated = "negative_classes" in record
     absent = set(record["negative_classes"]) if federated else set(range(len(classes)))
-    absent -= set(present)
+    absent -= {*present, *never}
     partly = set(record.get("not_exhaustive_classes", ()))
     if limit <= 0:
         unknown = None
@@ -104,28 +109,44 @@ def class_texts(
     )
 
 
-def other_names(
-    present: Sequence[str], pool: Sequence[str], weights: Sequence[float], number: int
-) -> List[str]:
-    """Draws names that an image does not show, for sets without a closed list of classes.
+class NamePool:
+    """Names of a set without a closed list of classes, to draw those that an image does not show.
 
-    Names that contain a present one, or are contained in one, are left out: what is called
-    "man" is no example of what "old man" is not.
+    Names are drawn by the root of their frequency: common ones are good examples, but not the only
+    ones. What a draw needs of all names is computed once.
 
     Args:
-        present: names that the image shows.
-        pool: all names.
-        weights: how likely each is drawn, any unit.
-        number: how many are wanted.
+        counts: name to its frequency, any unit.
 
-    Returns:
-        At most `number` names.
+    Raises:
+        ValueError: a frequency below 0, or none above.
     """
-    if number <= 0 or not pool:
-        return []
-    share = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-    # Drawn with room to spare, since some fall away.
-    drawn = np.random.choice(len(pool), size=2 * number + 10, p=share)
-    names = dict.fromkeys(pool[index] for index in drawn)
-    apart = [n for n in names if not any(n in shown or shown in n for shown in present)]
-    return apart[:number]
+
+    def __init__(self, counts: Mapping[str, float]) -> None:
+        self.names = list(counts)
+        weights = np.sqrt(np.fromiter(counts.values(), dtype=np.float64, count=len(counts)))
+        if not len(counts) or not np.isfinite(weights).all() or weights.sum() <= 0:
+            raise ValueError("names need frequencies of at least 0, and one above")
+        self._ends = np.cumsum(weights) / weights.sum()
+
+    def draw(self, present: Sequence[str], number: int) -> List[str]:
+        """Draws names that an image does not show.
+
+        Names that contain a present one, or are contained in one, are left out: what is called
+        "man" is no example of what "old man" is not.
+
+        Args:
+            present: names that the image shows.
+            number: how many are wanted.
+
+        Returns:
+            At most `number` different names.
+        """
+        if number <= 0:
+            return []
+        # Drawn with room to spare, since some fall away.
+        draws = np.random.random(2 * number + 10)
+        places = np.searchsorted(self._ends, draws, side="right")
+        names = dict.fromkeys(self.names[min(p, len(self.names) - 1)] for p in places.tolist())
+        apart = [n for n in names if not any(n in shown or shown in n for shown in present)]
+        return apart[:number]

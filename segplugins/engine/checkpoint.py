@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from segplugins.files.plain_pickle import read_pickle
+from segplugins.files.tensors import check_finite
 from segplugins.files.write import is_temporary, replacing, write_text
 
 logger = logging.getLogger(__name__)
@@ -196,6 +197,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         if skipped:
             logger.warning("Entries of '%s' that are no tensors: %s", self._path, skipped[:10])
         checkpoint["model"] = weights
+        known = weights.keys() & self.model.state_dict().keys()
+        check_finite({k: torch.as_tensor(weights[k]) for k in known}, source=self._path)
         incompatible = super()._load_model(checkpoint)
         misshaped = [name for name, _, _ in incompatible.incorrect_shapes]
         missing = [name for name in incompatible.missing_keys if name not in misshaped]

@@ -183,10 +183,10 @@ class DeformablePixelDecoder(nn.Module):
 
     def _positions(self, shapes: Shapes, device: torch.device) -> Tensor:
         """Returns (1, S, D): the sine code of each cell and the embedding of its level."""
-        codes = [
-            (sine_positions_2d(self.width, *shape, offset=1.0).to(device).flatten(1).T + embedding)
-            for shape, embedding in zip(shapes, self.level_embed)
-        ]
+        codes = []
+        for shape, embedding in zip(shapes, self.level_embed):
+            places = sine_positions_2d(self.width, *shape, offset=1.0, device=device)
+            codes.append(places.flatten(1).T + embedding)
         return torch.cat(codes)[None]
 
 

@@ -1,21 +1,29 @@
-"""Fixed sine codes of places: what attention, which sees no order, is told of rows, columns, words.
+"""Fixed sine codes of places: they give attention, which sees no order, rows, columns and words.
 
 C is the number of channels, H W the grid, L the number of tokens.
 """
 
 import math
 from functools import lru_cache
+from typing import Union
 
 import torch
 from torch import Tensor
 
 _TEMPERATURE = 10000.0
 _EPS = 1e-6
+_KEPT = 32  # grids; one of 160 x 160 with 256 channels takes 25 MiB
 
 
-@lru_cache(maxsize=64)
-def sine_positions_2d(channels: int, height: int, width: int, offset: float = 0.5) -> Tensor:
-    """Codes the place of each cell of a grid.
+@lru_cache(maxsize=_KEPT)
+def sine_positions_2d(
+    channels: int,
+    height: int,
+    width: int,
+    offset: float = 0.5,
+    device: Union[torch.device, str] = "cpu",
+) -> Tensor:
+    """Returns the code of the place of each cell of a grid.
 
         channel j of the rows:  sin (j even) or cos (j odd) of  2 pi (y + o) / H / T^(2 [j/2] / n)
 
@@ -26,9 +34,11 @@ def sine_positions_2d(channels: int, height: int, width: int, offset: float = 0.
         height: H.
         width: W.
         offset: o: 1/2 codes the middle of a cell (Deformable DETR), 1 its end (DETR, Mask2Former).
+        device: of the result. Codes are computed on the CPU and kept per device, so that no forward
+            pass copies them again.
 
     Returns:
-        (C, H, W) float32 on the CPU, the same tensor at every call: do not change it.
+        (C, H, W) float32, the same tensor at every call: do not change it.
 
     Raises:
         ValueError: C is no multiple of 4.
@@ -37,17 +47,18 @@ def sine_positions_2d(channels: int, height: int, width: int, offset: float = 0.
         raise ValueError(f"2-D positions need a multiple of 4 channels, got {channels}")
     rows = _waves((torch.arange(height) + offset) / (height + _EPS), channels // 2)
     columns = _waves((torch.arange(width) + offset) / (width + _EPS), channels // 2)
-    return torch.cat(
+    codes = torch.cat(
         [
             rows[:, :, None].expand(-1, -1, width),
             columns[:, None, :].expand(-1, height, -1),
         ]
     )
+    return codes.to(device)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def sine_positions_1d(channels: int, length: int) -> Tensor:
-    """Codes the places 1..L of a row of tokens, without the half that `sine_positions_2d` has.
+    """Returns the code of the places 1..L of a row of tokens, without the half of 2-D positions.
 
     Returns:
         (C, L) float32 on the CPU, the same tensor at every call: do not change it.

@@ -1,8 +1,9 @@
 """TextBank: embeddings of names under templates, computed once and kept.
 
 G groups of texts (the synonyms of a class, or one text), P templates, D width of the shared space.
-In memory the last few banks are kept; with a folder given every bank is kept there too, as a
-safetensors file that is memory-mapped, so that 10,000 names x 80 templates never stand in memory.
+A new bank encodes only the groups that no earlier bank holds. In memory the last few banks and the
+last groups are kept; with a folder given every bank is kept there too, as a safetensors file that
+is memory-mapped, so that 10,000 names x 80 templates never stand in memory.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from segplugins.structures.vocabulary import PLACEHOLDER
 
+from .cache import RowCache
 from .encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -31,10 +33,13 @@ logger = logging.getLogger(__name__)
 Groups = Sequence[Tuple[str, ...]]
 
 _KEPT = 16  # banks in memory
+_KEPT_BYTES = 2**30  # of all of them; the last one is kept whatever its size
+_GROUP_BYTES = 256 * 2**20  # of single groups in memory
 _PROMPTS = 4096  # encoded between two writes; the unit of progress
 _MAPPED_BYTES = 512 * 2**20  # above this a bank without a folder stands in a temporary file
 _LOG_SECONDS = 10.0
 _TENSOR = "embeddings"
+_DIGEST = 16  # hex digits that stand for a list, a group or the templates
 
 
 class TextBank:
@@ -54,10 +59,12 @@ class TextBank:
         self._encoder = encoder
         self._folder = Path(folder).expanduser() if folder else None
         self._kept: OrderedDict[Tuple[str, torch.device], Tensor] = OrderedDict()
+        self._groups = RowCache(_GROUP_BYTES)
 
     def clear(self) -> None:
         """Forgets what is in memory; files stay, since their names tell the weights apart."""
         self._kept.clear()
+        self._groups.clear()
 
     def get(
         self,
@@ -77,34 +84,85 @@ class TextBank:
             (G, P, D) with `keep_templates`, else (G, D), float32, unit length, on the encoder's
             device; but (G, P, D) of a file, or too large for memory, is memory-mapped on the CPU.
         """
-        content = [self._encoder.fingerprint(), groups, templates, keep_templates, each_prompt]
-        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+        context = _digest([self._encoder.fingerprint(), templates, keep_templates, each_prompt])
+        key = f"{context}-{_digest(groups)}"
         device = self._encoder.device
         kept = (key, device)
         if kept in self._kept:
             self._kept.move_to_end(kept)
             return self._kept[kept]
-        blocks = self._blocks(groups, templates, keep_templates, each_prompt)
+        options = (templates, keep_templates, each_prompt)
         dim = self._encoder.embed_dim
         shape = (len(groups), len(templates), dim) if keep_templates else (len(groups), dim)
         # What is kept serves later calls of every kind: so neither the half precision nor the
         # inference tensors of the call that happens to come first.
         precise = torch.autocast(device.type, enabled=False)
         with torch.inference_mode(False), torch.no_grad(), precise:
-            bank = self._filed(key, shape, blocks) if self._folder else _collected(shape, blocks)
+            if self._folder:
+                bank = self._filed(key, context, groups, shape, options)
+            else:
+                bank = _collected(shape, self._from_memory(context, groups, options))
             self._kept[kept] = bank if keep_templates else bank.to(device)
-        while len(self._kept) > _KEPT:
+        while len(self._kept) > _KEPT or (
+            len(self._kept) > 1 and sum(map(_held_bytes, self._kept.values())) > _KEPT_BYTES
+        ):
             self._kept.popitem(last=False)
         return self._kept[kept]
 
-    def _filed(self, key: str, shape: Tuple[int, ...], blocks: "Blocks") -> Tensor:
+    def _from_memory(self, context: str, groups: Groups, options: Tuple[Any, ...]) -> "Blocks":
+        """Yields the groups that are remembered, then encodes and remembers the others."""
+        place = (context, self._encoder.device)
+        rows = [self._groups.get((place, tuple(group))) for group in groups]
+        for index, row in enumerate(rows):
+            if row is not None:
+                yield [index], row[0][None]
+        missing = [index for index, row in enumerate(rows) if row is None]
+        for chosen, block in self._blocks([groups[i] for i in missing], *options):
+            chosen = [missing[i] for i in chosen]
+            for index, row in zip(chosen, block):
+                self._groups.put((place, tuple(groups[index])), row)
+            yield chosen, block
+
+    def _filed(
+        self,
+        key: str,
+        context: str,
+        groups: Groups,
+        shape: Tuple[int, ...],
+        options: Tuple[Any, ...],
+    ) -> Tensor:
         path = self._folder / f"text-{key}.safetensors"
         if path.is_file():
             bank = _read(path, key, shape)
             if bank is not None:
                 return bank
-        _write(path, key, shape, blocks)
+        digests = [_digest(group) for group in groups]
+        blocks = self._from_files(path, context, groups, digests, options)
+        _write(path, key, shape, blocks, digests)
         return _read(path, key, shape)
+
+    def _from_files(
+        self,
+        path: Path,
+        context: str,
+        groups: Groups,
+        digests: Sequence[str],
+        options: Tuple[Any, ...],
+    ) -> "Blocks":
+        """Yields the groups that other files of the folder hold, then encodes the others."""
+        missing = {digest: [] for digest in digests}
+        for index, digest in enumerate(digests):
+            missing[digest].append(index)
+        for other in sorted(self._folder.glob(f"text-{context}-*.safetensors")):
+            if other == path or not missing:
+                continue
+            for digest, row in _groups_of(other, missing.keys()):
+                indices = missing.pop(digest, [])
+                for index in indices:
+                    yield [index], row[None]
+        rest = [index for indices in missing.values() for index in indices]
+        for chosen, block in self._blocks([groups[i] for i in rest], *options):
+            yield [rest[i] for i in chosen], block
 
     def _blocks(
         self, groups: Groups, templates: Sequence[str], keep_templates: bool, each_prompt: bool
@@ -134,6 +192,15 @@ class TextBank:
 
 
 Blocks = Iterator[Tuple[List[int], Tensor]]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST]
+
+
+def _held_bytes(bank: Tensor) -> int:
+    """Returns the memory that a bank takes; one of a file takes none of its own."""
+    return bank.nbytes if bank.nbytes <= _MAPPED_BYTES else 0
 
 
 def embed_groups(
@@ -180,12 +247,15 @@ def _mapped(shape: Tuple[int, ...]) -> Tensor:
         return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=shape))
 
 
-def _write(path: Path, key: str, shape: Tuple[int, ...], blocks: Blocks) -> None:
+def _write(
+    path: Path, key: str, shape: Tuple[int, ...], blocks: Blocks, digests: Sequence[str]
+) -> None:
     """Writes block by block beside the target, then renames: readers see all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     length = 4 * int(np.prod(shape))
     tensor = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, length]}
-    header = json.dumps({"__metadata__": {"key": key}, _TENSOR: tensor}).encode()
+    metadata = {"key": key, "groups": "".join(digests)}
+    header = json.dumps({"__metadata__": metadata, _TENSOR: tensor}).encode()
     header += b" " * (-len(header) % 8)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
@@ -203,6 +273,22 @@ def _write(path: Path, key: str, shape: Tuple[int, ...], blocks: Blocks) -> None
         os.unlink(name)
         raise
     logger.info("text embeddings kept in %s (%.0f MiB)", path, length / 2**20)
+
+
+def _groups_of(path: Path, wanted: Collection[str]) -> Iterator[Tuple[str, Tensor]]:
+    """Yields the wanted groups of a bank's file: their digests and embeddings."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            text, shape = metadata.get("groups", ""), file.get_slice(_TENSOR).get_shape()
+    except (OSError, SafetensorError):
+        return  # it is made again when its own list is asked for
+    digests = [text[i : i + _DIGEST] for i in range(0, len(text), _DIGEST)]
+    if len(digests) != shape[0] or not set(digests) & set(wanted):
+        return
+    bank = _read(path, metadata["key"], tuple(shape))
+    if bank is not None:
+        yield from ((d, row) for d, row in zip(digests, bank) if d in wanted)
 
 
 def _read(path: Path, key: str, shape: Tuple[int, ...]) -> Optional[Tensor]:

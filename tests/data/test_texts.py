@@ -1,9 +1,10 @@
 import random
+import time
 
 import numpy as np
 import pytest
 
-from segplugins.data.texts import class_texts, drawn_text, mirrored, other_names, phrase_texts
+from segplugins.data.texts import NamePool, class_texts, drawn_text, mirrored, phrase_texts
 from segplugins.structures.regions import Region
 
 CLASSES = ["cat", "dog", "cow", "hen", "fox"]
@@ -78,9 +79,35 @@ def test_with_a_limit_only_names_looked_for_in_vain_are_asked_for():
 
 
 def test_other_names_leave_out_what_a_present_one_contains():
-    pool = ["man", "old man", "tree", "sky"]
+    pool = NamePool({"man": 1, "old man": 1, "tree": 1, "sky": 0})
     drawn = set()
     for _ in range(40):
-        drawn |= set(other_names(["old man"], pool, [1, 1, 1, 0], 2))
+        drawn |= set(pool.draw(["old man"], 2))
     assert drawn == {"tree"}
-    assert other_names(["a"], [], [], 5) == []
+    assert pool.draw(["a"], 0) == []
+
+
+def test_names_are_drawn_by_the_root_of_their_frequency():
+    np.random.seed(0)
+    pool = NamePool({"rare": 1, "common": 9, "never": 0, "other": 0})
+    drawn = [pool.draw([], 1)[0] for _ in range(4000)]
+    # sqrt(9) = 3 times as often: 3,000 of 4,000, with a standard deviation of 27.
+    assert abs(drawn.count("common") - 3000) < 140 and "never" not in drawn
+
+
+def test_drawing_from_many_names_takes_under_a_millisecond():
+    pool = NamePool({f"name {number}": number + 1 for number in range(80_000)})
+    shown = [f"thing {number}" for number in range(20)]
+    pool.draw(shown, 100)
+    times = []
+    for _ in range(20):
+        start = time.process_time()
+        assert len(pool.draw(shown, 100)) == 100
+        times.append(time.process_time() - start)
+    assert min(times) < 1e-3
+
+
+@pytest.mark.parametrize("counts", [{}, {"a": 0}, {"a": float("nan")}])
+def test_frequencies_that_allow_no_draw_are_refused(counts):
+    with pytest.raises(ValueError, match="frequencies of at least 0, and one above"):
+        NamePool(counts)

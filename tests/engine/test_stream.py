@@ -31,6 +31,9 @@ def batches(built, count, workers=0, batch_size=2):
     return [next(iterator) for _ in range(count)]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
+
+
 def test_samples_are_the_same_for_any_number_of_workers():
     alone = batches(stream(), 7)
     assert batches(stream(), 7, workers=2) == alone

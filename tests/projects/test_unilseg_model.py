@@ -110,7 +110,7 @@ def test_what_is_known_of_phrases_goes_when_the_weights_change(cfg):
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(fresh([asked])[0]["phrase_masks"], after)
     model.train()
-    assert not model._known
+    assert len(model._encoded) == 0
 
 
 def test_a_record_in_a_batch_is_answered_as_if_it_were_alone(cfg, words):

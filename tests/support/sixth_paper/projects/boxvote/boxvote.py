@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import get_vocabulary
 from segplugins.text import TextEncoder
@@ -35,6 +36,7 @@ class BoxVote(nn.Module):
         self, *, backbone: nn.Module, normalizer: ImageNormalizer, classifier: VocabularyClassifier
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         self.backbone = backbone
         self.normalizer = normalizer
         self.classifier = classifier

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import get_vocabulary
 from segplugins.text import TextEncoder
@@ -48,6 +49,7 @@ class PatchVote(nn.Module):
         window: int,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         self.backbone = backbone
         self.normalizer = normalizer
         self.classifier = classifier
