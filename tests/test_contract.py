@@ -207,9 +207,7 @@ def test_it_refuses_to_answer_with_weights_that_are_not_finite(paper, tiny, valu
         model([record])
         name, weight = list(model.named_parameters())[-1]
         weight.view(-1)[0] = value
-        with pytest.raises(
-            ValueError, match=rf"1 tensors hold .* not finite: {name} \(1 of"
-        ):
+        with pytest.raises(ValueError, match=rf"1 tensors hold .* not finite: {name} \(1 of"):
             model([record])
 
 

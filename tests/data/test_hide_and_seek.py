@@ -34,6 +34,9 @@ def test_image_and_targets_are_hidden_in_the_same_cells(tmp_path, save):
     assert 0 < hidden.float().mean() < 1
     assert (got["image"][:, ~hidden] == 255).all()
     assert (got["instances"].gt_masks.tensor[0] == ~hidden).all()
+    rows, columns = (~hidden).nonzero().T
+    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert got["instances"].gt_boxes.tensor[0].tolist() == box
     assert ((got["sem_seg"] == 255) == hidden).all()
 
 
@@ -48,6 +51,21 @@ def test_the_share_of_hidden_cells_is_the_probability():
 def test_a_target_that_is_hidden_whole_stays_empty(tmp_path, save):
     got = mapped(record(tmp_path, save), probability=1.0)
     assert len(got["instances"]) == 1 and not got["instances"].gt_masks.tensor.any()
+
+
+def test_boxes_end_where_their_masks_do(tmp_path, save):
+    """Only the upper left cell of four stays visible: 4 of 8 pixels in each direction."""
+    hide = HideAndSeek(**{**ALL, "grid": 2}, probability=0.5)
+    object.__setattr__(hide, "draw", lambda height, width: _all_but_upper_left(height, width))
+    mapper = SegMapper(True, augmentations=[], targets=["instances", "sem_seg"], hide=hide)
+    got = mapper(record(tmp_path, save))
+    assert got["instances"].gt_boxes.tensor.tolist() == [[0.0, 0.0, 4.0, 4.0]]
+
+
+def _all_but_upper_left(height, width):
+    hidden = torch.ones(height, width, dtype=torch.bool)
+    hidden[: height // 2, : width // 2] = False
+    return hidden
 
 
 def test_targets_can_be_left_whole(tmp_path, save):

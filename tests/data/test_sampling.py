@@ -41,6 +41,27 @@ def test_the_stream_follows_from_the_seed():
     assert draw(500, [30, 70]) != draw(500, [30, 70], seed=6)
 
 
+def test_sets_of_one_size_have_orders_of_their_own_that_other_sets_do_not_change():
+    indices = draw(400, [50, 50], [1, 1])
+    first, second = [i for i in indices if i < 50], [i - 50 for i in indices if i >= 50]
+    assert first[:50] != second[:50]
+    # As one set alone, and beside two others: its images come in the same order.
+    assert draw(150, [50]) == first[:150]
+    assert [i for i in draw(600, [50, 7, 9], [1, 1, 1]) if i < 50][:150] == first[:150]
+
+
+def test_every_block_of_a_hundred_has_the_shares_to_the_nearest_sample():
+    for ratios in ([1, 2], [5, 3.3, 0.013], [1, 1, 1]):
+        sizes = [11] * len(ratios)
+        blocks = set_of(draw(3_000, sizes, ratios), sizes).reshape(30, 100)
+        counts = np.stack([np.bincount(block, minlength=len(ratios)) for block in blocks])
+        due = 100 * np.array(ratios) / sum(ratios)
+        assert (np.abs(counts - due) < 2).all()
+        # What rounding leaves over is carried on: never more than one sample is owed.
+        owed = np.cumsum(counts, axis=0) - due * np.arange(1, 31)[:, None]
+        assert (np.abs(owed) < 1).all()
+
+
 def test_micro_batches_are_of_one_set():
     sizes = [5, 9, 50]
     batches = set_of(draw(4_000, sizes, [1, 2, 3], group=8), sizes).reshape(-1, 8)

@@ -20,6 +20,18 @@ def test_rows_come_back_in_the_order_of_the_data_set(catalog):
     assert samples.gather() == [0, 10, 20]
 
 
+def test_a_record_that_two_processes_have_scored_counts_as_the_first_of_them_has_it(
+    catalog, monkeypatch
+):
+    """A sampler may pad the last batch with records of the first; the others are as they are."""
+    samples = Samples(catalog(RECORDS))
+    keys = [sample_key(record) for record in RECORDS]
+    shares = [{keys[0]: "first", keys[1]: "own"}, {keys[0]: "second", keys[2]: "other"}]
+    monkeypatch.setattr("segplugins.evaluation.samples.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("segplugins.evaluation.samples.comm.gather", lambda rows: shares)
+    assert samples.gather() == ["first", "own", "other"]
+
+
 def test_a_missing_prediction_names_the_image(catalog):
     samples = Samples(name := catalog(RECORDS))
     samples.add(RECORDS[0], 0)

@@ -6,13 +6,14 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from torch.nn import functional as F
 
 from segplugins.clip import load_clip
 from segplugins.config import add_shared_config
 from segplugins.modeling import DenseConvNeXt
 from segplugins.projects.umg_clip import ClipPretraining, add_config, clip_state_dict
 from segplugins.projects.umg_clip.clip_pretraining import LOSSES
-from segplugins.structures import Vocabulary, register_vocabulary
+from segplugins.structures import Vocabulary, get_vocabulary, register_vocabulary
 from segplugins.structures.regions import Region
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230)}
@@ -140,6 +141,20 @@ def test_a_colour_is_learned_and_answered_where_it_is():
     labels = scores.argmax(dim=0)
     assert (labels[:, :40] == 1).float().mean() > 0.9  # never seen side by side like this
     assert (labels[:, 60:] == 2).float().mean() > 0.9
+
+
+@torch.no_grad()
+def test_padding_is_cut_away_before_the_result_is_made(model):
+    """An image of 40 x 56 pixels is padded to 48 x 64: 3 x 4 cells of 16."""
+    model.eval()
+    asked = question("red", "blue")
+    asked = {**asked, "image": painted("red", "blue", (40, 56)), "height": 20, "width": 28}
+    scores = model([asked])[0]["sem_seg"]
+    cells, _ = model.encoder(model.normalizer([asked]).tensor)
+    logits = model.classifier(cells[0].permute(1, 2, 0), get_vocabulary(asked["vocabulary"]))
+    whole = F.interpolate(logits.permute(2, 0, 1)[None], (48, 64), mode="bilinear")
+    expected = F.interpolate(whole[..., :40, :56], (20, 28), mode="bilinear")[0].softmax(dim=0)
+    torch.testing.assert_close(scores, expected)
 
 
 @torch.no_grad()
