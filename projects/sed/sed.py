@@ -22,6 +22,7 @@ from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.modeling.windows import windows
 from segplugins.structures import Vocabulary
 from segplugins.text import TextEncoder, template_set
 
@@ -38,7 +39,7 @@ from .records import (
     relabelled,
     vocabulary_of,
 )
-from .sliding import WindowedDecoding, windows
+from .sliding import WindowedDecoding
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ import logging
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import open_clip
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segplugins.files.tensors import copy_tensors, read_state_dict
 
@@ -81,6 +81,15 @@ def load_clip(
     if path is not None:
         _load(towers, path)
     return towers
+
+
+def load_tokenizer(context_length: int) -> Callable[[Sequence[str]], Tensor]:
+    """Returns CLIP's tokenizer: texts to (T, context_length) int64 ids.
+
+    Args:
+        context_length: most tokens of a text; a longer one is cut and keeps its end token.
+    """
+    return open_clip.tokenizer.SimpleTokenizer(context_length=context_length)
 
 
 def _config(name: str, *, drop: Optional[float], drop_path: Optional[float]) -> Dict[str, Any]:

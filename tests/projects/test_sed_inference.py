@@ -5,10 +5,11 @@ import torch
 
 from benchmarks.sed.plain import plain_logits, plain_rejection
 from benchmarks.sed.scenes import SMALL, draw_scene
+from segplugins.modeling.windows import windows
 from segplugins.projects.sed.decoder import score
 from segplugins.projects.sed.maps import label_map, resize, score_map
 from segplugins.projects.sed.rejection import FirstScores, RunningTopK
-from segplugins.projects.sed.sliding import WindowedDecoding, windows
+from segplugins.projects.sed.sliding import WindowedDecoding
 
 CLASSES = 24
 EVERYTHING = slice(None)

@@ -1,0 +1,411 @@
+"""CoCu against recordings of GroupViT's and CoCu's released code, and of PAMR."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from torch.nn import functional as F
+
+from segplugins.config import add_shared_config
+from segplugins.modeling.contrastive import contrastive
+from segplugins.projects.cocu import add_config
+from segplugins.projects.cocu.curation.clusters import cluster_concepts, draw_probabilities
+from segplugins.projects.cocu.curation.concepts import ConceptExtractor
+from segplugins.projects.cocu.curation.scores import build_archive, ranked, score_concepts
+from segplugins.projects.cocu.decode import class_logits, pixel_segments, segment_scores
+from segplugins.projects.cocu.group_vit import GroupViT
+from segplugins.projects.cocu.grouping import Assignment, GroupingBlock
+from segplugins.projects.cocu.multi_label import multi_label_contrastive
+from segplugins.projects.cocu.pamr import refine_masks
+from segplugins.projects.cocu.texts import Projector, TextTransformer
+from segplugins.text import template_set
+
+CLOSE = {"atol": 1e-5, "rtol": 1e-4}
+
+
+def read(path):
+    with np.load(path) as content:
+        texts = {k: json.loads(str(content[k])) for k in content if k.endswith("_json")}
+        arrays = {k: content[k] for k in content if content[k].dtype.kind != "U"}
+    return {**{k: torch.from_numpy(v) for k, v in arrays.items()}, **texts}
+
+
+def weights(recording, prefix=""):
+    start = f"w/{prefix}"
+    return {k.removeprefix(start): v for k, v in recording.items() if k.startswith(start)}
+
+
+def encoder(recording, prefix=""):
+    config = recording["config_json"]
+    model = GroupViT(
+        image_size=config["img_size"],
+        patch=config["patch_size"],
+        width=config["embed_dim"],
+        depths=config["depths"],
+        heads=config["num_heads"],
+        group_tokens=config["num_group_tokens"],
+        groups_out=config["num_output_groups"],
+    )
+    model.load_state_dict(weights(recording, prefix))
+    return model.eval()
+
+
+def test_assignment_and_its_straight_through_gradient(parity):
+    recording = read(parity / "assign_attention.npz")
+    query, key = recording["query"].requires_grad_(), recording["key"].requires_grad_()
+    module = Assignment(query.shape[-1])
+    module.load_state_dict(weights(recording))
+    module.eval()
+    torch.testing.assert_close(module.logits(query, key), recording["raw_logits"], **CLOSE)
+    assigned = module(query, key)
+    torch.testing.assert_close(assigned.hard[:, None], recording["attn_hard"], **CLOSE)
+    torch.testing.assert_close(assigned.soft[:, None], recording["attn_soft"], **CLOSE)
+    torch.testing.assert_close(assigned.groups, recording["out_hard"], **CLOSE)
+    soft = module.gather(assigned.soft, key)
+    torch.testing.assert_close(soft, recording["out_soft"], **CLOSE)
+    plain_sum = module.proj(assigned.hard @ module.v_proj(key))
+    torch.testing.assert_close(plain_sum, recording["out_hard_sum"], **CLOSE)
+    module.train()
+    module.noise = lambda logits: recording["gumbel_noise"][:, 0]
+    trained = module(query, key)
+    torch.testing.assert_close(trained.hard[:, None], recording["train_attn"], **CLOSE)
+    torch.testing.assert_close(trained.groups, recording["train_out"], **CLOSE)
+    (trained.groups * recording["upstream"]).sum().backward()
+    torch.testing.assert_close(query.grad, recording["train_grad_query"], **CLOSE)
+    torch.testing.assert_close(key.grad, recording["train_grad_key"], **CLOSE)
+    expected = recording["train_grad_q_proj_weight"]
+    torch.testing.assert_close(module.q_proj.weight.grad, expected, **CLOSE)
+
+
+def test_the_grouping_block(parity):
+    recording = read(parity / "grouping_block.npz")
+    tokens, groups = recording["image_tokens"], recording["group_tokens"]
+    block = GroupingBlock(
+        tokens.shape[-1],
+        heads=int(recording["num_heads"]),
+        groups_in=groups.shape[1],
+        groups_out=recording["out_hard"].shape[1],
+        ratio=4.0,
+    ).eval()
+    block.load_state_dict(weights(recording))
+    with torch.no_grad():
+        projected = block.project_tokens(groups)
+        torch.testing.assert_close(projected, recording["projected_tokens"], **CLOSE)
+        normed = block.norm_x(tokens)
+        chosen = block.pre_assign_attn(projected, normed)
+        torch.testing.assert_close(chosen, recording["pre_assign_tokens"], **CLOSE)
+        assigned = block(tokens, groups)
+        soft = chosen + block.assign.gather(assigned.soft, normed)
+        soft = soft + block.mlp_channels(block.norm_new_x(soft))
+    torch.testing.assert_close(assigned.groups, recording["out_hard"], **CLOSE)
+    torch.testing.assert_close(assigned.hard[:, None], recording["attn_hard"], **CLOSE)
+    torch.testing.assert_close(assigned.soft[:, None], recording["attn_soft"], **CLOSE)
+    torch.testing.assert_close(soft, recording["out_soft"], **CLOSE)
+
+
+def test_the_image_encoder_on_square_and_other_pictures(parity):
+    recording = read(parity / "vision_encoder.npz")
+    model = encoder(recording)
+    images = [key for key in recording if key.startswith("image")]
+    assert images
+    for index in range(len(images)):
+        with torch.no_grad():
+            seen = model(recording[f"image{index}"])
+        torch.testing.assert_close(seen.tokens, recording[f"feat{index}"], **CLOSE)
+        torch.testing.assert_close(seen.pooled, recording[f"pooled{index}"], **CLOSE)
+        for stage, assigned in enumerate(seen.assignments):
+            for kind in ("hard", "soft"):
+                expected = recording[f"attn_{kind}{index}_stage{stage}"]
+                torch.testing.assert_close(getattr(assigned, kind)[:, None], expected, **CLOSE)
+
+
+def test_the_text_encoder_and_the_class_embedding(parity):
+    recording = read(parity / "text_encoder.npz")
+    config, tokens = recording["config_json"], recording["tokens"]
+    model = TextTransformer(
+        vocabulary=config["vocab_size"],
+        context=config["context_length"],
+        width=config["width"],
+        layers=config["layers"],
+    ).eval()
+    model.load_state_dict(weights(recording, "text_encoder."))
+    projection = weights(recording, "text_projector.")
+    projector = Projector(
+        config["width"],
+        projection["linear_hidden.0.weight"].shape[0],
+        projection["linear_out.weight"].shape[0],
+    ).eval()
+    projector.load_state_dict(projection)
+    with torch.no_grad():
+        feature = model(tokens.flatten(0, 1))
+        projected = projector(feature).unflatten(0, tokens.shape[:2])
+    torch.testing.assert_close(feature, recording["text_feature"], **CLOSE)
+    torch.testing.assert_close(projected[:, 0], recording["text_x"], **CLOSE)
+    torch.testing.assert_close(projected[:, 1:], recording["text_multi_label_x"], **CLOSE)
+    embedding = F.normalize(projected.mean(dim=1), dim=-1)
+    torch.testing.assert_close(embedding, recording["class_embedding"], **CLOSE)
+
+
+def both_losses(recording, images, texts, labels, scales):
+    """Returns the caption and the multi-label loss of one process."""
+    one, other = (scale.exp().clamp(max=100) for scale in scales)
+    return contrastive(images, texts, one), multi_label_contrastive(images, labels, other)
+
+
+def test_losses_and_gradients_of_one_process(parity):
+    recording = read(parity / "losses_world1.npz")
+    names = ("image_x", "text_x", "text_multi_label_x")
+    inputs = [recording[name][0].requires_grad_() for name in names]
+    scale_names = ("logit_scale", "multi_label_logit_scale")
+    scales = [recording[name].requires_grad_() for name in scale_names]
+    caption, labels = both_losses(recording, *inputs, scales)
+    assert caption.item() == pytest.approx(float(recording["loss_per_rank"][0]), rel=1e-5)
+    expected = float(recording["multi_label_loss_per_rank"][0])
+    assert labels.item() == pytest.approx(expected, rel=1e-5)
+    total = caption + labels
+    total.backward()
+    assert total.item() == pytest.approx(float(recording["total_mean_over_ranks"]), rel=1e-5)
+    for name, tensor in zip(names, inputs):
+        torch.testing.assert_close(tensor.grad, recording[f"grad_{name}"][0], **CLOSE)
+    for name, scale in zip(scale_names, scales):
+        torch.testing.assert_close(scale.grad, recording[f"grad_{name}"], **CLOSE)
+    half = (recording["i2t_soft_target"] + recording["t2i"]) / 2
+    assert labels.item() == pytest.approx(half.item(), rel=1e-5)
+    paper = multi_label_contrastive(inputs[0], inputs[2], scales[1].exp(), form="paper")
+    expected = (recording["i2t_paper_eq3"] + recording["t2i"]) / 2
+    assert paper.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def losses_of_a_rank(rank, world, path, file, results):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{file}", rank=rank, world_size=world
+    )
+    recording = read(path)
+    names = ("image_x", "text_x", "text_multi_label_x")
+    inputs = [recording[name][rank].clone().requires_grad_() for name in names]
+    scales = [recording["logit_scale"], recording["multi_label_logit_scale"]]
+    caption, labels = both_losses(recording, *inputs, scales)
+    (caption + labels).backward()
+    # The mean over processes, as DistributedDataParallel takes it.
+    results[rank] = (caption.item(), labels.item(), [t.grad / world for t in inputs])
+    torch.distributed.destroy_process_group()
+
+
+def test_losses_and_gradients_of_several_processes(parity, tmp_path):
+    recording = read(parity / "losses_multirank.npz")
+    world = len(recording["image_x"])
+    context = torch.multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        results = manager.dict()
+        path, file = parity / "losses_multirank.npz", tmp_path / "rendezvous"
+        torch.multiprocessing.start_processes(
+            losses_of_a_rank, (world, path, file, results), nprocs=world, start_method="spawn"
+        )
+        rows = [results[rank] for rank in range(world)]
+    total = sum(caption + labels for caption, labels, _ in rows) / world
+    assert total == pytest.approx(float(recording["total_mean_over_ranks"]), rel=1e-5)
+    for rank, (caption, labels, gradients) in enumerate(rows):
+        assert labels == pytest.approx(
+            float(recording["multi_label_loss_per_rank"][rank]), rel=1e-5
+        )
+        assert caption == pytest.approx(float(recording["loss_per_rank"][rank]), rel=1e-5)
+        for name, gradient in zip(("image_x", "text_x", "text_multi_label_x"), gradients):
+            torch.testing.assert_close(gradient, recording[f"grad_{name}"][rank], **CLOSE)
+
+
+def test_masks_are_decoded_from_segments(parity):
+    recording = read(parity / "seg_decode.npz")
+    model = encoder(recording, "img_encoder.")
+    projection = weights(recording, "img_projector.")
+    projector = Projector(
+        recording["config_json"]["embed_dim"],
+        projection["linear_hidden.0.weight"].shape[0],
+        projection["linear_out.weight"].shape[0],
+    ).eval()
+    projector.load_state_dict(projection)
+    scale = recording["w/logit_scale"].exp().clamp(max=100)
+    image, texts = recording["image"], recording["text_embedding"]
+
+    def decode(images, threshold):
+        seen = model(images)
+        segments, pooled = projector(seen.tokens), projector(seen.pooled)
+        scores, kept = segment_scores(segments, pooled, texts, scale)
+        pixels = pixel_segments(seen.maps(), images.shape[-2:])
+        return class_logits(scores, pixels, threshold), scores, kept, segments, pooled, seen
+
+    threshold = float(recording["bg_thresh"])
+    with torch.no_grad():
+        logits, scores, kept, segments, pooled, seen = decode(image, threshold)
+        above, *_ = decode(image, 0.9999)
+        plain, *_ = decode(image, None)
+        sliding = {name: slide(image, decode, name, recording) for name in ("bg", "nobg")}
+    projected = {"image_feat": segments, "image_x": pooled}
+    for name, ours in projected.items():
+        unit = F.normalize(recording[name], dim=-1)
+        torch.testing.assert_close(F.normalize(ours, dim=-1), unit, **CLOSE)
+    affinity = scale * F.normalize(segments[0], dim=-1) @ texts.T
+    torch.testing.assert_close(affinity, recording["group_affinity_raw"], **CLOSE)
+    assert torch.equal(kept[0], recording["kept_classes"])
+    torch.testing.assert_close(scores[0], recording["group_scores"], **CLOSE)
+    maps = F.interpolate(seen.maps(), image.shape[-2:], mode="bilinear")
+    expected = recording["attn_map_stage1_whole"].permute(0, 3, 1, 2)
+    torch.testing.assert_close(maps, expected, **CLOSE)
+    margin = maps.topk(2, dim=1).values
+    torch.testing.assert_close(
+        margin[:, 0] - margin[:, 1], recording["onehot_margin_whole"], **CLOSE
+    )
+    torch.testing.assert_close(logits, recording["whole_logits_bg"], **CLOSE)
+    torch.testing.assert_close(above, recording["whole_logits_bg_thresh_above_max"], **CLOSE)
+    torch.testing.assert_close(plain, recording["whole_logits_nobg"], **CLOSE)
+    for name, ours in sliding.items():
+        torch.testing.assert_close(ours, recording[f"slide_logits_{name}"], **CLOSE)
+        labels = ours.softmax(dim=1).argmax(dim=1)
+        same = labels == recording[f"slide_pred_{name}"].long()
+        assert same.float().mean() >= 0.999
+
+
+def slide(image, decode, name, recording):
+    """Mean of the windows' logits, brought to the original size."""
+    (high, wide), (down, right) = recording["crop"].tolist(), recording["stride"].tolist()
+    height, width = image.shape[-2:]
+    threshold = float(recording["bg_thresh"]) if name == "bg" else None
+    tops = sorted({min(y, height - high) for y in range(0, height - high + down, down)})
+    lefts = sorted({min(x, width - wide) for x in range(0, width - wide + right, right)})
+    total, counts = 0.0, torch.zeros(height, width)
+    for top in tops:
+        for left in lefts:
+            window = image[..., top : top + high, left : left + wide]
+            logits, *_ = decode(window, threshold)
+            frame = (left, width - left - wide, top, height - top - high)
+            total = total + F.pad(logits, frame)
+            counts += F.pad(torch.ones(high, wide), frame)
+    size = tuple(recording["ori_shape"].tolist())
+    return F.interpolate(total / counts, size, mode="bilinear", align_corners=False)
+
+
+def test_local_consistency(parity):
+    recording = read(parity / "pamr.npz")
+    image, mask = recording["image"], recording["mask"]
+    dilations = recording["dilations"].tolist()
+    ours = refine_masks(image, mask, iterations=10, dilations=dilations, chunk=2)
+    torch.testing.assert_close(ours, recording["out_iter10"], **CLOSE)
+    once = refine_masks(image, mask, iterations=1, dilations=(1, 2))
+    torch.testing.assert_close(once, recording["out_iter1_dil12"], **CLOSE)
+
+
+# --- curation
+
+
+@pytest.fixture
+def curation(parity):
+    return read(parity / "curation.npz")
+
+
+def test_concepts_are_extracted_word_by_word(curation):
+    extract = ConceptExtractor(curation["vocabulary_json"])
+    for kind in ("index", "query"):
+        pairs = zip(curation[f"{kind}_tokens_json"], curation[f"{kind}_extracts_json"])
+        for words, expected in pairs:
+            assert sorted(extract(words)) == sorted(expected), words
+
+
+def test_archives_scores_and_ranks(curation):
+    names = curation["vocabulary_json"]
+    concepts = curation["concept_embedding"].numpy().astype(np.float64)
+    index = curation["index_image_embedding"].numpy().astype(np.float64)
+    external = curation["query_image_embedding"].numpy().astype(np.float64)
+    queries = {"self": index, "external": external}
+    records = curation["records_json"]
+    assert records
+    for record in records:
+        image = queries[record["query"]][record["query_row"]]
+        similarity = index @ image
+        retrieved = np.argsort(-similarity, kind="stable")[: int(curation["n_retrieve"])]
+        assert retrieved.tolist() == record["retrieved"]
+        np.testing.assert_allclose(similarity[retrieved], record["retrieved_sim"], atol=1e-5)
+        captions = [curation["index_extracts_json"][row] for row in retrieved]
+        archive = build_archive(captions)
+        assert archive.names == record["archive"]
+        assert [len(rows) for rows in archive.references] == record["n_ref_exact"]
+        rows = concepts[[names.index(name) for name in archive.names]]
+        given = (image, index[retrieved], rows)
+        ours = score_concepts(*given, archive.references)
+        np.testing.assert_allclose(ours.similarity, record["s_a"], atol=1e-5)
+        np.testing.assert_allclose(ours.relative, record["s_b_exact"], atol=1e-5)
+        np.testing.assert_allclose(ours.combined, record["score_exact_norm"], atol=1e-5)
+        assert ranked(archive.names, ours.combined) == record["ranked_score_exact_norm"]
+        paper = score_concepts(*given, archive.references, norm="none")
+        np.testing.assert_allclose(paper.combined, record["score_paper"], atol=1e-5)
+        assert ranked(archive.names, paper.combined) == record["ranked_score_paper"]
+        naive = score_concepts(*given, archive.references, ranking="naive")
+        np.testing.assert_allclose(naive.combined, record["score_naive"], atol=1e-5)
+        assert ranked(archive.names, naive.combined) == record["ranked_score_naive"]
+        # The released code finds a concept in the joined string: "cat" in "cattle".
+        substring = [
+            [i for i, concepts_of in enumerate(captions) if name in ",".join(concepts_of)]
+            for name in archive.names
+        ]
+        assert [len(rows) for rows in substring] == record["n_ref_substring"]
+        official = score_concepts(*given, substring)
+        np.testing.assert_allclose(official.relative, record["s_b_substring"], atol=1e-5)
+        np.testing.assert_allclose(official.combined, record["score_official"], atol=1e-5)
+        assert ranked(archive.names, official.combined) == record["ranked_score_official"]
+
+
+def test_clusters_and_draws(curation):
+    names = curation["vocabulary_json"]
+    concepts = curation["concept_embedding"].numpy()
+    for record in curation["records_json"]:
+        rows = concepts[[names.index(name) for name in record["archive"]]]
+        labels = cluster_concepts(rows, 3, seed=0)
+        expected = np.array(record["paper_cluster_of"])
+        if record["paper_partition_unique"]:
+            assert np.array_equal(labels[:, None] == labels, expected[:, None] == expected)
+            probability = draw_probabilities(np.array(record["score_official"]), labels)
+            np.testing.assert_allclose(probability, record["paper_within_prob"], atol=1e-6)
+            assert probability.sum() == pytest.approx(len(set(labels)))
+        centres = [rows[labels == cluster].mean(axis=0) for cluster in np.unique(labels)]
+        distance = [((row[None] - centres) ** 2).sum(axis=1).min() for row in rows]
+        assert sum(distance) <= 1.02 * record["paper_inertia"] + 1e-6
+
+
+def test_language_driven_expansion(curation):
+    extracts = curation["index_extracts_json"]
+    captions = curation["index_caption_embedding"].numpy()
+    index = curation["index_image_embedding"].numpy()
+    queries = curation["query_image_embedding"].numpy()
+    names, concepts = curation["vocabulary_json"], curation["concept_embedding"].numpy()
+    for record in curation["records_json"]:
+        image = (index if record["query"] == "self" else queries)[record["query_row"]]
+        retrieved = np.argsort(-(captions @ image), kind="stable")[: int(curation["n_retrieve"])]
+        assert retrieved.tolist() == record["lang_retrieved"]
+        archive = build_archive([extracts[row] for row in retrieved])
+        assert archive.names == record["lang_archive"]
+        rows = concepts[[names.index(name) for name in archive.names]]
+        scores = score_concepts(image, rows[:0], rows, [[]] * len(rows), ranking="naive")
+        np.testing.assert_allclose(scores.combined, record["lang_s_a"], atol=1e-5)
+        assert ranked(archive.names, scores.combined)[:3] == record["lang_naive_top3"]
+
+
+# --- lists
+
+
+def test_the_full_model_has_the_official_names_and_shapes(parity):
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "CoCu", "meta"
+    with torch.device("meta"):
+        state = build_model(cfg).state_dict()
+    recorded = json.loads((parity / "groupvit_state_dict_keys.json").read_text())
+    ours = {name: [list(value.shape), str(value.dtype)[6:]] for name, value in state.items()}
+    assert ours == recorded
+
+
+def test_templates_are_the_released_ones(parity):
+    recorded = json.loads((parity / "text_templates.json").read_text())
+    assert sorted(template_set("imagenet80")) == sorted(recorded["full"])
+    assert tuple(template_set("simple")) == tuple(recorded["simple"])
