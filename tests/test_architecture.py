@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "modeling": {"structures", "files", "clip", "text"},
     "engine": {
         "structures",
+        "zoo",
         "files",
         "processes",
         "pictures",
@@ -49,7 +50,17 @@ MAY_IMPORT = {
         "data",
         "evaluation",
     },
-    "prediction": {"structures", "files", "pictures", "data", "drawn_world", "engine", "projects"},
+    "zoo": {"files"},
+    "prediction": {
+        "structures",
+        "files",
+        "pictures",
+        "data",
+        "drawn_world",
+        "engine",
+        "projects",
+        "zoo",
+    },
 }
 _REGIONS = (
     "segplugins/structures/regions.py",

@@ -1,6 +1,7 @@
 """A checkout, an editable install and a wheel all find the papers, with code and data."""
 
 import ast
+import importlib
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = {".json", ".txt", ".yaml", ".css", ".js"}
+DATA = {".json", ".txt", ".yaml", ".css", ".js", ".typed"}
 # Provided by tools/setup_env.py; why they are not declared stands in setup.py.
 PROVIDED = {"detectron2", "lvis", "triton"}  # by tools/setup_env.py; Triton by the wheels of torch
 
@@ -26,7 +27,7 @@ def source(tmp_path_factory):
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("segplugins", "projects"):
         shutil.copytree(ROOT / folder, source / folder, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml"):
+    for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
     add_paper(source, "toy")
     return source
@@ -106,6 +107,30 @@ def test_a_wheel_holds_all_code_and_data(source, tmp_path):
     papers, file = found_papers(environment(tmp_path / "env", wheel), cwd=tmp_path)
     assert papers == papers_of(source)
     assert file.is_relative_to(tmp_path / "env")
+
+
+def test_a_wheel_says_what_it_is_and_that_it_is_typed(source, tmp_path):
+    with zipfile.ZipFile(build(source, "wheel", tmp_path)) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        told = archive.read(name).decode("utf-8")
+        assert "segplugins/py.typed" in archive.namelist()
+    assert "Classifier: Typing :: Typed" in told and "# segplugins" in told
+    assert "Description-Content-Type: text/markdown" in told
+
+
+def test_a_script_beside_the_clone_finds_the_library(source, tmp_path, monkeypatch):
+    # The clone is a folder called segplugins, which Python would take for a package without code.
+    (tmp_path / "segplugins").symlink_to(source, target_is_directory=True)
+    python = environment(tmp_path / "env", build(source, "editable", tmp_path))
+    (tmp_path / "script.py").write_text("import segplugins.structures; print(segplugins.__file__)")
+    command = [python, tmp_path / "script.py"]
+    run = subprocess.run(command, cwd="/", capture_output=True, text=True)
+    assert run.stdout.strip() == "None"  # a package without code
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    importlib.import_module("setup_env").put_checkout_first(packages)
+    run = subprocess.run(command, cwd="/", capture_output=True, text=True)
+    assert run.stdout.strip() == str(source / "segplugins/__init__.py"), run.stderr
 
 
 def test_an_editable_install_finds_a_paper_that_was_added_later(source, tmp_path):

@@ -178,6 +178,7 @@ def commands(monkeypatch):
     """What the script would have run, instead of running it."""
     ran = []
     monkeypatch.setattr(setup_env, "run_pip", lambda command, *, doing: ran.append(command))
+    monkeypatch.setattr(setup_env, "put_checkout_first", lambda packages: ran.append(packages))
     return ran
 
 
@@ -206,8 +207,8 @@ def test_nothing_is_installed_where_all_pins_are_met(commands, monkeypatch):
 def test_a_detectron2_that_imports_is_kept(commands, monkeypatch, capsys):
     monkeypatch.setattr(setup_env, "importable", lambda module: True)
     setup_env.install_without_dependencies({"detectron2": "0.6+own"}, Path("saved.whl"))
-    (command,) = commands
-    assert command[-2:] == ["--editable", str(ROOT)]
+    command, packages = commands
+    assert command[-2:] == ["--editable", str(ROOT)] and packages.name == "site-packages"
     assert "saved.whl" not in command
     assert "lvis==0.5.3" in command
     assert "detectron2 0.6+own is there and kept, saved.whl unused" in capsys.readouterr().out

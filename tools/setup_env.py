@@ -154,7 +154,7 @@ def check_python() -> None:
             "for example: make PYTHON=python3.12 quickstart"
         )
     if sys.version_info >= (3, 13):
-        say(f"note: Python {sys.version.split()[0]} has not been tried, 3.11 and 3.12 have")
+        say(f"note: Python {sys.version.split()[0]} has not been tested, 3.11 and 3.12 have")
     managed = Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED"
     if sys.prefix == sys.base_prefix and managed.exists():
         raise SetupError(
@@ -231,6 +231,24 @@ def install_without_dependencies(have: Dict[str, str], wheel: Optional[Path]) ->
         # The project always: what setup.py says may have changed since the last time.
         names += ["--no-build-isolation", "--editable", str(ROOT)]
         run_pip(pip("install", "--no-deps", "--no-compile", *names), doing=doing)
+    put_checkout_first(Path(sysconfig.get_path("purelib")))
+
+
+def put_checkout_first(packages: Path) -> None:
+    """Lets Python ask the editable install for `segplugins` before it looks into folders.
+
+    A folder of that name beside a script, such as the clone itself, would pass for a package
+    without code and hide the library.
+
+    Args:
+        packages: folder of installed packages; a .pth file is written there, which runs at start
+            after the one of the editable install, whose name comes first.
+    """
+    line = (
+        "import sys; sys.meta_path.sort(key=lambda finder: not str(getattr(finder, '__module__', "
+        "'')).startswith('__editable___segplugins'))\n"
+    )
+    (packages / "segplugins_checkout.pth").write_text(line, encoding="utf-8")
 
 
 def check_detectron2() -> None:

@@ -11,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from segplugins.engine.zoo_weights import PREFIX, weights_path
 from segplugins.files.plain_pickle import read_pickle
 from segplugins.files.tensors import check_finite
 from segplugins.files.write import is_temporary, replacing, write_text
@@ -53,7 +54,8 @@ def load_weights(model: nn.Module, path: str) -> Match:
     Args:
         model: on any device; changed in place.
         path: .pth, .pt or .bin (read with weights_only), .safetensors, .pkl of detectron2's model
-            zoo (arrays only), or an address that detectron2 knows, such as "detectron2://...".
+            zoo (arrays only), "zoo://NAME" of our zoo (docs/zoo.md), or an address that detectron2
+            knows, such as "detectron2://...".
             "" = keep the weights that the model has.
 
     Raises:
@@ -153,6 +155,8 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         """As in detectron2, with the errors of `load_weights`."""
+        if path.startswith(PREFIX):
+            path = str(weights_path(path))
         self._path = path
         if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
             raise FileNotFoundError(

@@ -18,10 +18,13 @@ from segplugins.engine.convert import OWN_BUFFERS
 from segplugins.engine.read_config import apply_settings, option_settings
 from segplugins.engine.run import setup_cfg
 from segplugins.engine.steps import PRECISIONS
+from segplugins.engine.zoo_weights import PREFIX
 from segplugins.projects import load_projects
+from segplugins.zoo import Entry, entry_of
 
 from .segmenter import Segmenter, Settings
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 # Sections of a config that decide what a model answers.
 _ANSWERING = ("MODEL", "INPUT", "TEST")
 
@@ -37,8 +40,9 @@ def load(
     """Builds a model and loads its weights.
 
     Args:
-        config: a config file, or a config.
-        weights: checkpoint; None = MODEL.WEIGHTS of the config.
+        config: a config file, a config, or the name of an entry of the zoo (docs/zoo.md), which
+            brings its weights: "sed_convnext_b".
+        weights: checkpoint, or "zoo://NAME"; None = MODEL.WEIGHTS of the config.
         device: "cpu", "cuda", "cuda:1", ...; None = MODEL.DEVICE of the config.
         options: config changes as on the command line: ["TEST.LABEL_MAPS", "False"].
         random_weights: build the model with random weights, to try it out. Its masks are noise.
@@ -51,6 +55,10 @@ def load(
         FileNotFoundError: no such weights.
         ValueError: no weights are named, or they fit the model only in part.
     """
+    if _is_zoo_name(config):
+        entry = entry_of(str(config))
+        config = _config_file(entry)
+        weights = weights or f"{PREFIX}{entry.name}"
     cfg = read_config(config, options)
     cfg.defrost()
     if device is not None:
@@ -138,6 +146,20 @@ def weights_digest(model: nn.Module) -> str:
         array = value.detach().cpu().contiguous().reshape(-1)
         digest.update(array.view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _is_zoo_name(config: Union[str, Path, CfgNode]) -> bool:
+    return isinstance(config, str) and not config.endswith((".yaml", ".yml")) and "/" not in config
+
+
+def _config_file(entry: Entry) -> Path:
+    path = CHECKOUT / entry.config
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"'{entry.name}' needs {entry.config} of the repository, which an installed package "
+            "does not hold; give a config file and weights='zoo://...' instead"
+        )
+    return path
 
 
 def _forget_weights(node: CfgNode) -> None:

@@ -10,6 +10,8 @@ import segplugins
 from segplugins.engine import ConfigError
 from segplugins.engine.checkpoint import Match
 from segplugins.prediction.loading import check_whole, read_config, weights_digest
+from segplugins.projects.sed.weights import official_name
+from segplugins.zoo import Entry
 
 ROOT = Path(__file__).resolve().parents[2]
 SED = ROOT / "configs/sed/tiny.yaml"
@@ -135,3 +137,24 @@ def test_importing_the_package_is_light():
     assert run.stdout.split() == ["True", "Result"], run.stderr
     with pytest.raises(AttributeError, match="has no attribute 'laod'"):
         _ = segplugins.laod
+
+
+def test_an_entry_of_the_zoo_brings_config_weights_and_conversion(trained, tmp_path, monkeypatch):
+    official = tmp_path / "cache" / "toy" / "model_final.pth"
+    official.parent.mkdir(parents=True)
+    state = {official_name(k): v for k, v in trained[1].model.state_dict().items()}
+    torch.save({"model": state, "iteration": 3}, official)
+    monkeypatch.setenv("SEGPLUGINS_CACHE", str(tmp_path / "cache"))
+    keys = {"page": "https://a", "file": "model_final.pth", "licence": "none", "converter": "sed"}
+    toy = Entry(name="toy", config="configs/sed/tiny.yaml", **keys)
+    for module in ("segplugins.engine.zoo_weights", "segplugins.prediction.loading"):
+        monkeypatch.setattr(f"{module}.entry_of", {"toy": toy}.__getitem__)
+    model = segplugins.load("toy", device="cpu")
+    assert model.settings.identity["weights"] == trained[1].settings.identity["weights"]
+    again = segplugins.load(SED, weights="zoo://toy", device="cpu")
+    assert again.settings.identity["weights_file"] == "zoo://toy"
+
+
+def test_a_mistyped_entry_of_the_zoo_is_told_the_nearest():
+    with pytest.raises(ValueError, match="has no 'sed_convnext'; the nearest is 'sed_convnext_"):
+        segplugins.load("sed_convnext")
