@@ -4,8 +4,8 @@
     python tools/make_drawn_world.py --out datasets/drawn --train 2000 --val 300 --size 128 --seed 0
     python tools/make_drawn_world.py --out small --train 20 --val 5 --classes "sky, grass, car"
 
-What it writes is told in docs/drawn_world.md; contact_sheet.png in the folder shows some of it. A
-call that was interrupted goes on where it stopped.
+docs/drawn_world.md describes what it writes; contact_sheet.png in the folder shows some of it. An
+interrupted call goes on where it stopped when it is repeated.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
             out, size=size, workers=workers, force=force, progress=bar.update, **values
         )
     save_picture(out / "contact_sheet.png", contact_sheet(options))
-    print(f"{total} images with all their truth stand in {out}; see {out}/contact_sheet.png")
+    print(f"{total} images with all their truth are in {out}; see {out}/contact_sheet.png")
 
 
 def contact_sheet(options: "WorldOptions") -> "np.ndarray":
@@ -132,7 +132,7 @@ def contact_sheet(options: "WorldOptions") -> "np.ndarray":
         (H, W, 3) uint8 RGB.
     """
     from segplugins.drawn_world import draw
-    from segplugins.drawn_world.clips import film
+    from segplugins.drawn_world.clips import draw_clip
     from segplugins.drawn_world.observe import outstanding
     from segplugins.pictures import enlarged, sheet
 
@@ -141,17 +141,20 @@ def contact_sheet(options: "WorldOptions") -> "np.ndarray":
     pictures = [enlarged(drawing.picture.image, _SIDE) for drawing in drawings]
     titles = [drawing.split if drawing.index == 0 else "" for drawing in drawings]
     shown = max(
-        drawings[:_COLUMNS], key=lambda one: (bool(outstanding(one.things)), len(one.things))
+        drawings[:_COLUMNS],
+        key=lambda drawing: (bool(outstanding(drawing.things)), len(drawing.things)),
     )
     truth = _truth(shown, options)
-    clips = [film(options, "clips_train", i) for i in range(4)]
-    clip = max(clips, key=lambda one: sum(bool(thing.speed) for thing in one.scene.things))
+    clips = [draw_clip(options, "clips_train", i) for i in range(4)]
+    clip = max(clips, key=lambda clip: sum(bool(thing.speed) for thing in clip.scene.things))
     frames = [
-        (f"clip, frame {i}", enlarged(one.image, _SIDE))
-        for i, one in enumerate(clip.pictures[:_COLUMNS])
+        (f"clip, frame {i}", enlarged(frame.image, _SIDE))
+        for i, frame in enumerate(clip.pictures[:_COLUMNS])
     ]
     rows = [*zip(titles, pictures), *truth, *frames]
-    return sheet([one for _, one in rows], columns=_COLUMNS, titles=[title for title, _ in rows])
+    return sheet(
+        [picture for _, picture in rows], columns=_COLUMNS, titles=[title for title, _ in rows]
+    )
 
 
 def _truth(drawing: "Drawing", options: "WorldOptions") -> List[Tuple[str, "np.ndarray"]]:
@@ -169,7 +172,7 @@ def _truth(drawing: "Drawing", options: "WorldOptions") -> List[Tuple[str, "np.n
     parts = part_map(drawing, classes).astype(int)
     salient = salient_map(drawing, outstanding(drawing.things)) > 0
     dice, width = Dice(options.seed, 0, 0), image.shape[1]
-    target = max(drawing.things, key=lambda seen: (seen.worded, seen.area))
+    target = max(drawing.things, key=lambda thing: (thing.worded, thing.area))
     phrases = unique_phrases(dice, target, drawing.things, width)
     part_names = [" ".join(part) for part in classes.parts]
     maps = [

@@ -153,7 +153,7 @@ class ClassList:
         return Vocabulary(
             name=name,
             classes=self.names,
-            is_thing=tuple(self.is_thing(one) for one in self.names),
+            is_thing=tuple(self.is_thing(each) for each in self.names),
         )
 
 
@@ -162,7 +162,7 @@ def choose_classes(
     unseen: Optional[Sequence[str]] = None,
     unseen_pairs: Optional[Sequence[str]] = None,
 ) -> ClassList:
-    """Checks what a user asks for and puts it in order.
+    """Returns the classes that a user asks for, checked and in order.
 
     Args:
         names: the classes to draw; None = all that can be drawn.
@@ -173,14 +173,14 @@ def choose_classes(
         ValueError: an unknown or repeated class or colour, no sky, no ground, nothing left to
             see in training, or an unseen class that is not among the classes.
     """
-    known = (*all_stuff(), *all_things())
-    chosen = _checked(known if names is None else names, known, "class")
+    drawable = (*all_stuff(), *all_things())
+    chosen = _checked(drawable if names is None else names, drawable, "class")
     hidden = _checked(
         [name for name in default_unseen() if name in chosen] if unseen is None else unseen,
         chosen,
         "unseen class",
     )
-    seen = tuple(name for name in known if name in chosen and name not in hidden)
+    seen = tuple(name for name in drawable if name in chosen and name not in hidden)
     if "sky" not in seen or not set(seen) & set(GROUND):
         raise ValueError(
             f"seen classes are {list(seen)}: 'sky' and at least one of {list(GROUND)} must be "
@@ -193,16 +193,16 @@ def choose_classes(
         )
     pairs = _pairs(unseen_pairs, chosen, hidden)
     return ClassList(
-        names=(*seen, *(name for name in known if name in hidden)),
+        names=(*seen, *(name for name in drawable if name in hidden)),
         num_seen=len(seen),
         unseen_pairs=pairs,
     )
 
 
-def _checked(names: Sequence[str], known: Sequence[str], what: str) -> Tuple[str, ...]:
+def _checked(names: Sequence[str], allowed: Sequence[str], what: str) -> Tuple[str, ...]:
     for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {what} '{name}'; known are {list(known)}")
+        if name not in allowed:
+            raise ValueError(f"unknown {what} '{name}'; known are {list(allowed)}")
     if len(set(names)) != len(names):
         raise ValueError(f"{what} names repeat in {list(names)}; give each once")
     return tuple(names)
@@ -226,7 +226,7 @@ def _pairs(
             )
         pairs.append((colour, name))
     for name in {name for _, name in pairs} - set(hidden):
-        if {colour for colour, of in pairs if of == name} >= set(all_things()[name].colours):
+        if {colour for colour, other in pairs if other == name} >= set(all_things()[name].colours):
             raise ValueError(
                 f"unseen pairs take every colour of '{name}'; make it an unseen class instead"
             )

@@ -1,4 +1,4 @@
-"""Clips: a scene that moves, what is seen in each frame, and phrases that hold in all of them."""
+"""Clips: a moving scene, the visible regions of each frame, and phrases true in all frames."""
 
 from dataclasses import dataclass, replace
 from typing import Dict, List
@@ -6,11 +6,11 @@ from typing import Dict, List
 from .canvas import UNITS
 from .classes import all_things
 from .dice import Dice
-from .meaning import Meaning, answers
-from .observe import Seen, observe
+from .meaning import Meaning, matching_segments
+from .observe import VisibleRegion, observe
 from .options import WorldOptions
 from .paint import FIRST_THING, Picture, paint
-from .phrases import Phrase, readings, say
+from .phrases import Phrase, candidate_meanings, phrase_text
 from .scene import Scene, Thing
 from .splits import PHRASES_STREAM, STREAMS, scene_of
 
@@ -25,25 +25,25 @@ class Clip:
     Args:
         scene: at the first frame.
         pictures: of every frame.
-        seen: the visible things of every frame; the same thing has the same segment throughout.
+        visible: the visible things of every frame; the same thing has the same segment throughout.
     """
 
     scene: Scene
     pictures: List[Picture]
-    seen: List[List[Seen]]
+    visible: List[List[VisibleRegion]]
 
 
-def film(options: WorldOptions, split: str, index: int) -> Clip:
+def draw_clip(options: WorldOptions, split: str, index: int) -> Clip:
     """Returns clip `index` of "clips_train" or "clips_valid"; both show seen classes alone."""
     scene = scene_of(options, split, index)
-    scene = replace(scene, things=tuple(_held(thing, scene) for thing in scene.things))
+    scene = replace(scene, things=tuple(_stopped_at_border(thing, scene) for thing in scene.things))
     frames = [scene.after(frame) for frame in range(FRAMES)]
     pictures = [paint(frame, options.height, options.width) for frame in frames]
-    seen = [observe(frame, picture)[0] for frame, picture in zip(frames, pictures)]
-    return Clip(scene, pictures, seen)
+    visible = [observe(frame, picture)[0] for frame, picture in zip(frames, pictures)]
+    return Clip(scene, pictures, visible)
 
 
-def _held(thing: Thing, scene: Scene) -> Thing:
+def _stopped_at_border(thing: Thing, scene: Scene) -> Thing:
     """Stops what would leave its ground: no boat sails up the beach."""
     kind = all_things()[thing.name]
     if kind.place != "ground" or not thing.speed:
@@ -68,14 +68,14 @@ def clip_phrases(
     width = clip.pictures[0].image.shape[1]
     phrases = {}
     for thing in _worth_following(clip):
-        found = []
-        for candidates in _readings(thing, clip):
+        verified = []
+        for candidates in _candidate_meanings(thing, clip):
             for meaning in dice.shuffled(candidates):
                 if _holds(meaning, thing.segment, clip, width):
-                    found.append(Phrase(say(meaning), (meaning,), (thing.segment,)))
+                    verified.append(Phrase(phrase_text(meaning), (meaning,), (thing.segment,)))
                     break
-        if found:
-            phrases[object_of(thing.segment)] = dice.shuffled(found)[:_PER_THING]
+        if verified:
+            phrases[object_of(thing.segment)] = dice.shuffled(verified)[:_PER_THING]
     return phrases
 
 
@@ -84,14 +84,14 @@ def object_of(segment: int) -> int:
     return segment - FIRST_THING + 1
 
 
-def _worth_following(clip: Clip) -> List[Seen]:
+def _worth_following(clip: Clip) -> List[VisibleRegion]:
     """Things that are big enough in the first frame and still there, however small, in the last."""
-    last = {seen.segment for seen in clip.seen[-1]}
-    return [seen for seen in clip.seen[0] if seen.worded and seen.segment in last]
+    last = {region.segment for region in clip.visible[-1]}
+    return [region for region in clip.visible[0] if region.worded and region.segment in last]
 
 
-def _readings(thing: Seen, clip: Clip) -> List[List[Meaning]]:
-    plain, placed, related = readings(thing, clip.seen[0])
+def _candidate_meanings(thing: VisibleRegion, clip: Clip) -> List[List[Meaning]]:
+    plain, placed, related = candidate_meanings(thing, clip.visible[0])
     moving = []
     if thing.speed:
         heading = "left" if thing.speed < 0 else "right"
@@ -100,9 +100,9 @@ def _readings(thing: Seen, clip: Clip) -> List[List[Meaning]]:
 
 
 def _holds(meaning: Meaning, segment: int, clip: Clip, width: int) -> bool:
-    for seen in clip.seen:
-        expected = [segment] if any(one.segment == segment for one in seen) else []
-        strict, loose = answers(meaning, seen, width)
+    for regions in clip.visible:
+        expected = [segment] if any(region.segment == segment for region in regions) else []
+        strict, loose = matching_segments(meaning, regions, width)
         if not strict == loose == expected:
             return False
     return True

@@ -1,4 +1,4 @@
-"""Generate: writes a drawn world, in chunks that can be shared among workers and resumed.
+"""Writing of a drawn world, in chunks that workers share and an interrupted run resumes.
 
 Every image depends only on the options and its own number, so neither the number of workers nor an
 interruption changes a byte. A chunk leaves its part of the JSON files in `.progress`; when all are
@@ -84,17 +84,17 @@ def write_drawn_world(
         FileExistsError: the folder holds a world of other options, or something else.
     """
     height, width = split_size(size)
-    wanted = WorldOptions(height=height, width=width, **options)
+    world_options = WorldOptions(height=height, width=width, **options)
     if workers < 1:
         raise ValueError(f"workers is {workers}; at least 1 is needed")
     root = Path(out)
     report = progress or (lambda count: None)
-    if claim(root, wanted, force=force):
-        report(total_images(wanted))
+    if claim(root, world_options, force=force):
+        report(total_images(world_options))
         return root
     _make_folders(root)
-    _run(root, wanted, workers, report)
-    _assemble(root, wanted)
+    _run(root, world_options, workers, report)
+    _assemble(root, world_options)
     return root
 
 
@@ -197,14 +197,16 @@ def _assemble(root: Path, options: WorldOptions) -> None:
     """Puts the JSON files together from the chunks' parts, in the order of the images."""
     classes = options.class_list
     records = {split: _records(root, options, split) for split in MASK_SPLITS}
-    for split, of_split in records.items():
+    for split, split_records in records.items():
         folder = root / "annotations"
-        write_json(folder / f"instances_{split}.json", instance_file(of_split, classes))
-        write_json(folder / f"panoptic_{split}.json", panoptic_file(of_split, classes))
-        write_lines(root / "regions" / f"{split}.jsonl", (one["regions"] for one in of_split))
+        write_json(folder / f"instances_{split}.json", instance_file(split_records, classes))
+        write_json(folder / f"panoptic_{split}.json", panoptic_file(split_records, classes))
+        write_lines(
+            root / "regions" / f"{split}.jsonl", (record["regions"] for record in split_records)
+        )
     for split in FOLDERS:
         write_video_files(root / "videos", split, _records(root, options, split))
-    everything = [record for of_split in records.values() for record in of_split]
+    everything = [record for split_records in records.values() for record in split_records]
     write_referring(root / "referring", everything, classes)
     write_json(root / "annotations" / "parts.json", _part_categories(part_names(classes)))
     describe(root, options, complete=True)

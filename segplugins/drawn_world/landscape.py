@@ -85,14 +85,14 @@ class Landscape:
     def stretches(self, stuff: Collection[str]) -> List[Tuple[int, int]]:
         """Returns the (top, bottom) in which one of the stuff classes can be found."""
         tops = [min(band.border.heights) for band in self.bands] + [self.high]
-        found = [
+        spans = [
             (tops[i], max([tops[i + 1], *_reach(self.bands, i)]))
             for i, band in enumerate(self.bands)
             if band.stuff in stuff
         ]
         if "hill" in stuff and self.ridges:
-            found.append((min(self.ridges[-1].heights), self.horizon))
-        return found
+            spans.append((min(self.ridges[-1].heights), self.horizon))
+        return spans
 
     @property
     def stuff(self) -> Tuple[str, ...]:
@@ -119,14 +119,14 @@ def recipes_for(
         stuff: the classes that may appear.
         needs: of each of these sets of classes at least one must be able to appear.
     """
-    found = []
+    weighted = []
     for recipe in _recipes():
         ground = {name for name, _ in recipe["bands"]}
         hills = {"hill"} if recipe["ridges"][1] and "hill" in stuff else set()
         offered = {"sky", *ground, *hills}
         if ground <= set(stuff) and all(offered & set(need) for need in needs):
-            found.append((recipe, recipe["weight"]))
-    return found
+            weighted.append((recipe, recipe["weight"]))
+    return weighted
 
 
 def lay_out(

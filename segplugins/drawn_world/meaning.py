@@ -7,7 +7,7 @@ phrase is used only where both readings give the same things.
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-from .observe import Seen
+from .observe import VisibleRegion
 
 SIDES = {
     # side: strict and loose range of the box's centre, in percent of the width
@@ -47,7 +47,9 @@ class Meaning(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value and value != ("", "")}
 
 
-def answers(meaning: Meaning, things: Sequence[Seen], width: int) -> Tuple[List[int], List[int]]:
+def matching_segments(
+    meaning: Meaning, things: Sequence[VisibleRegion], width: int
+) -> Tuple[List[int], List[int]]:
     """Returns the segments that answer strictly, and those that answer loosely.
 
     Args:
@@ -55,62 +57,78 @@ def answers(meaning: Meaning, things: Sequence[Seen], width: int) -> Tuple[List[
         things: everything that can be seen, even by one pixel.
         width: of the picture, in pixels.
     """
-    fitting = [seen for seen in things if _fits(meaning, seen)]
+    fitting = [region for region in things if _fits(meaning, region)]
     strict, loose = list(fitting), list(fitting)
     if meaning.side:
         near, far = SIDES[meaning.side]
-        strict = [seen for seen in strict if near[0] <= _centre(seen, width) < near[1]]
-        loose = [seen for seen in loose if far[0] <= _centre(seen, width) < far[1]]
+        strict = [region for region in strict if near[0] <= _centre(region, width) < near[1]]
+        loose = [region for region in loose if far[0] <= _centre(region, width) < far[1]]
     if meaning.size:
-        strict = [seen for seen in strict if _stands_out(seen, fitting, meaning.size, _CLEARLY)]
+        strict = [
+            region for region in strict if _stands_out(region, fitting, meaning.size, _CLEARLY)
+        ]
         loose = [
-            seen for seen in loose if _stands_out(seen, fitting, meaning.size, 10000 // _CLEARLY)
+            region
+            for region in loose
+            if _stands_out(region, fitting, meaning.size, 10000 // _CLEARLY)
         ]
     if meaning.relation:
-        anchors = [seen for seen in things if _is(seen, *meaning.anchor)]
+        anchors = [region for region in things if _is(region, *meaning.anchor)]
         if len(anchors) != 1:  # "left of the tree" says nothing where there are two or none
-            return [], [seen.segment for seen in loose]
-        strict = [seen for seen in strict if _related(seen, anchors[0], meaning.relation, width, 1)]
-        loose = [seen for seen in loose if _related(seen, anchors[0], meaning.relation, width, 0)]
-    return [seen.segment for seen in strict], [seen.segment for seen in loose]
+            return [], [region.segment for region in loose]
+        strict = [
+            region
+            for region in strict
+            if _related(region, anchors[0], meaning.relation, width, True)
+        ]
+        loose = [
+            region
+            for region in loose
+            if _related(region, anchors[0], meaning.relation, width, False)
+        ]
+    return [region.segment for region in strict], [region.segment for region in loose]
 
 
-def _is(seen: Seen, name: str, colour: str) -> bool:
-    return seen.name == name and colour in ("", seen.colour)
+def _is(region: VisibleRegion, name: str, colour: str) -> bool:
+    return region.name == name and colour in ("", region.colour)
 
 
-def _fits(meaning: Meaning, seen: Seen) -> bool:
-    heading = "left" if seen.speed < 0 else "right" if seen.speed > 0 else ""
+def _fits(meaning: Meaning, region: VisibleRegion) -> bool:
+    heading = "left" if region.speed < 0 else "right" if region.speed > 0 else ""
     return (
-        _is(seen, meaning.name, meaning.colour)
-        and meaning.support in ("", seen.support)
+        _is(region, meaning.name, meaning.colour)
+        and meaning.support in ("", region.support)
         and meaning.heading in ("", heading)
     )
 
 
-def _centre(seen: Seen, width: int) -> int:
-    return (seen.box[0] + seen.box[2]) * 50 // width
+def _centre(region: VisibleRegion, width: int) -> int:
+    return (region.box[0] + region.box[2]) * 50 // width
 
 
-def _stands_out(seen: Seen, fitting: Sequence[Seen], size: str, percent: int) -> bool:
+def _stands_out(
+    region: VisibleRegion, fitting: Sequence[VisibleRegion], size: str, percent: int
+) -> bool:
     """Whether it beats every other by `percent`; alone, it beats nobody and is not compared."""
-    others = [other.area for other in fitting if other is not seen]
+    others = [other.area for other in fitting if other is not region]
     if not others:
         return False
     if size == "biggest":
-        return 100 * seen.area >= percent * max(others)
-    return percent * seen.area <= 100 * min(others)
+        return 100 * region.area >= percent * max(others)
+    return percent * region.area <= 100 * min(others)
 
 
-def _related(seen: Seen, anchor: Seen, relation: str, width: int, strictly: int) -> bool:
-    if seen is anchor:
+def _related(
+    region: VisibleRegion, anchor: VisibleRegion, relation: str, width: int, strictly: bool
+) -> bool:
+    if region is anchor:
         return False
     if relation == "above":
         if strictly:
-            beside = seen.box[2] <= anchor.box[0] or anchor.box[2] <= seen.box[0]
-            return seen.box[3] <= anchor.box[1] and not beside
-        return seen.box[1] + seen.box[3] < anchor.box[1] + anchor.box[3]
-    distance = _centre(anchor, width) - _centre(seen, width)
+            beside = region.box[2] <= anchor.box[0] or anchor.box[2] <= region.box[0]
+            return region.box[3] <= anchor.box[1] and not beside
+        return region.box[1] + region.box[3] < anchor.box[1] + anchor.box[3]
+    distance = _centre(anchor, width) - _centre(region, width)
     if relation == "right of":
         distance = -distance
     return distance >= (_APART if strictly else -2)

@@ -1,4 +1,4 @@
-"""Observe: what can really be seen in a picture, with mask, box and place of every thing."""
+"""Visible regions of a picture: every thing and stuff class with its mask, box and place."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
@@ -16,7 +16,7 @@ _WORTH_A_WORD = 2
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleRegion:
     """A thing of which at least one pixel can be seen; or a stuff class.
 
     Args:
@@ -44,7 +44,7 @@ class Seen:
     worded: bool
 
 
-def observe(scene: Scene, picture: Picture) -> Tuple[List[Seen], List[Seen]]:
+def observe(scene: Scene, picture: Picture) -> Tuple[List[VisibleRegion], List[VisibleRegion]]:
     """Returns the visible things, in painting order, and the visible stuff, in class order."""
     areas = np.bincount(picture.segments.ravel(), minlength=256)
     values = [value for value in range(1, 256) if areas[value]]
@@ -60,12 +60,12 @@ def observe(scene: Scene, picture: Picture) -> Tuple[List[Seen], List[Seen]]:
         worded = area * 1000 >= _WORTH_A_WORD * pixels
         if value < FIRST_THING:
             name = all_stuff()[value - STUFF_SEGMENTS[all_stuff()[0]]]
-            stuff.append(Seen(value, name, "", "", area, where, rle, 0, 0, worded))
+            stuff.append(VisibleRegion(value, name, "", "", area, where, rle, 0, 0, worded))
             continue
         thing = scene.things[value - FIRST_THING]
         salience = _salience(thing.name, area, where, picture.segments.shape)
         things.append(
-            Seen(
+            VisibleRegion(
                 value,
                 thing.name,
                 thing.colour,
@@ -90,13 +90,13 @@ def _salience(name: str, area: int, box: Tuple[int, int, int, int], size: Tuple[
     return area * 10000 // (height * width) * all_things()[name].salient * central // 200
 
 
-def outstanding(things: List[Seen]) -> List[Seen]:
+def outstanding(things: List[VisibleRegion]) -> List[VisibleRegion]:
     """Returns the one thing that stands out, in a list; an empty list where none does.
 
     It must be half again as salient as the next, and not hang behind the landscape.
     """
-    ranked = sorted(things, key=lambda seen: -seen.salience)
-    ranked = [seen for seen in ranked if all_things()[seen.name].place != "sky"]
+    ranked = sorted(things, key=lambda region: -region.salience)
+    ranked = [region for region in ranked if all_things()[region.name].place != "sky"]
     if not ranked or not ranked[0].worded:
         return []
     if len(ranked) > 1 and 2 * ranked[0].salience < 3 * ranked[1].salience:

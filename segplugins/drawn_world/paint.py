@@ -1,4 +1,4 @@
-"""Paint: from a scene to a picture and its truth."""
+"""Painting: from a scene to a picture and its truth."""
 
 from dataclasses import dataclass
 from typing import Dict, Tuple

@@ -100,7 +100,7 @@ def _light(name: str, entry: Mapping) -> Light:
 
 @lru_cache(maxsize=4096)
 def paint_of(role: str, shade: int, colour: str, light: str) -> Colour:
-    """Returns what a brush needs: the colour of one shape of a figure.
+    """Returns the colour of one shape of a figure.
 
     Args:
         role: "main" (the thing's own colour), "glass" (windows, lit in the dark) or a material.

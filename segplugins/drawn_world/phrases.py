@@ -6,8 +6,8 @@ from typing import Collection, Iterator, List, Optional, Sequence, Tuple
 
 from .classes import all_things
 from .dice import Dice
-from .meaning import SIDES, Meaning, answers
-from .observe import Seen
+from .meaning import SIDES, Meaning, matching_segments
+from .observe import VisibleRegion
 from .words import counted, noun, place_of
 
 
@@ -26,8 +26,8 @@ class Phrase:
     segments: Tuple[int, ...]
 
 
-def say(meaning: Meaning) -> str:
-    """Returns a meaning in words: "the biggest red car on the left"."""
+def phrase_text(meaning: Meaning) -> str:
+    """Returns the text of a meaning: "the biggest red car on the left"."""
     words = noun(meaning.name, meaning.colour)
     if meaning.size:
         words = f"{meaning.size} {words}"
@@ -43,8 +43,10 @@ def say(meaning: Meaning) -> str:
     return text
 
 
-def readings(target: Seen, things: Sequence[Seen]) -> Iterator[List[Meaning]]:
-    """Yields meanings that may single out a thing, whether they do or not.
+def candidate_meanings(
+    target: VisibleRegion, things: Sequence[VisibleRegion]
+) -> Iterator[List[Meaning]]:
+    """Yields meanings that may single out a thing; whether they do is not checked.
 
     Three lists: by what it is, by where or how big it is, and by what is near it.
     """
@@ -69,21 +71,23 @@ def readings(target: Seen, things: Sequence[Seen]) -> Iterator[List[Meaning]]:
     ]
 
 
-def _anchors(target: Seen, things: Sequence[Seen]) -> List[Tuple[str, str]]:
+def _anchors(target: VisibleRegion, things: Sequence[VisibleRegion]) -> List[Tuple[str, str]]:
     """(class, colour) of the other things that have no equal, as short as each can be said."""
-    by_name = Counter(seen.name for seen in things)
-    by_colour = Counter((seen.name, seen.colour) for seen in things)
-    found = []
-    for seen in things:
-        if seen is not target and seen.worded:
-            if by_name[seen.name] == 1:
-                found.append((seen.name, ""))
-            elif by_colour[seen.name, seen.colour] == 1:
-                found.append((seen.name, seen.colour))
-    return found
+    by_name = Counter(region.name for region in things)
+    by_colour = Counter((region.name, region.colour) for region in things)
+    anchors = []
+    for region in things:
+        if region is not target and region.worded:
+            if by_name[region.name] == 1:
+                anchors.append((region.name, ""))
+            elif by_colour[region.name, region.colour] == 1:
+                anchors.append((region.name, region.colour))
+    return anchors
 
 
-def unique_phrases(dice: Dice, target: Seen, things: Sequence[Seen], width: int) -> List[Phrase]:
+def unique_phrases(
+    dice: Dice, target: VisibleRegion, things: Sequence[VisibleRegion], width: int
+) -> List[Phrase]:
     """Returns up to three phrases, one of each kind, that mean this thing and nothing else.
 
     Args:
@@ -93,22 +97,27 @@ def unique_phrases(dice: Dice, target: Seen, things: Sequence[Seen], width: int)
         width: of the picture, in pixels.
     """
     phrases = []
-    for candidates in readings(target, things):
+    for candidates in candidate_meanings(target, things):
         for meaning in dice.shuffled(candidates):
-            strict, loose = answers(meaning, things, width)
+            strict, loose = matching_segments(meaning, things, width)
             if strict == loose == [target.segment]:
-                phrases.append(Phrase(say(meaning), (meaning,), (target.segment,)))
+                phrases.append(Phrase(phrase_text(meaning), (meaning,), (target.segment,)))
                 break
     return phrases
 
 
-def group_phrase(dice: Dice, things: Sequence[Seen], width: int) -> Optional[Phrase]:
+def group_phrase(dice: Dice, things: Sequence[VisibleRegion], width: int) -> Optional[Phrase]:
     """Returns a phrase that means several things, or None where no such phrase is clear."""
-    kinds = {(seen.name, colour) for seen in things if seen.worded for colour in ("", seen.colour)}
+    kinds = {
+        (region.name, colour)
+        for region in things
+        if region.worded
+        for colour in ("", region.colour)
+    }
     sided = [(kind, side) for kind in sorted(kinds) for side in ("", "left", "right")]
     for (name, colour), side in dice.shuffled(sided):
         meaning = Meaning(name, colour, side=side)
-        strict, loose = answers(meaning, things, width)
+        strict, loose = matching_segments(meaning, things, width)
         if strict == loose and len(strict) > 1:
             words = noun(name, colour, plural=True)
             some = counted(len(strict), name, colour)
@@ -139,7 +148,7 @@ def joint_phrase(dice: Dice, single: Sequence[Phrase]) -> Optional[Phrase]:
 
 def absent_phrase(
     dice: Dice,
-    things: Sequence[Seen],
+    things: Sequence[VisibleRegion],
     names: Sequence[str],
     banned: Collection[Tuple[str, str]],
     width: int,
@@ -155,7 +164,7 @@ def absent_phrase(
         banned: (colour, class) that may not: what training has never shown it must not deny.
         width: of the picture, in pixels.
     """
-    present = sorted({seen.name for seen in things if seen.worded})
+    present = sorted({region.name for region in things if region.worded})
     recoloured = [
         (name, colour)
         for name in present
@@ -166,6 +175,6 @@ def absent_phrase(
     first, second = (recoloured, others) if dice.chance(50) else (others, recoloured)
     for name, colour in dice.shuffled(first) + dice.shuffled(second):
         meaning = Meaning(name, colour)
-        if not any(answers(meaning, things, width)):
-            return Phrase(say(meaning), (meaning,), ())
+        if not any(matching_segments(meaning, things, width)):
+            return Phrase(phrase_text(meaning), (meaning,), ())
     return None

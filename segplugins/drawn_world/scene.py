@@ -73,7 +73,7 @@ def compose(
     high: int,
     wide: int,
     with_unseen: bool,
-    wanted: Sequence[Tuple[str, str]],
+    required: Sequence[Tuple[str, str]],
 ) -> Scene:
     """Returns a new scene.
 
@@ -83,27 +83,29 @@ def compose(
         high: of the image, in units.
         wide: of the image, in units.
         with_unseen: whether unseen classes and pairs may appear.
-        wanted: (class, colour) of things that must appear; colour "" = any. If they do not fit
+        required: (class, colour) of things that must appear; colour "" = any. If they do not fit
             together, the later ones give way.
     """
     names = classes.names if with_unseen else classes.seen
     banned = () if with_unseen else classes.unseen_pairs
-    wanted = list(wanted)
+    required = list(required)
     while True:
         for _ in range(_TRIES):
-            land = _land(dice, names, [name for name, _ in wanted], high, wide)
-            things = None if land is None else _populate(dice, names, banned, land, wanted)
+            land = _land(dice, names, [name for name, _ in required], high, wide)
+            things = None if land is None else _populate(dice, names, banned, land, required)
             if land is not None and things is not None:
                 return Scene(land, _painting_order(things))
-        wanted = wanted[:-1]  # with nothing wanted the first landscape does
+        required = required[:-1]  # with nothing required the first landscape does
 
 
 def _land(
-    dice: Dice, names: Sequence[str], wanted: Sequence[str], high: int, wide: int
+    dice: Dice, names: Sequence[str], required: Sequence[str], high: int, wide: int
 ) -> Optional[Landscape]:
-    """A landscape on which all that is wanted can stand, or None."""
-    kinds = [all_things()[name] for name in wanted if name in all_things()]
-    needs = [kind.supports for kind in kinds] + [(name,) for name in wanted if name in all_stuff()]
+    """A landscape on which all that is required can stand, or None."""
+    kinds = [all_things()[name] for name in required if name in all_things()]
+    needs = [kind.supports for kind in kinds] + [
+        (name,) for name in required if name in all_stuff()
+    ]
     times = [
         (name, weight)
         for name, weight in light_weights()
@@ -125,11 +127,11 @@ def _populate(
     names: Sequence[str],
     banned: Sequence[Tuple[str, str]],
     land: Landscape,
-    wanted: Sequence[Tuple[str, str]],
+    required: Sequence[Tuple[str, str]],
 ) -> Optional[List[Thing]]:
-    """Wanted things first, then others by weight. None: a wanted one found no place."""
+    """Required things first, then others by weight. None: a required one found no place."""
     placed: List[Thing] = []
-    for name, colour in wanted:
+    for name, colour in required:
         if name in all_things():
             thing = _place(
                 dice, all_things()[name], colour, banned, land, placed, hero=dice.chance(40)

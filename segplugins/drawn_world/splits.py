@@ -5,7 +5,7 @@ from typing import Dict, List, Tuple
 
 from .canvas import UNITS
 from .dice import Dice
-from .observe import Seen, observe
+from .observe import VisibleRegion, observe
 from .options import WorldOptions
 from .paint import Picture, paint
 from .scene import Scene, compose
@@ -25,14 +25,14 @@ WORDS_STREAM, PHRASES_STREAM = 16, 32  # + that of the split: words do not distu
 
 @dataclass(frozen=True)
 class Drawing:
-    """One image with all that is known of it."""
+    """One image with its scene and its visible regions."""
 
     split: str
     index: int
     scene: Scene
     picture: Picture
-    things: List[Seen]
-    stuff: List[Seen]
+    things: List[VisibleRegion]
+    stuff: List[VisibleRegion]
 
     @property
     def stem(self) -> str:
@@ -63,11 +63,11 @@ def scene_of(options: WorldOptions, split: str, index: int) -> Scene:
         high=options.height * UNITS // short,
         wide=options.width * UNITS // short,
         with_unseen=split in ("val_unseen", "pairs"),
-        wanted=_wanted(dice, options, split),
+        required=_required(dice, options, split),
     )
 
 
-def _wanted(dice: Dice, options: WorldOptions, split: str) -> List[Tuple[str, str]]:
+def _required(dice: Dice, options: WorldOptions, split: str) -> List[Tuple[str, str]]:
     """What the image must show, so that rare classes are not left to chance."""
     classes = options.class_list
     hidden = [(name, "") for name in classes.unseen]

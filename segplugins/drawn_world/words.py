@@ -1,9 +1,9 @@
-"""Words: how a thing is called. "a red car", "two orange trees", "a person in blue"."""
+"""Words for things: "a red car", "two orange trees", "a person in blue"."""
 
 from typing import List, Sequence, Tuple
 
 from .classes import all_things
-from .observe import Seen
+from .observe import VisibleRegion
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ON = {
@@ -45,23 +45,23 @@ def place_of(support: str) -> str:
     return _ON[support]
 
 
-def side_of(seen: Seen, width: int) -> str:
+def side_of(region: VisibleRegion, width: int) -> str:
     """Returns "left", "right" or "middle" by the box's centre; "" near the limits between them.
 
     Between the sides there is a strip, a twentieth of the width, where people would disagree.
     """
-    centre = (seen.box[0] + seen.box[2]) * 100 // (2 * width)
+    centre = (region.box[0] + region.box[2]) * 100 // (2 * width)
     for side, low, high in (("left", -100, 34), ("middle", 40, 60), ("right", 66, 200)):
         if low <= centre < high:
             return side
     return ""
 
 
-def groups(things: Sequence[Seen]) -> List[Tuple[Tuple[str, str, str], int]]:
+def groups(things: Sequence[VisibleRegion]) -> List[Tuple[Tuple[str, str, str], int]]:
     """Returns ((class, colour, support), how many), the most salient first."""
     order = {}
-    for seen in sorted(things, key=lambda one: (-one.salience, one.segment)):
-        key = (seen.name, seen.colour, seen.support)
+    for region in sorted(things, key=lambda one: (-one.salience, one.segment)):
+        key = (region.name, region.colour, region.support)
         order[key] = order.get(key, 0) + 1
     return list(order.items())
 

@@ -1,4 +1,4 @@
-"""World file: drawn.json says of which options a folder is, and whether it is complete."""
+"""World file: drawn.json holds the options of a world and says whether it is complete."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 def claim(root: Path, options: WorldOptions, *, force: bool) -> bool:
-    """Makes a folder ours, or finds that it is.
+    """Reserves a folder for a world, or checks that it holds this world.
 
     Args:
         root: the folder.
@@ -36,12 +36,12 @@ def claim(root: Path, options: WorldOptions, *, force: bool) -> bool:
             f"{root} is not empty and holds no {WORLD_FILE}; choose another folder"
         )
     if file.is_file():
-        found, wanted = read_world(root), _description(options, complete=True)
-        if {**found, "complete": True} == wanted:
-            return bool(found["complete"])
+        present, required = read_world(root), _description(options, complete=True)
+        if {**present, "complete": True} == required:
+            return bool(present["complete"])
         if not force:
             raise FileExistsError(
-                f"{root} holds a world of other options ({_difference(found, wanted)}); "
+                f"{root} holds a world of other options ({_difference(present, required)}); "
                 "choose another folder, or --force to write over it"
             )
         shutil.rmtree(root)
@@ -68,14 +68,14 @@ def read_world(root: Path) -> Dict[str, Any]:
             f"no drawn world in {root}; make it: python tools/make_drawn_world.py --out {root}"
         )
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        present = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
-    if not isinstance(found, dict) or not {"format", "complete", "options", "classes"} <= set(
-        found
+    if not isinstance(present, dict) or not {"format", "complete", "options", "classes"} <= set(
+        present
     ):
         raise ValueError(f"{file} describes no drawn world; it lacks format, options or classes")
-    return found
+    return present
 
 
 def classes_of(root: Path) -> ClassList:
@@ -118,9 +118,9 @@ def _description(options: WorldOptions, *, complete: bool) -> Dict[str, Any]:
     }
 
 
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    old, new = found["options"], wanted["options"]
+def _difference(present: Mapping[str, Any], required: Mapping[str, Any]) -> str:
+    old, new = present["options"], required["options"]
     keys = [key for key in new if old.get(key) != new[key]]
     return ", ".join(f"{key} {old.get(key)} there, {new[key]} asked" for key in keys[:3]) or (
-        f"format {found['format']} there, {wanted['format']} asked"
+        f"format {present['format']} there, {required['format']} asked"
     )

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segplugins.drawn_world import WorldOptions, write_drawn_world
-from segplugins.drawn_world.observe import Seen
+from segplugins.drawn_world.observe import VisibleRegion
 
 NUMBERS = {
     "train": 12,
@@ -52,7 +52,7 @@ def thing():
 
 def _square(segment, name="car", colour="red", *, x=50, y=50, side=10, support="road", speed=0):
     half = side // 2
-    return Seen(
+    return VisibleRegion(
         segment=segment,
         name=name,
         colour=colour,

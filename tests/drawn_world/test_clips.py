@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segplugins.drawn_world.clips import FRAMES, film
+from segplugins.drawn_world.clips import FRAMES, draw_clip
 
 
 def expressions(world, split):
@@ -71,9 +71,9 @@ def test_what_is_said_to_move_moves_that_way(world):
 
 
 def test_a_thing_keeps_its_number_class_and_colour(world):
-    clip = film(world.options, "clips_train", 0)
+    clip = draw_clip(world.options, "clips_train", 0)
     known = {}
-    for seen in clip.seen:
+    for seen in clip.visible:
         for one in seen:
             look = (one.name, one.colour, one.speed)
             assert known.setdefault(one.segment, look) == look
@@ -83,7 +83,7 @@ def test_a_thing_keeps_its_number_class_and_colour(world):
 def test_no_boat_leaves_the_sea_and_no_car_the_road(world):
     checked = 0
     for index in range(12):
-        clip = film(world.options, "clips_valid", index)
+        clip = draw_clip(world.options, "clips_valid", index)
         last = clip.scene.after(FRAMES - 1)
         for thing in last.things:
             x, y = thing.foot
@@ -94,7 +94,7 @@ def test_no_boat_leaves_the_sea_and_no_car_the_road(world):
 
 
 def test_the_landscape_stands_still(world):
-    clip = film(world.options, "clips_train", 1)
+    clip = draw_clip(world.options, "clips_train", 1)
     still = np.ones((72, 104), bool)
     for picture in clip.pictures:
         still &= picture.segments < 16

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from segplugins.drawn_world import WorldOptions, draw, write_drawn_world
-from segplugins.drawn_world.clips import film
+from segplugins.drawn_world.clips import draw_clip
 
 SMALL = {"train": 4, "val": 2, "pairs": 4, "clips": 1, "val_clips": 1, "size": 48, "shard": 3}
 
@@ -34,7 +34,7 @@ def test_the_arrays_are_the_same_on_every_machine():
             picture = draw(options, split, index).picture
             for array in (picture.image, picture.segments, picture.parts):
                 digest.update(array.tobytes())
-    for picture in film(options, "clips_train", 0).pictures:
+    for picture in draw_clip(options, "clips_train", 0).pictures:
         digest.update(picture.image.tobytes())
     assert digest.hexdigest() == ARRAYS
 

@@ -3,7 +3,7 @@
 import pytest
 
 from segplugins.drawn_world.meaning import Meaning
-from segplugins.drawn_world.phrases import say
+from segplugins.drawn_world.phrases import phrase_text
 from segplugins.drawn_world.words import counted, joined, noun, side_of
 
 
@@ -40,7 +40,7 @@ def test_the_colour_of_people_is_what_they_wear():
     ],
 )
 def test_say(meaning, expected):
-    assert say(meaning) == expected
+    assert phrase_text(meaning) == expected
 
 
 def test_joined_lists_as_people_do():

@@ -3,7 +3,7 @@
 from typing import Any, Dict, List, Sequence
 
 from ..classes import ClassList
-from ..observe import Seen
+from ..observe import VisibleRegion
 from ..splits import Drawing
 from .labels import panoptic_ids
 
@@ -21,9 +21,9 @@ def image_entry(drawing: Drawing) -> Dict[str, Any]:
     }
 
 
-def annotation_id(drawing: Drawing, seen: Seen) -> int:
+def annotation_id(drawing: Drawing, region: VisibleRegion) -> int:
     """Returns a number that no other thing in any image of the world has."""
-    return drawing.image_id * 256 + seen.segment
+    return drawing.image_id * 256 + region.segment
 
 
 def instance_entries(drawing: Drawing, classes: ClassList) -> List[Dict[str, Any]]:
@@ -33,16 +33,16 @@ def instance_entries(drawing: Drawing, classes: ClassList) -> List[Dict[str, Any
     """
     return [
         {
-            "id": annotation_id(drawing, seen),
+            "id": annotation_id(drawing, region),
             "image_id": drawing.image_id,
-            "category_id": classes.names.index(seen.name) + 1,
-            "bbox": xywh(seen),
-            "area": seen.area,
+            "category_id": classes.names.index(region.name) + 1,
+            "bbox": xywh(region),
+            "area": region.area,
             "iscrowd": 0,
-            "segmentation": seen.rle,
-            "attributes": {"colour": seen.colour, "support": seen.support},
+            "segmentation": region.rle,
+            "attributes": {"colour": region.colour, "support": region.support},
         }
-        for seen in drawing.things
+        for region in drawing.things
     ]
 
 
@@ -54,13 +54,13 @@ def panoptic_entry(drawing: Drawing, classes: ClassList) -> Dict[str, Any]:
         "file_name": f"{drawing.stem}.png",
         "segments_info": [
             {
-                "id": ids[seen.segment],
-                "category_id": classes.names.index(seen.name) + 1,
-                "area": seen.area,
-                "bbox": xywh(seen),
+                "id": ids[region.segment],
+                "category_id": classes.names.index(region.name) + 1,
+                "area": region.area,
+                "bbox": xywh(region),
                 "iscrowd": 0,
             }
-            for seen in (*drawing.stuff, *drawing.things)
+            for region in (*drawing.stuff, *drawing.things)
         ],
     }
 
@@ -94,7 +94,7 @@ def panoptic_file(records: Sequence[Dict[str, Any]], classes: ClassList) -> Dict
     }
 
 
-def xywh(seen: Seen) -> List[int]:
+def xywh(region: VisibleRegion) -> List[int]:
     """Returns the box as COCO writes it: left, top, width, height."""
-    left, top, right, bottom = seen.box
+    left, top, right, bottom = region.box
     return [left, top, right - left, bottom - top]

@@ -6,7 +6,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 
 from ..classes import ClassList, all_parts
-from ..observe import Seen, outstanding
+from ..observe import VisibleRegion, outstanding
 from ..splits import Drawing
 from ..words import noun
 from .files import write_png
@@ -34,16 +34,16 @@ def write_labels(root: Path, drawing: Drawing, classes: ClassList) -> None:
 def semantic_map(drawing: Drawing, classes: ClassList) -> np.ndarray:
     """Returns (H, W) uint8: the class index of every pixel, 255 where there is none."""
     table = np.full(256, IGNORE, np.uint8)
-    for seen in (*drawing.stuff, *drawing.things):
-        table[seen.segment] = classes.names.index(seen.name)
+    for region in (*drawing.stuff, *drawing.things):
+        table[region.segment] = classes.names.index(region.name)
     return table[drawing.picture.segments]
 
 
 def attribute_map(drawing: Drawing, classes: ClassList) -> np.ndarray:
     """Returns (H, W) uint8: the index of class and colour together, 255 where there is none."""
     table = np.full(256, IGNORE, np.uint8)
-    for seen in (*drawing.stuff, *drawing.things):
-        table[seen.segment] = classes.looks.index((seen.name, seen.colour))
+    for region in (*drawing.stuff, *drawing.things):
+        table[region.segment] = classes.looks.index((region.name, region.colour))
     return table[drawing.picture.segments]
 
 
@@ -55,10 +55,12 @@ def attribute_names(classes: ClassList) -> List[str]:
 def panoptic_ids(drawing: Drawing, classes: ClassList) -> Dict[int, int]:
     """Returns the panoptic id of every segment: unique in the image by its lowest byte."""
     ids = {}
-    for seen in (*drawing.stuff, *drawing.things):
-        index = classes.names.index(seen.name) + 1
+    for region in (*drawing.stuff, *drawing.things):
+        index = classes.names.index(region.name) + 1
         # The upper bytes only make the file pleasant to look at: one hue per class.
-        ids[seen.segment] = seen.segment + 256 * (index * 53 % 256) + 65536 * (index * 101 % 256)
+        ids[region.segment] = (
+            region.segment + 256 * (index * 53 % 256) + 65536 * (index * 101 % 256)
+        )
     return ids
 
 
@@ -85,9 +87,9 @@ def part_names(classes: ClassList) -> List[str]:
     return [*(f"{name} {part}" for name, part in classes.parts), "background"]
 
 
-def salient_map(drawing: Drawing, salient: Sequence[Seen]) -> np.ndarray:
+def salient_map(drawing: Drawing, salient: Sequence[VisibleRegion]) -> np.ndarray:
     """Returns (H, W) uint8: 255 on what stands out, else 0."""
     table = np.zeros(256, np.uint8)
-    for seen in salient:
-        table[seen.segment] = 255
+    for region in salient:
+        table[region.segment] = 255
     return table[drawing.picture.segments]

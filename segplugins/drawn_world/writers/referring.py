@@ -25,7 +25,9 @@ def referring_record(drawing: Drawing, options: WorldOptions) -> Dict[str, Any]:
     classes = options.class_list
     width = drawing.picture.segments.shape[1]
     single = [
-        unique_phrases(dice, seen, drawing.things, width) for seen in drawing.things if seen.worded
+        unique_phrases(dice, region, drawing.things, width)
+        for region in drawing.things
+        if region.worded
     ]
     refs = [_entry(drawing, classes, phrases) for phrases in single if phrases]
     hidden = drawing.split == "val_unseen"
@@ -47,13 +49,13 @@ def referring_record(drawing: Drawing, options: WorldOptions) -> Dict[str, Any]:
 
 
 def _entry(drawing: Drawing, classes: ClassList, phrases: Sequence[Phrase]) -> Dict[str, Any]:
-    targets = [seen for seen in drawing.things if seen.segment in phrases[0].segments]
+    targets = [region for region in drawing.things if region.segment in phrases[0].segments]
     return {
         "image_id": drawing.image_id,
         "file_name": f"{drawing.split}/{drawing.stem}.png",
         "split": drawing.split,
-        "ann_id": [annotation_id(drawing, seen) for seen in targets] or [-1],
-        "category_id": [classes.names.index(seen.name) + 1 for seen in targets] or [-1],
+        "ann_id": [annotation_id(drawing, region) for region in targets] or [-1],
+        "category_id": [classes.names.index(region.name) + 1 for region in targets] or [-1],
         "sentences": [
             {
                 "raw": phrase.text,

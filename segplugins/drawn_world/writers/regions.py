@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List
 
-from ..captions import region_captions, words_of, worth_naming
+from ..captions import picture_words, region_captions, worth_naming
 from ..dice import Dice
 from ..options import WorldOptions
 from ..splits import STREAMS, WORDS_STREAM, Drawing
@@ -24,17 +24,17 @@ def region_record(drawing: Drawing, options: WorldOptions, *, masks: bool) -> Di
     light = drawing.scene.land.light
     dice = Dice(options.seed, WORDS_STREAM + STREAMS[drawing.split], drawing.index)
     height, width = drawing.picture.segments.shape
-    words = words_of(dice, drawing.things, drawing.stuff, light)
+    words = picture_words(dice, drawing.things, drawing.stuff, light)
     regions: List[Dict[str, Any]] = [
         {
-            "text": seen.name,
-            "box": list(seen.box),
-            "mask": seen.rle if masks else None,
-            "is_thing": options.class_list.is_thing(seen.name),
-            "extra": {"captions": region_captions(seen, width, light), "colour": seen.colour},
+            "text": region.name,
+            "box": list(region.box),
+            "mask": region.rle if masks else None,
+            "is_thing": options.class_list.is_thing(region.name),
+            "extra": {"captions": region_captions(region, width, light), "colour": region.colour},
         }
-        for seen in (*drawing.things, *(worth_naming(drawing.stuff) if masks else ()))
-        if seen.worded
+        for region in (*drawing.things, *(worth_naming(drawing.stuff) if masks else ()))
+        if region.worded
     ]
     return {
         **words,

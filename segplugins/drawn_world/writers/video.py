@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..clips import FRAMES, Clip, clip_phrases, film, object_of
+from ..clips import FRAMES, Clip, clip_phrases, draw_clip, object_of
 from ..options import WorldOptions
 from ..paint import FIRST_THING
 from ..splits import STREAMS
@@ -29,7 +29,7 @@ def frame_name(frame: int) -> str:
 
 def write_clip(root: Path, options: WorldOptions, split: str, index: int) -> Dict[str, Any]:
     """Writes frames and masks of a clip; returns its entries for `write_video_files`."""
-    clip = film(options, split, index)
+    clip = draw_clip(options, split, index)
     name = video_name(split, index)
     for kind in ("JPEGImages", "Annotations"):
         folder = root / FOLDERS[split] / kind / name
@@ -52,17 +52,17 @@ def object_map(segments: np.ndarray) -> np.ndarray:
 
 def _objects(clip: Clip) -> Dict[str, Any]:
     objects: Dict[str, Any] = {}
-    for frame, seen in enumerate(clip.seen):
-        for one in seen:
-            entry = {"category": one.name, "frames": []}
-            objects.setdefault(str(object_of(one.segment)), entry)["frames"].append(
+    for frame, regions in enumerate(clip.visible):
+        for region in regions:
+            entry = {"category": region.name, "frames": []}
+            objects.setdefault(str(object_of(region.segment)), entry)["frames"].append(
                 frame_name(frame)
             )
     return {"objects": dict(sorted(objects.items(), key=lambda item: int(item[0])))}
 
 
 def _expressions(phrases: Dict[int, List[Any]]) -> Dict[str, Any]:
-    flat = [(number, phrase) for number, found in sorted(phrases.items()) for phrase in found]
+    flat = [(number, phrase) for number, texts in sorted(phrases.items()) for phrase in texts]
     return {
         str(place): {
             "exp": phrase.text,
