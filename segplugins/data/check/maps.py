@@ -35,6 +35,7 @@ class MapCheck:
         self.record, self.metadata, self.size = record, metadata, size
         self._where = {"record": record_id(record), "position": position}
         self.faults: List[Fault] = []
+        self.labels: Counts = {}  # pixels by the value that they have in a map of classes
 
     def classes(self) -> Counts:
         """Checks a map of classes. Returns: pixels per class; those of no class are left out."""
@@ -44,6 +45,7 @@ class MapCheck:
         if labels is None:
             return {}
         values, counts = _values(labels)
+        self.labels = dict(zip(values.tolist(), counts.tolist()))
         classes, unknown = coding.classes(values)
         if unknown.size:
             message = f"the label map {coding.fault_text(values[unknown], counts[unknown])}"

@@ -25,6 +25,7 @@ class Findings:
         images: per class the images that show it.
         regions: per class its regions; -1 = of free text. Of maps: segments, if they have some.
         pixels: per class its pixels, where there is a map.
+        labels: pixels by their value in the files, of maps of classes.
         kinds: regions by what they have: "mask", "box", "no target", "crowd".
         phrases: number of phrases, repeated ones included.
     """
@@ -34,6 +35,7 @@ class Findings:
     images: Counter = field(default_factory=Counter)
     regions: Counter = field(default_factory=Counter)
     pixels: Counter = field(default_factory=Counter)
+    labels: Counter = field(default_factory=Counter)
     kinds: Counter = field(default_factory=Counter)
     phrases: int = 0
 
@@ -41,7 +43,7 @@ class Findings:
         """Joins what other records hold."""
         self.faults += other.faults
         self.phrases += other.phrases
-        for name in ("sizes", "images", "regions", "pixels", "kinds"):
+        for name in ("sizes", "images", "regions", "pixels", "labels", "kinds"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -118,6 +120,7 @@ def _check_map(
     findings.phrases += len(texts)
     if form == "sem_seg_file_name":
         findings.pixels.update(check.classes())
+        findings.labels.update(check.labels)
         findings.images.update(findings.pixels.keys())
     elif form == "pan_seg_file_name":
         pixels, segments = check.segments()

@@ -10,8 +10,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from segplugins.data.catalog import dataset_metadata
 from segplugins.data.check.images import record_id
+from segplugins.data.check.label_meaning import label_remarks, name_remarks
 from segplugins.data.check.load import LoadedSet, load_with_faults
 from segplugins.data.check.record import Findings, check_record
+from segplugins.data.read_regions import label_coding
 from segplugins.files.faults import Fault
 from segplugins.structures.vocabulary import get_vocabulary
 
@@ -81,7 +83,11 @@ def check_dataset(
     total = Findings(faults=list(loaded.faults))
     for position in positions:
         total.add(parts[position])
-    return Checked(loaded, total, _classes(name, loaded))
+    classes = _classes(name, loaded)
+    total.faults += label_remarks(total.labels, label_coding(reader.metadata), classes)
+    if getattr(reader.metadata, "vocabulary", None):
+        total.faults += name_remarks(get_vocabulary(reader.metadata.vocabulary))
+    return Checked(loaded, total, classes)
 
 
 def _metadata(name: str, loaded: LoadedSet) -> Any:
