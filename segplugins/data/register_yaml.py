@@ -90,8 +90,10 @@ def _source(name: str, described: Dict[str, Any], path: Path, where: str) -> Sou
     try:
         return source(**arguments)
     except (ValueError, KeyError) as error:
-        message = error.args[0] if error.args else error
-        raise ValueError(f"{where}: {message}".replace(f"data set '{name}': ", "")) from error
+        message = str(error.args[0] if error.args else error)
+        for prefix in (f"data set '{name}': ", f"data set '{name}', "):
+            message = message.removeprefix(prefix)
+        raise ValueError(f"{where}: {message}") from error
 
 
 def _below(root: Path, value: Union[str, Sequence[str]]) -> Union[str, Sequence[str]]:

@@ -125,6 +125,8 @@ def pair_files(
             message = f"no image {images.pattern(stem)} in {images.root}"
             if len(orphans) > 1:
                 message += f"; {len(orphans)} label files have none"
+            if len(orphans) == len(label_files):
+                message += "; if names differ by what is added, say label_suffix or image_suffix"
             if found == image_files.get(stem):
                 message += "; it would be its own label file: name image_ext and label_ext"
             policy.report(Fault("missing", message, found[0]))
