@@ -5,7 +5,9 @@
     python tools/train_net.py --config-file configs/sed/tiny.yaml --num-gpus 0 --num-processes 2 \\
         SOLVER.MAX_ITER 100 OUTPUT_DIR output/try
 
-Options go first, then config keys with their values. Without a GPU everything runs on the CPU.
+--dry-run tries a config: all checks, a few steps and one batch of evaluation; it shows sizes, time,
+memory and the first pictures as the model gets them. Options go first, then config keys with their
+values. Without a GPU everything runs on the CPU.
 """
 
 import argparse
@@ -28,10 +30,28 @@ def main(args: argparse.Namespace) -> None:
 
 def launched(args: argparse.Namespace) -> None:
     """Starts the processes."""
+    if args.dry_run:
+        try_config(args)
+        return
     from segplugins.engine import launch
 
     launch(main, args)
 
 
+def try_config(args: argparse.Namespace) -> None:
+    """Prints what a run would be like."""
+    from segplugins.engine import setup_cfg
+    from segplugins.engine.dry_run import dry_run
+    from segplugins.projects import load_projects
+
+    cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
+    for line in dry_run(cfg):
+        print(line, flush=True)
+
+
 if __name__ == "__main__":
-    run_command(launched, argument_parser(__doc__))
+    parser = argument_parser(__doc__)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="try the config on one process, and train nothing"
+    )
+    run_command(launched, parser)

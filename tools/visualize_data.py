@@ -10,13 +10,8 @@ Images are drawn after augmentation, as training sees them. No model is built, s
 import argparse
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 from segplugins.engine.command import add_config_arguments, command_parser, run_command
-
-# Heavy packages are imported where they are used, so that --help takes no second.
-if TYPE_CHECKING:
-    import numpy as np
 
 COLUMNS = 2
 PER_SHEET = 8
@@ -45,58 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def label_map(record: Dict[str, Any]) -> Tuple["np.ndarray", List[str]]:
-    """Returns what is painted: labels (H, W) int64, -1 = nothing, and the names of the labels.
-
-    Instances are numbered, largest first, so that small ones lie on top.
-    """
-    import numpy as np
-    import torch
-
-    from segplugins.structures import get_vocabulary
-
-    names = record.get("texts") or list(get_vocabulary(record["vocabulary"]).classes)
-    if "instances" not in record:
-        if "sem_seg" not in record:
-            return np.full(record["image"].shape[1:], -1), list(names)
-        return record["sem_seg"].numpy(), list(names)
-    instances = record["instances"]
-    labels = np.full(instances.image_size, -1, dtype=np.int64)
-    order = torch.argsort(instances.gt_boxes.area(), descending=True).tolist()
-    shown = [names[instances.gt_classes[index]] for index in order]
-    for number, index in enumerate(order):
-        if instances.has("gt_masks"):
-            labels[instances.gt_masks.tensor[index].numpy()] = number
-        else:
-            _outline(labels, instances.gt_boxes.tensor[index].tolist(), number)
-    return labels, shown
-
-
-def _outline(labels: "np.ndarray", box: Sequence[float], number: int) -> None:
-    """Draws a box two pixels wide."""
-    x0, y0, x1, y1 = (round(value) for value in box)
-    inside = labels[y0 + 2 : max(y1 - 2, y0 + 2), x0 + 2 : max(x1 - 2, x0 + 2)].copy()
-    labels[y0:y1, x0:x1] = number
-    labels[y0 + 2 : y0 + 2 + inside.shape[0], x0 + 2 : x0 + 2 + inside.shape[1]] = inside
-
-
-def picture(record: Dict[str, Any]) -> "np.ndarray":
-    """Returns image, overlay and legend of a mapped record, (h, w, 3) uint8 RGB."""
-    from segplugins.pictures import Style, draw_label_map
-
-    image = record["image"].permute(1, 2, 0).numpy()
-    labels, names = label_map(record)
-    return draw_label_map(image, labels, names, style=Style(original=True))
-
-
-def title(record: Dict[str, Any]) -> str:
-    """Returns file, size and task of a mapped record in one line."""
-    height, width = record["image"].shape[1:]
-    parts = [Path(record["file_name"]).name, f"{width} x {height}", str(record["task"])]
-    texts = [f"'{text}'" for text in record.get("texts", ())[:3]]
-    return "  ".join(parts + texts)
-
-
 def main(args: argparse.Namespace) -> None:
     """Writes one sheet after the other."""
     import numpy as np
@@ -104,6 +47,7 @@ def main(args: argparse.Namespace) -> None:
 
     from segplugins.data import SegMapper, load_dataset
     from segplugins.engine import setup_cfg
+    from segplugins.engine.mapped_pictures import draw_record, title_of
     from segplugins.pictures import save_picture, sheet
     from segplugins.projects import load_projects
 
@@ -121,8 +65,8 @@ def main(args: argparse.Namespace) -> None:
     pictures, titles = [], []
     for record in tqdm(chosen, desc="mapping", unit="image"):
         mapped = mapper(record)
-        pictures.append(picture(mapped))
-        titles.append(title(mapped))
+        pictures.append(draw_record(mapped))
+        titles.append(title_of(mapped))
     for start in range(0, len(pictures), PER_SHEET):
         part = slice(start, start + PER_SHEET)
         path = args.output / f"{'_'.join(names)}_{start // PER_SHEET}.png"

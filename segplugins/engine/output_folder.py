@@ -55,7 +55,7 @@ def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> Non
         OSError: the folder cannot be made or written.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    _make_writable(folder)
+    make_writable(folder)
     lock_folder(folder)
     for path in remove_stale(folder):
         logger.info("Removed '%s', which a killed process had left", path)
@@ -70,7 +70,8 @@ def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> Non
     write_json(folder / f"{prefix}run.json", _description(cfg))
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
+    """Makes a folder and writes a file there for a moment, or raises OSError that names it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable.{os.getpid()}-0.part"

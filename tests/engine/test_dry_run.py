@@ -1,0 +1,52 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from segplugins.engine.dry_run import dry_run
+from segplugins.engine.mapped_pictures import target_map, title_of
+
+
+def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(toy_cfg):
+    cfg = toy_cfg("SOLVER.LR_MULTIPLIERS [['stem.',0.5]] SOLVER.MAX_ITER 3600")
+    lines = list(dry_run(cfg))
+    text = "\n".join(lines)
+    # 3 * 8 * 9 + 8, 8 + 8, 8 * 8 + 8 and a frozen table of 2 * 3.
+    assert "ToySegmentor, 0.00 M parameters, 0.00 M of them trained, on cpu" in text
+    assert text.count("  group ") >= 2 and "lr 0.005, weight decay" in text and "lr 0.01," in text
+    assert re.search(r"losses +total_loss \d", text) and "loss_toy" in text
+    time = re.search(r"time +([\d.]+) s per step .* 3600 steps take ([\d.]+) h", text)
+    seconds, hours = time.groups()
+    assert float(hours) == pytest.approx(float(seconds), abs=0.06)  # 3600 steps: a step's seconds
+    assert re.search(
+        r"evaluation +toy_val: 4 records, the first batch of 1 in .*with sem_seg", text
+    )
+    assert re.search(r"memory +[\d.]+ GiB of the host", text)
+    assert len(re.findall(r"\d{3}.png  \d+ x 12  semantic", text)) == 4
+    assert os.listdir(cfg.OUTPUT_DIR) == ["dry_run.png"]
+    with Image.open(Path(cfg.OUTPUT_DIR) / "dry_run.png") as picture:
+        assert picture.size[0] > 0
+    assert lines[-1] == "nothing was trained or saved; leave --dry-run out to start"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("INPUT.TARGETS ('instances',)", "ToySegmentor learns from label maps"),
+        ("MODEL.WEIGHTS none.pth", "no checkpoint 'none.pth'"),
+        ("SOLVER.IMS_PER_BATCH 3 SOLVER.ACCUMULATE 2", "must be a positive multiple"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would_be_refused_for(toy_cfg, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        list(dry_run(toy_cfg(options)))
+
+
+def test_a_record_of_texts_alone_has_a_picture_too():
+    record = {"image": torch.zeros(3, 4, 6, dtype=torch.uint8), "captions": ["a", "b", "c", "d"]}
+    labels, names = target_map(record)
+    assert labels.shape == (4, 6) and (labels == -1).all() and names == []
+    assert title_of({**record, "key": "shard/7"}) == "7  6 x 4  'a'  'b'  'c'"
