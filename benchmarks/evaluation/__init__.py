@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from . import regions, semantic
+from . import instances, regions, semantic
 
 
 def run(bench: Any) -> None:
-    """Semantic segmentation, then all that is about regions."""
+    """Semantic segmentation, then instances, then all else that is about regions."""
     semantic.run(bench)
+    instances.run(bench)
     regions.run(bench)

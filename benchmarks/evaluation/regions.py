@@ -3,30 +3,16 @@
 Part of `python tools/benchmark.py evaluation`; `run` gets a `benchmarks.harness.Bench`.
 """
 
-import contextlib
-import io
-import json
 from contextlib import contextmanager
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from segplugins.evaluation.average_precision import (
-    coco_scores,
-    count_positives,
-    rank_detections,
-)
 from segplugins.evaluation.boundary import j_and_f
-from segplugins.evaluation.detections import COCO_LIMIT, Detections, Rules, match_image
-from segplugins.evaluation.instance_truth import truth_from_file
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.panoptic_quality import panoptic_quality
 from segplugins.evaluation.saliency import dataset_scores, saliency_scores
@@ -39,9 +25,8 @@ _CATEGORIES = 20
 
 
 def run(bench: Any) -> None:
-    """Panoptic quality, average precision, salient objects, J and F."""
+    """Panoptic quality, salient objects, J and F."""
     _panoptic(bench)
-    _average_precision(bench)
     _salient(bench)
     _video(bench)
 
@@ -158,101 +143,6 @@ def _same(plain: Callable[[], Any], ours: Callable[[], Any]) -> Callable[[], Non
         np.testing.assert_allclose(ours(), plain(), rtol=0, atol=1e-9)
 
     return check
-
-
-def _average_precision(bench: Any) -> None:
-    images = 4 if bench.quick else 200
-    bench.note("AP of 80 classes, some 75 detections an image, against pycocotools.")
-    truth, results = _detections(np.random.default_rng(1), images)
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/truth.json"
-        Path(path).write_text(json.dumps(truth))
-        for task, kind in (("bbox", "box"), ("segm", "mask")):
-
-            def plain(task: str = task) -> List[float]:
-                # Results with a box in them make pycocotools take the box's area for the mask's.
-                unused = "segmentation" if task == "bbox" else "bbox"
-                kept = [{k: v for k, v in r.items() if k != unused} for r in results]
-                with contextlib.redirect_stdout(io.StringIO()):
-                    known = COCO(path)
-                    evaluation = COCOeval(known, known.loadRes(kept), task)
-                    evaluation.evaluate()
-                    evaluation.accumulate()
-                    evaluation.summarize()
-                return (100 * evaluation.stats[:6]).tolist()
-
-            def ours(task: str = task) -> List[float]:
-                known = truth_from_file(path, with_masks=task == "segm")
-                found, rules = _found(results), Rules(False, COCO_LIMIT)
-                matches = [match_image(known.images[i], found[i], task, rules) for i in found]
-                positives = count_positives(known.images.values(), len(known.names))
-                return list(coco_scores(rank_detections(matches, positives)).values())[:6]
-
-            bench.compare(
-                f"{kind} AP of {images} images",
-                plain,
-                ours,
-                check=_same(plain, ours),
-                at_least=1,
-            )
-
-
-def _detections(generator: np.random.Generator, images: int) -> Tuple[dict, List[dict]]:
-    """A COCO file, and results: several near each instance, 60 an image anywhere."""
-    height, width = 480, 640
-    truth: Dict[str, list] = {
-        "images": [{"id": i, "height": height, "width": width} for i in range(images)],
-        "categories": [{"id": k + 1, "name": str(k)} for k in range(80)],
-        "annotations": [],
-    }
-    results: List[dict] = []
-
-    def box() -> np.ndarray:
-        sides = np.exp(generator.uniform(2, 5.5, 2))
-        return np.concatenate([generator.uniform(0, [width, height] - sides), sides])
-
-    def add(image: int, category: int, of: np.ndarray) -> None:
-        of = np.concatenate([of[:2].clip(0), of[2:].clip(2)])
-        x, y, w, h = of = [float(v) for v in of]
-        polygon = [x, y, x + w, y, x + w, y + h, x, y + h]
-        rle = coco_mask.frPyObjects([polygon], height, width)[0]
-        found = {"image_id": image, "category_id": category, "bbox": of, "segmentation": rle}
-        results.append({**found, "score": float(generator.random())})
-
-    for image in range(images):
-        for _ in range(generator.integers(1, 14)):
-            of, category = box(), int(generator.integers(1, 81))
-            x, y, w, h = (float(v) for v in of)
-            annotation = {
-                "id": len(truth["annotations"]) + 1,
-                "image_id": image,
-                "category_id": category,
-                "bbox": [x, y, w, h],
-                "area": w * h,
-                "iscrowd": 0,
-                "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
-            }
-            truth["annotations"].append(annotation)
-            for _ in range(generator.integers(0, 6)):
-                add(image, category, of + generator.normal(0, 0.1, 4) * [w, h, w, h])
-        for _ in range(60):
-            add(image, int(generator.integers(1, 81)), box())
-    return truth, results
-
-
-def _found(results: List[dict]) -> Dict[int, Detections]:
-    by_image: Dict[int, List[dict]] = {}
-    for result in results:
-        by_image.setdefault(result["image_id"], []).append(result)
-    return {
-        image: Detections(
-            np.array([r["category_id"] - 1 for r in mine]),
-            np.array([r["score"] for r in mine]),
-            np.array([r["bbox"] for r in mine]),
-            [r["segmentation"] for r in mine],
-        )
-        for image, mine in by_image.items()
-    }
 
 
 def _salient(bench: Any) -> None:

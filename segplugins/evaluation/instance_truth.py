@@ -205,19 +205,31 @@ def _from_region(region: Region, image: TrueImage, where: str) -> TrueInstance:
         box = BoxMode.convert(list(region.box), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
     else:
         box = coco_mask.toBbox(rle)
-    return _known(region.class_index, box, rle, region.extra)
+    return _from_facts(region.class_index, box, rle, region.extra, image, where)
 
 
 def _from_annotation(annotation: Mapping, image: TrueImage, where: str) -> TrueInstance:
     mask = annotation.get("segmentation")
     rle = _rle(mask, image, where) if mask else None
     box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
-    return _known(annotation["category_id"], box, rle, annotation)
+    return _from_facts(annotation["category_id"], box, rle, annotation, image, where)
 
 
-def _known(category: int, box: Sequence, rle: Optional[dict], facts: Mapping) -> TrueInstance:
+def _from_facts(
+    category: int,
+    box: Sequence,
+    rle: Optional[dict],
+    facts: Mapping,
+    image: TrueImage,
+    where: str,
+) -> TrueInstance:
     """Without an "area" among the facts it is that of the mask, or else of the box."""
     crowd, area = bool(facts.get("iscrowd", 0)), facts.get("area")
     if area is None:
         area = box[2] * box[3] if rle is None else coco_mask.area(rle)
+    elif not 0 <= area <= image.height * image.width:  # also where it is NaN
+        raise ValueError(
+            f"{where}: an instance of class {category} has the area {area!r}, expected 0 to "
+            f"{image.height * image.width}, the pixels of its image"
+        )
     return TrueInstance(category, tuple(map(float, box)), float(area), crowd, crowd, rle)

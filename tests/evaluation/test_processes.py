@@ -94,19 +94,34 @@ def evaluators_of(name):
         "video": VideoEvaluator(name, **kept),
         "davis": RefDavisEvaluator(name, **kept),
         "panoptic": PanopticEvaluator(name, class_agnostic=True, **kept),
-        "instances": InstanceEvaluator(name, class_agnostic=True, **kept),
+        "instances": InstanceEvaluator(
+            name,
+            tasks=["bbox", "segm", "boundary"],
+            class_agnostic=True,
+            presence=True,
+            calibration=True,
+            **kept,
+        ),
         "classification": ClassificationEvaluator(name),
         "retrieval": RetrievalEvaluator(name),
     }
+
+
+def share_of(rank, world):
+    """Indices of a process; three processes get them from a sampler that pads with the first."""
+    if world == 3:
+        size = -(-COUNT // world)
+        return [(rank * size + i) % COUNT for i in range(size)]
+    return list(range(rank * COUNT // world, (rank + 1) * COUNT // world))
 
 
 def evaluate(name, records, rank=0, world=1, answer=output_of, batch=1):
     results = {}
     for kind, evaluator in evaluators_of(name).items():
         evaluator.reset()  # those of one call share a gallery
-        mine = range(rank * COUNT // world, (rank + 1) * COUNT // world)
-        for start in mine[::batch]:
-            chosen = mine[start - mine.start :][:batch]
+        share = share_of(rank, world)
+        for start in range(0, len(share), batch):
+            chosen = share[start : start + batch]
             evaluator.process([records[i] for i in chosen], [answer(i) for i in chosen])
         # The processes but the first give an empty result, or none.
         results[kind] = dict(evaluator.evaluate() or {})
