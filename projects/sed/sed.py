@@ -9,6 +9,7 @@ by chunks.py.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -24,6 +25,7 @@ from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.windows import windows
 from segplugins.structures import Vocabulary
+from segplugins.structures.memory import with_smaller_chunks
 from segplugins.text import TextEncoder, template_set
 
 from .chunks import Decoding
@@ -287,14 +289,17 @@ class SED(nn.Module):
         """
         dense, features = self.encoder(images)
         for i, vocabulary in enumerate(vocabularies):
-            yield Decoding(
+            text = self.embed(vocabulary)
+            decode = partial(
+                Decoding,
                 self.decoder,
                 dense[i : i + 1],
                 [features[name][i : i + 1] for name in SKIPS],
-                self.embed(vocabulary),
-                chunk=self.inference.class_chunk,
+                text,
                 top_k=self.inference.top_k,
             )
+            chunk = min(self.inference.class_chunk or len(text), len(text))
+            yield with_smaller_chunks(lambda chunk, decode=decode: decode(chunk=chunk), chunk)
 
     def slide(self, image: Tensor, record: dict) -> WindowedDecoding:
         """Decodes windows of the resolution's size over an image (3, H, W), normalised."""

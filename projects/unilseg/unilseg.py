@@ -22,6 +22,7 @@ from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.swin import build_swin
 from segplugins.structures import get_vocabulary
+from segplugins.structures.memory import joined_chunks
 from segplugins.structures.regions import Task
 from segplugins.text import TextEncoder
 from segplugins.text.cache import RowCache
@@ -286,10 +287,13 @@ class UniLSeg(nn.Module):
         encoded = self._cached_phrases(asked.distinct)
         place = {phrase: row for row, phrase in enumerate(asked.distinct)}
 
-        def answer(phrases: List[str]) -> Tensor:
+        def answer_some(phrases: List[str]) -> Tensor:
             rows = [place[phrase] for phrase in phrases]
             some = Phrases(*(part[rows] for part in encoded))
             return probabilities(self.respond(seen, some)[-1], placement, how.resize)
+
+        def answer(phrases: List[str]) -> Tensor:
+            return joined_chunks(answer_some, phrases)
 
         if record.get("vocabulary") is None:
             scores = score_map(asked, answer, how.chunk)

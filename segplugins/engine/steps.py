@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from segplugins.structures.memory import is_out_of_memory
+
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -256,11 +258,6 @@ class StepTrainer(SimpleTrainer):
             self.scaler.load_state_dict(state_dict["grad_scaler"])
         self.seed = state_dict["seed"]
         self.bad_steps = state_dict.get("bad_steps", 0)  # older checkpoints have none
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error says that the memory of a device, or of the host, is used up."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _name(record: Any) -> str:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import segplugins.projects.sed.sed as sed_module
 from segplugins.projects.sed import SED
 from segplugins.structures import Vocabulary
 
@@ -57,3 +58,27 @@ def test_the_copy_is_made_once_for_each_bank():
 def test_what_stands_on_the_device_is_not_copied():
     sed = model(training=True, chunk=0, device=torch.device("cpu"))
     assert SED.embed(sed, WORDS) is sed.classifier.bank
+
+
+@pytest.mark.parametrize("class_chunk, tried", [(0, [3, 1]), (2, [2, 1]), (99, [3, 1])])
+def test_classes_that_do_not_fit_into_memory_are_decoded_in_half_the_chunk(
+    monkeypatch, class_chunk, tried
+):
+    chunks = []
+
+    def decoding(decoder, dense, skips, text, *, chunk, top_k):
+        chunks.append(chunk)
+        if chunk > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return f"{len(text)} classes, {top_k} kept"
+
+    monkeypatch.setattr(sed_module, "Decoding", decoding)
+    maps = dict.fromkeys(sed_module.SKIPS, torch.zeros(1, 2))
+    stand_in = SimpleNamespace(
+        encoder=lambda images: (torch.zeros(1, 2), maps),
+        embed=lambda vocabulary: torch.zeros(3, 2, 4),
+        decoder=None,
+        inference=SimpleNamespace(class_chunk=class_chunk, top_k=8),
+    )
+    assert list(SED.decode(stand_in, None, [WORDS])) == ["3 classes, 8 kept"]
+    assert chunks == tried

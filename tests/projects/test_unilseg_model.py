@@ -76,6 +76,23 @@ def test_chunks_of_phrases_give_what_all_at_once_give(cfg, words):
     torch.testing.assert_close(best, whole.max(dim=0).values, atol=1e-5, rtol=0)
 
 
+def test_phrases_that_do_not_fit_into_memory_are_answered_in_halves(cfg, words, monkeypatch):
+    model = build_model(cfg).eval()
+    asked = record(vocabulary=words.name, task=Task.SEMANTIC)
+    whole = model([asked])[0]["sem_seg"]
+    respond, tried = model.respond, []
+
+    def small(encoded, phrases):
+        tried.append(len(phrases.sentences))
+        if len(phrases.sentences) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return respond(encoded, phrases)
+
+    monkeypatch.setattr(model, "respond", small)
+    torch.testing.assert_close(model([asked])[0]["sem_seg"], whole, atol=1e-5, rtol=0)
+    assert tried == [5, 2, 2, 1]
+
+
 def test_the_image_and_the_text_encoder_run_once_whatever_is_asked(cfg, words, monkeypatch):
     model = build_model(cfg).eval()
     calls = {"images": 0, "texts": []}
