@@ -7,9 +7,10 @@ distinct.
 """
 
 import hashlib
+import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import yaml
@@ -51,6 +52,13 @@ _TO_LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
+
+
+class _Common(NamedTuple):
+    """A common name's colour, and its place: the first names of all lines come first."""
+
+    colour: Tuple[int, int, int]
+    place: Tuple[int, int]
 
 
 def class_colours(names: Sequence[str]) -> np.ndarray:
@@ -147,24 +155,19 @@ def _oklab(linear: np.ndarray) -> np.ndarray:
 def _preferred(name: str) -> Tuple[int, int, int]:
     common = _common(name)
     if common is not None:
-        return common
+        return common.colour
     digest = hashlib.sha256(_plain(name).encode("utf-8", "replace")).digest()
     return tuple(_palette()[int.from_bytes(digest[:4], "big") % _PALETTE].tolist())
 
 
-def _importance(name: str) -> Tuple[int, str]:
+def _importance(name: str) -> Tuple[Tuple[int, int], str]:
     """Sorts names so that the commonest keep their colours and others make way."""
-    places = _places()
-    return places.get(_common(name), len(places)), name
+    entry = _common(name)
+    return (entry.place if entry else (sys.maxsize, 0)), name
 
 
-@lru_cache(maxsize=1)
-def _places() -> Dict[Tuple[int, int, int], int]:
-    return {colour: place for place, colour in enumerate(dict.fromkeys(_table().values()))}
-
-
-def _common(name: str) -> Optional[Tuple[int, int, int]]:
-    """The colour of a common name, if it is one."""
+def _common(name: str) -> Optional[_Common]:
+    """The entry of a common name, if it is one."""
     table = _table()
     return next((table[part] for part in _parts(_plain(name)) if part in table), None)
 
@@ -186,10 +189,14 @@ def _plain(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _table() -> Dict[str, Tuple[int, int, int]]:
+def _table() -> Dict[str, _Common]:
     path = Path(__file__).with_name("colours.yaml")
     table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: tuple(bytes.fromhex(code[1:])) for code, names in table.items() for name in names}
+    return {
+        name: _Common(tuple(bytes.fromhex(code[1:])), (position, line))
+        for line, (code, names) in enumerate(table.items())
+        for position, name in enumerate(names)
+    }
 
 
 @lru_cache(maxsize=1)

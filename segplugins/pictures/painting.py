@@ -14,6 +14,7 @@ from segplugins.pictures.sizes import line_width
 LABEL_MAP_ALPHA = 0.6
 MASK_ALPHA = 0.42
 _EDGE_LIGHT = 0.75  # share of white in the line between two classes
+_MANY_EDGES = 0.3  # share of the pixels on lines
 _DASHES = 5  # line widths
 
 Slices = Tuple[slice, slice]
@@ -45,7 +46,9 @@ def paint_label_map(
     painted = cv2.addWeighted(image, 1 - alpha, _coloured(classes, colours), alpha, 0)
     cv2.copyTo(image, (classes == len(colours)).view(np.uint8), painted)
     edge = _edges(classes if segments is None else segments, line_width(*image.shape[:2]))
-    painted[edge] = _mixed(painted[edge], (255, 255, 255), _EDGE_LIGHT)
+    # In a map of specks white lines would cover the classes.
+    light = _EDGE_LIGHT if edge.mean() <= _MANY_EDGES else _EDGE_LIGHT / 3
+    painted[edge] = _mixed(painted[edge], (255, 255, 255), light)
     return painted
 
 

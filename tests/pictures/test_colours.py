@@ -35,6 +35,13 @@ def test_a_name_keeps_its_colour_in_another_run():
     assert other.stdout == str(class_colours(["sky", "gargoyle", "zebra"]).tolist())
 
 
+def test_the_commonest_name_keeps_its_colour_among_its_like():
+    for first, second in (("sky", "sky-other"), ("person", "child"), ("road", "highway")):
+        alone, together = class_colours([first]), class_colours([second, first])
+        np.testing.assert_array_equal(together[1], alone[0])
+        assert (together[0] != alone[0]).any()
+
+
 def test_case_and_spaces_do_not_change_a_colour():
     colours = [class_colours([name])[0].tolist() for name in ("Gar goyle", "gar  goyle")]
     assert colours[0] == colours[1]

@@ -31,10 +31,17 @@ def test_label_maps_of_any_integer_type_are_painted(kind):
 
 def test_negative_labels_and_more_than_256_classes_keep_their_places():
     colours = np.arange(900).reshape(300, 3).astype(np.uint8)
-    labels = np.array([[-1, -1], [299, 299]])
-    painted = paint_label_map(np.full((2, 2, 3), 9, np.uint8), labels, colours, alpha=1.0)
+    labels = np.array([[-1, -1], [299, 299], [299, 299], [299, 299]])
+    painted = paint_label_map(np.full((4, 2, 3), 9, np.uint8), labels, colours, alpha=1.0)
     np.testing.assert_array_equal(painted[0], 9)
     np.testing.assert_allclose(painted[1, 0], colours[299] / 4 + 0.75 * 255, atol=1)  # on the line
+    np.testing.assert_array_equal(painted[2:], np.broadcast_to(colours[299], (2, 2, 3)))
+
+
+def test_lines_are_faint_where_classes_are_specks():
+    labels = np.indices((20, 20)).sum(axis=0) % 2  # a chess board: every pixel is on a line
+    painted = paint_label_map(np.zeros((20, 20, 3), np.uint8), labels, COLOURS, alpha=1.0)
+    np.testing.assert_allclose(painted[5, 5], 0.75 * COLOURS[0] + 0.25 * 255, atol=1)
 
 
 def test_lines_are_drawn_where_segments_change():
