@@ -89,62 +89,71 @@ def pair_counts(
     if not truth.size:
         return (np.zeros(0, np.int64),) * 3
     prediction, truth = prediction.reshape(-1), truth.reshape(-1)
+    rows, columns = _extent(prediction), _extent(truth)
     predicted_labels, true_labels = None, None
-    if _table_size(prediction, truth) > _TABLE_CELLS:
+    if len(rows) * len(columns) > _TABLE_CELLS:
         # Label files of people are areas: cheap to number anew, and then of few labels.
-        true_labels, truth = _renumbered(truth)
-        if _table_size(prediction, truth) >= 2**31:
-            predicted_labels, prediction = _renumbered(prediction)
-    rows, columns, pixels = _cells(prediction, truth)
+        true_labels, truth = _renumbered(truth, columns)
+        columns = range(len(true_labels))
+        if len(rows) * len(columns) >= 2**31:
+            predicted_labels, prediction = _renumbered(prediction, rows)
+            rows = range(len(predicted_labels))
+    predicted, true, pixels = _cells(prediction, truth, rows, columns)
     if predicted_labels is not None:
-        rows = predicted_labels[rows]
-    return rows, columns if true_labels is None else true_labels[columns], pixels
+        predicted = predicted_labels[predicted]
+    return predicted, true if true_labels is None else true_labels[true], pixels
 
 
-def _range(labels: np.ndarray) -> Tuple[int, int]:
-    """Returns the lowest label and how many lie from it to the highest."""
-    lowest = int(labels.min())
-    return lowest, int(labels.max()) - lowest + 1
+def _extent(labels: np.ndarray) -> range:
+    """Returns the lowest to the highest label."""
+    return range(int(labels.min()), int(labels.max()) + 1)
 
 
-def _table_size(prediction: np.ndarray, truth: np.ndarray) -> int:
-    return _range(prediction)[1] * _range(truth)[1]
-
-
-def _renumbered(labels: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _renumbered(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the labels that occur, sorted, (L,) int64, and the map of their indices, (N,)."""
     last = np.append(np.flatnonzero(labels[1:] != labels[:-1]), labels.size - 1)
     runs = labels[last]
     occurring = np.unique(runs)
-    indices = occurring.searchsorted(runs).astype(np.int32)
+    if len(extent) <= _TABLE_CELLS:
+        index_of = np.zeros(len(extent), np.int32)
+        index_of[occurring.astype(np.int64) - extent[0]] = np.arange(len(occurring))
+        indices = index_of[runs.astype(np.int64) - extent[0]]
+    else:
+        indices = occurring.searchsorted(runs).astype(np.int32)
+    if len(occurring) <= _TABLE_CELLS:
+        indices = indices.astype(np.uint16)
     return occurring.astype(np.int64), np.repeat(indices, np.diff(last, prepend=-1))
 
 
-def _cells(prediction: np.ndarray, truth: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`pair_counts` of maps (N,) whose table of pairs has at most 2**62 cells."""
-    (first_row, height), (first_column, width) = _range(prediction), _range(truth)
-    size = height * width
+def _cells(
+    prediction: np.ndarray, truth: np.ndarray, rows: range, columns: range
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns `pair_counts` of maps (N,) whose labels lie in `rows` and `columns`."""
+    size, width = len(rows) * len(columns), len(columns)
     if size <= _TABLE_CELLS:
         # Modulo 2**16 throughout: only the number of the cell has to fit.
         numbers = prediction.astype(np.uint16)
-        numbers -= np.uint16(first_row % 2**16)
+        if rows[0]:
+            numbers -= np.uint16(rows[0] % 2**16)
         numbers *= np.uint16(width % 2**16)
         numbers += truth.astype(np.uint16, copy=False)
-        numbers -= np.uint16(first_column % 2**16)
+        if columns[0]:
+            numbers -= np.uint16(columns[0] % 2**16)
+        signed = numbers.view(np.int16) if size <= 2**15 else numbers.astype(np.int32)
         # Of the histograms at hand the fastest: numpy's makes 64 bits of each pixel first.
-        counts = torch.bincount(torch.from_numpy(numbers.astype(np.int32)), minlength=size).numpy()
+        counts = torch.bincount(torch.from_numpy(signed), minlength=size).numpy()
         cells = np.flatnonzero(counts)
         counts = counts[cells]
     else:
-        dtype = np.int32 if max(size, abs(first_row), abs(first_column)) < 2**31 else np.int64
-        numbers = (prediction.astype(dtype) - dtype(first_row)) * dtype(width)
+        dtype = np.int32 if max(size, abs(rows[0]), abs(columns[0])) < 2**31 else np.int64
+        numbers = (prediction.astype(dtype) - dtype(rows[0])) * dtype(width)
         numbers += truth.astype(dtype, copy=False)
-        numbers -= dtype(first_column)
+        numbers -= dtype(columns[0])
         numbers.sort()
         last = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]), numbers.size - 1)
         cells, counts = numbers[last].astype(np.int64), np.diff(last, prepend=-1)
-    rows, columns = np.divmod(cells, width)
-    return rows + first_row, columns + first_column, counts
+    predicted = cells // width  # divmod takes five times as long
+    return predicted + rows[0], cells - predicted * width + columns[0], counts
 
 
 def boundary_labels(labels: np.ndarray, ratio: float = 0.02) -> np.ndarray:

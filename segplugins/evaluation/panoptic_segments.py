@@ -4,7 +4,7 @@ H W pixels; id 0 in a map is void. A segment is a dict with "id", "category_id" 
 category) and, in the truth, optionally "iscrowd". Areas are counted from the map.
 """
 
-from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -31,10 +31,7 @@ def read_segments(segments: Sequence[Mapping], num_categories: int, owner: str) 
         ValueError: an id or a category is missing or no whole number, an id stands twice or is
             that of void, a category is none of 0..K-1, or iscrowd is neither 0 nor 1.
     """
-    columns: Dict[str, list] = {"id": [], "category_id": [], "iscrowd": []}
-    for segment in segments:
-        for key, values in columns.items():
-            values.append(_whole_number(segment, key, owner))
+    columns = {key: _column(segments, key, owner) for key in ("id", "category_id", "iscrowd")}
     ids, categories, crowds = (np.array(values, np.int64) for values in columns.values())
     if len(set(columns["id"])) < len(ids) or VOID in columns["id"]:
         raise ValueError(
@@ -53,14 +50,26 @@ def read_segments(segments: Sequence[Mapping], num_categories: int, owner: str) 
     return Segments(ids, categories, crowds.astype(bool))
 
 
-def _whole_number(segment: Any, key: str, owner: str) -> int:
+def _column(segments: Sequence[Mapping], key: str, owner: str) -> List[int]:
+    """Returns one entry of all segments as whole numbers."""
     default = 0 if key == "iscrowd" else None
     try:
-        value = segment.get(key, default)
-        number = int(value)
-        if number == value and not (isinstance(value, (bool, np.bool_)) and key != "iscrowd"):
-            return number
-    except (AttributeError, TypeError, ValueError, OverflowError):
+        values = [segment.get(key, default) for segment in segments]
+    except (AttributeError, TypeError):
+        raise ValueError(
+            f"a {owner} segment is no dict with 'id' and 'category_id': {segments!r:.120}"
+        ) from None
+    if all(type(value) is int for value in values):  # nearly always
+        return values
+    return [_whole_number(value, key, owner, segment) for value, segment in zip(values, segments)]
+
+
+def _whole_number(value: Any, key: str, owner: str, segment: Mapping) -> int:
+    is_flag = isinstance(value, (bool, np.bool_))
+    try:
+        if int(value) == value and (key == "iscrowd" or not is_flag):
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
         pass  # said below
     raise ValueError(f"a {owner} segment needs a whole number as '{key}', got {segment!r:.120}")
 

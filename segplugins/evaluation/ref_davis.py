@@ -81,11 +81,12 @@ class RefDavisEvaluator(SampleEvaluator):
         >>> DatasetCatalog.register("davis", lambda: [record])
         >>> Image.fromarray(np.array([[1, 1, 0, 2]], np.uint8)).save("0.png")
         >>> evaluator = RefDavisEvaluator("davis")
-        >>> swapped = torch.tensor([[[0.0, 0, 0, 1]], [[1, 1, 0, 0]]])  # a is b, and b is a
+        >>> # a is b, and b is a: J is 0 under their own phrases. F is 1, the outlines are near.
+        >>> swapped = torch.tensor([[[0.0, 0, 0, 1]], [[1, 1, 0, 0]]])
         >>> evaluator.process([record], [{"phrase_masks": swapped}])
         >>> scores = evaluator.evaluate()["video"]
         >>> {name: scores[name] for name in ("J&F", "J&F_strict")}
-        {'J&F': 100.0, 'J&F_strict': 25.0}
+        {'J&F': 100.0, 'J&F_strict': 50.0}
     """
 
     task = "video"

@@ -132,16 +132,15 @@ def pair_class_counts(
         pixels: (R,) counts.
         num_classes: K.
     """
-    labelled = columns < num_classes
-    rows, columns, pixels = rows[labelled], columns[labelled], pixels[labelled]
     right, size = rows == columns, num_classes + 1
+    labelled = np.where(columns < num_classes, pixels, 0)
     return np.stack(
         [
             np.bincount(columns[right], pixels[right], size),
             np.bincount(columns, pixels, size),
-            np.bincount(rows, pixels, size),
+            np.bincount(rows, labelled, size),
         ]
-    )[:, :num_classes]
+    )[:, :num_classes].astype(np.float64, copy=False)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, valid: np.ndarray) -> np.ndarray:

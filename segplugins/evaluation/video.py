@@ -68,11 +68,12 @@ class VideoEvaluator(SampleEvaluator):
         >>> record = {**record, "file_name": "0.jpg", "frame": "0", "regions": truth}
         >>> DatasetCatalog.register("clips", lambda: [record])
         >>> evaluator = VideoEvaluator("clips")
+        >>> # Half of the pixels; of the true outline 4 of 7 pixels, and none that is wrong.
         >>> upper_half = torch.eye(8) * (torch.arange(8) < 4)[:, None]
         >>> evaluator.process([record], [{"phrase_masks": upper_half[None]}])
         >>> scores = evaluator.evaluate()["video"]
         >>> {name: round(scores[name], 1) for name in ("J&F", "J", "F")}
-        {'J&F': 64.0, 'J': 50.0, 'F': 78.0}
+        {'J&F': 61.4, 'J': 50.0, 'F': 72.7}
     """
 
     task = "video"
