@@ -106,9 +106,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is not readable: {error}") from error
     parts = [content.get(key) for key in ("results", "protocol")] if _is_map(content) else [None]
-    if not all(_is_map(part) for part in parts) or not all(
-        _is_map(task) for tasks in parts[0].values() for task in (tasks if _is_map(tasks) else [0])
-    ):
+    tasks = [of for part in parts[:1] if _is_map(part) for of in part.values()]
+    scores = [of for task in tasks if _is_map(task) for of in task.values()]
+    if not all(_is_map(value) for value in (*parts, *tasks, *scores)):
         raise ValueError(
             f"{path} is no result file: expected 'results' and 'protocol' by data set, as "
             "tools/eval.py writes them"

@@ -5,6 +5,7 @@ twice, and returns the rows in the order of the data set, so that a result does 
 number of processes, the batch size or the order of arrival.
 """
 
+import contextlib
 from typing import Any, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import detectron2.utils.comm as comm
@@ -38,7 +39,9 @@ def sample_key(record: Mapping[str, Any]) -> Tuple:
 def _plain_id(record: Mapping[str, Any], name: str) -> Hashable:
     """Returns an id as a number or text: two tensors of one value are not equal as keys."""
     value = record[name]
-    value = value.item() if hasattr(value, "item") and getattr(value, "size", 1) else value
+    if hasattr(value, "item"):
+        with contextlib.suppress(ValueError, RuntimeError):  # more than one number
+            value = value.item()
     if not isinstance(value, (int, float, str, tuple)) or value != value:
         raise ValueError(f"{describe(record)}: {name} must be a number or text, got {value!r:.60}")
     return value

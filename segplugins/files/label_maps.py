@@ -164,7 +164,10 @@ def _grey(decoded: Decoded) -> np.ndarray:
         return grey_of_8_bits(np.asarray(image))
     grey = np.asarray(_without_alpha(image).convert("L") if image.mode == "P" else _as_grey(image))
     highest = grey.max(initial=0)
-    if highest == 1 or (image.mode == "P" and 0 < highest <= FOREGROUND_ABOVE):
+    # A soft mask may stay below the threshold, one of two values was stored by another rule.
+    if 0 < highest <= FOREGROUND_ABOVE and (
+        highest == 1 or image.mode == "P" or len(np.unique(grey)) <= 2
+    ):
         raise _Form(
             f"holds grey values up to {highest} only, and the object is what is above "
             f"{FOREGROUND_ABOVE}; save the object as 255"
