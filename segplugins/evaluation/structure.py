@@ -4,12 +4,18 @@ q the prediction, 0-1 float64, g the target, bool; both (H, W).
 """
 
 import logging
+from functools import cache
 from typing import Tuple
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
 logger = logging.getLogger(__name__)
+
+_TABLE = 2**20  # squared distances within 1,024 pixels
+# OpenCV's distances are of 32 bits: squares below are whole numbers after rounding.
+_EXACT = 2**22
 
 EPS = float(np.spacing(1))
 _ALPHA = 0.5  # weight of the object part of S
@@ -95,9 +101,8 @@ def weighted_f(q: np.ndarray, g: np.ndarray) -> float:
     if positives == 0:
         return 0.0
     error = np.abs(q - g)
-    nearest = ndimage.distance_transform_edt(~g, return_distances=False, return_indices=True)
-    on = np.minimum(_smoothed(error, nearest, g), error[g])
-    weighted = error * (2 - np.exp(_FALL * _distance(nearest)))
+    on = np.minimum(_smoothed(error, g), error[g])
+    weighted = error * _false_weights(_squared_distance(g))
     weighted[g] = 0
     true_positives, false_positives = positives - on.sum(), weighted.sum()
     recall = 1 - on.mean()
@@ -105,21 +110,35 @@ def weighted_f(q: np.ndarray, g: np.ndarray) -> float:
     return float(2 * recall * precision / (recall + precision + EPS))
 
 
-def _smoothed(error: np.ndarray, nearest: np.ndarray, g: np.ndarray) -> np.ndarray:
+def _smoothed(error: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Returns the smoothed errors of the object's pixels, (number of them,)."""
     rows, columns = np.flatnonzero(g.any(axis=1)), np.flatnonzero(g.any(axis=0))
     reach = _WINDOW // 2  # nothing further away is ever looked at
     box = tuple(slice(max(at[0] - reach, 0), at[-1] + reach + 1) for at in (rows, columns))
-    smooth = error[nearest[0][box], nearest[1][box]]
+    nearest = ndimage.distance_transform_edt(~g[box], return_distances=False, return_indices=True)
+    smooth = error[box][nearest[0], nearest[1]]
     for axis in (0, 1):
         smooth = ndimage.correlate1d(smooth, _gaussian(), axis=axis, mode="constant")
     return smooth[g[box]]
 
 
-def _distance(nearest: np.ndarray) -> np.ndarray:
-    """Returns the distance to the nearest object pixel, (H, W), from its row and column."""
-    down = nearest[0] - np.arange(nearest.shape[1])[:, None]
-    right = nearest[1] - np.arange(nearest.shape[2])
-    squared = down * down
-    squared += right * right
-    return np.sqrt(squared)
+def _squared_distance(g: np.ndarray) -> np.ndarray:
+    """Returns the squared distance to the nearest object pixel, (H, W) whole numbers."""
+    if g.shape[0] ** 2 + g.shape[1] ** 2 < _EXACT:
+        distance = cv2.distanceTransform((~g).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distance *= distance
+        return np.rint(distance, out=distance).astype(np.int32)
+    return np.rint(ndimage.distance_transform_edt(~g) ** 2).astype(np.int64)
+
+
+def _false_weights(squared: np.ndarray) -> np.ndarray:
+    """Returns 2 - exp(ln(0.5) / 5 * distance) of squared distances."""
+    if squared.max(initial=0) < _TABLE:
+        return _weight_table().take(squared)
+    return 2 - np.exp(_FALL * np.sqrt(squared))
+
+
+@cache
+def _weight_table() -> np.ndarray:
+    """Returns the weights of squared distances below `_TABLE`, faster looked up than computed."""
+    return 2 - np.exp(_FALL * np.sqrt(np.arange(_TABLE)))
