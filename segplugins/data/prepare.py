@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from segplugins.data.catalog import dataset_root
+from segplugins.files.label_maps import read_label_map
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def check_targets(
         )
     shown: Dict[int, int] = dict.fromkeys(range(num_classes), 0)
     for path in tqdm(made, desc=f"{title}: checking", unit="file"):
-        values = np.flatnonzero(np.bincount(np.asarray(Image.open(path)).ravel()))
+        values = np.flatnonzero(np.bincount(read_label_map(path).ravel()))
         wrong = [int(v) for v in values if v >= num_classes and v != ignore]
         if wrong:
             raise ValueError(f"{path} holds the label {wrong[0]}, expected 0 to {num_classes - 1}")

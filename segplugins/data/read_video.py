@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from segplugins.files.json_file import read_json
+from segplugins.files.text import read_lines
 from segplugins.structures.regions import Task
 
 # The four expressions of an object, in the order of the runs they are scored in.
@@ -113,7 +114,7 @@ def davis_records(root: Path, split: str = "val") -> List[dict]:
     Raises:
         ValueError: a line that is no expression, or an object without one.
     """
-    videos = (root / "ImageSets" / "2017" / f"{split}.txt").read_text().split()
+    videos = read_lines(root / "ImageSets" / "2017" / f"{split}.txt")
     records = []
     for run in DAVIS_RUNS:
         sentences = _davis_sentences(

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import msgspec
-from PIL import Image, UnidentifiedImageError
 
-from segplugins.files.faults import FileFaults
+from segplugins.files.faults import STRICT, FaultError, FileFaults, MissingFile
+from segplugins.files.raster import read_header
 from segplugins.files.values import LARGEST_SIDE, Id, as_id, as_path, as_side, existing_form
-
-_ORIENTATION = 274  # of EXIF: 5 to 8 turn a picture on its side
 
 
 class ImageEntry(msgspec.Struct):
@@ -147,14 +145,12 @@ def picture_size(path: Path) -> Tuple[int, int]:
         ValueError: the picture is missing or cannot be read.
     """
     try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            return (picture.width, picture.height) if turned else (picture.height, picture.width)
-    except FileNotFoundError:
+        return read_header(path, STRICT).size
+    except MissingFile:
         raise ValueError(
             f"no width and height, and there is no picture {path} to take them from"
         ) from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, OSError) as error:
+    except FaultError as error:
         raise ValueError(
-            f"no width and height, and the picture {path} is not readable: {error}"
+            f"no width and height, and the picture {path} is not readable: {error.fault.message}"
         ) from error

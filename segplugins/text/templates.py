@@ -31,5 +31,5 @@ def template_set(name: str) -> Tuple[str, ...]:
             f"unknown template set '{name}'. Known: {', '.join(template_names())}; "
             "or the path of a .txt file with one template a line"
         )
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
     return check_templates([line for line in lines if line.strip()], of=f"'{name}'")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from segplugins.files import raster
+from segplugins.files.coco_images import picture_size
 from segplugins.files.faults import Collect, FaultError
 from segplugins.files.pictures import Picture, read_picture
 from segplugins.files.raster import read_header, turn, turn_back
@@ -201,3 +202,10 @@ def test_a_picture_that_cannot_become_rgb_names_the_reason(monkeypatch):
     monkeypatch.setattr(Image.Image, "convert", refuse)
     with pytest.raises(FaultError, match="cannot be converted to RGB .conversion not supported"):
         read_picture(content)
+
+
+def test_the_size_of_a_record_without_one_is_that_of_the_picture_as_shown(tmp_path):
+    for kind, ending in (("TIFF", "tif"), ("PNG", "png"), ("WEBP", "webp")):
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(encoded(Image.fromarray(STRIPES), kind, exif=with_orientation(6)))
+        assert picture_size(path) == (3, 2) == read_picture(path).size, kind

@@ -1,16 +1,15 @@
 """One image-text sample from its bytes: the picture, its captions, tags and regions."""
 
-import io
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from segplugins.data.shards import Entry, FaultySample, Sample, read_sample
+from segplugins.files.faults import FaultError
+from segplugins.files.pictures import read_picture
 from segplugins.structures.regions import Region, check_box
 
-_PIXELS = 100_000_000
 # Keys of a region that are no extra information about it.
 _REGION_KEYS = {
     "text",
@@ -82,11 +81,8 @@ def decode_pair(sample: Sample, entry: Entry) -> Pair:
 def _decoded(image: Union[bytes, Path], where: str) -> np.ndarray:
     """Returns (H, W, 3) uint8 RGB, turned as its EXIF data say."""
     try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
-            if picture.width * picture.height > _PIXELS:
-                raise ValueError(f"{picture.width}x{picture.height} pixels, over {_PIXELS}")
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Exception as error:  # decoders of damaged files raise whatever they please
+        return np.array(read_picture(image).pixels)  # tensors need an array that can be written
+    except FaultError as error:
         raise FaultySample(f"{where}: its image cannot be read ({error})") from error
 
 

@@ -11,7 +11,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from PIL import Image
 
-import segplugins.data.pairs.decode as decode
 import segplugins.data.shards as shards_module
 from segplugins.data.check.policy import SkipFaults
 from segplugins.data.exclude import ExcludedImages
@@ -19,6 +18,7 @@ from segplugins.data.hide_and_seek import HideAndSeek
 from segplugins.data.pairs import PairMapper, is_pairs, register_pairs
 from segplugins.data.shards import FaultySample, index_shard
 from segplugins.engine.loaders import build_train_loader
+from segplugins.files import raster
 from segplugins.structures.regions import Region, encode_mask
 
 
@@ -187,8 +187,8 @@ def test_a_size_in_a_header_is_not_believed(web, tmp_path, monkeypatch):
 
 
 def test_a_picture_of_too_many_pixels_is_refused(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "_PIXELS", 47)
-    with pytest.raises(ValueError, match="8x6 pixels, over 47"):
+    monkeypatch.setattr(raster, "MAX_PIXELS", 47)
+    with pytest.raises(ValueError, match="8x6 pixels, expected at most 47"):
         records(web.shards(tmp_path, [1])[0])
 
 
