@@ -135,7 +135,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         # Only a bare name: a path could point to the run of somebody else.
         if name and Path(name).name == name and _is_whole(folder / name):
             return str(folder / name)
-        paths = [path for path in folder.glob("*.pth") if not is_temporary(path)]
+        paths = [path for path in folder.glob("model_*.pth") if not is_temporary(path)]
         whole = [path for path in paths if _is_whole(path)]
         if whole:
             newest = max(whole, key=lambda path: (path.stat().st_mtime, path.name))

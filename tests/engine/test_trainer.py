@@ -101,7 +101,7 @@ def two_processes(toy_world, tmp_path_factory):
     torch.save({"model": toy_start()}, start)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, str(start)], capture_output=True, text=True, env=environment, timeout=120
+        [*command, str(start)], capture_output=True, text=True, env=environment, timeout=280
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return output
