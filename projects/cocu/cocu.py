@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segplugins.clip import load_tokenizer
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.contrastive import contrastive, text_labels
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.windows import Window, windows
@@ -104,6 +105,7 @@ class CoCu(nn.Module):
         inference: Inference,
     ):
         super().__init__()
+        self.register_forward_pre_hook(FiniteWeights())
         if loss_form not in FORMS:
             raise ValueError(f"MODEL.COCU.LOSS_FORM must be one of {FORMS}, got '{loss_form}'")
         self.img_encoder, self.img_projector = image_encoder, image_projector

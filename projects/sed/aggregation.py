@@ -34,7 +34,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns: (..., width), as it came."""
+        """Returns (..., width), as it came."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps=1e-6)
 
 
@@ -65,7 +65,7 @@ class SpatialBlock(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns: (rows, C, H, W), as it came."""
+        """Returns (rows, C, H, W), as it came."""
         y = in_blocks(
             lambda part: self._block(x[part]),
             len(x),
@@ -146,7 +146,7 @@ class ClassLayer(nn.Module):
         return x + y
 
     def summarize(self, x: Tensor, pooling: Tuple[int, int]) -> Summary:
-        """Returns: what the classes of `x` (B, T, C, H, W) are to others; see `merge`."""
+        """Returns what the classes of `x` (B, T, C, H, W) are to others; see `merge`."""
         tokens, _ = _tokens(x, pooling)
         return self._summarize(self.attention_norm(tokens.transpose(1, 2)))
 

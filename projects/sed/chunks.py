@@ -78,7 +78,7 @@ class Decoding:
 
     @torch.no_grad()
     def probabilities(self, part: slice) -> Tensor:
-        """Returns: (m, 8h, 8w) float32, of `self.classes[part]`, no more than a chunk of them."""
+        """Returns (m, 8h, 8w) float32, of `self.classes[part]`, no more than a chunk of them."""
         if self._maps is not None:
             return self._maps[part]
         return self._finish(self._compute(self.classes[part]))

@@ -60,13 +60,13 @@ def softmax_attention(queries: Tensor, tokens: ClassTokens) -> Tensor:
 
 
 def class_sums(keys: Tensor, values: Tensor) -> ClassSums:
-    """Returns: the sums of keys (before phi) and values, each (B, N, heads, T, d)."""
+    """Returns the sums of keys (before phi) and values, each (B, N, heads, T, d)."""
     keys = phi(keys)
     return ClassSums(keys.transpose(-1, -2) @ values, keys.sum(dim=-2, keepdim=True))
 
 
 def merge(first: Summary, second: Summary) -> Summary:
-    """Returns: the summary of two disjoint sets of classes of the same images."""
+    """Returns the summary of two disjoint sets of classes of the same images."""
     if isinstance(first, ClassSums):
         return ClassSums(*(a + b for a, b in zip(first, second)))
     return ClassTokens(*(torch.cat(pair, dim=3) for pair in zip(first, second)))

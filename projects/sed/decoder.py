@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     guidance: Tensor  # (B, T, g, H, W), the cost map brought to this grid; at first itself
 
     def select(self, index: Tensor) -> "Rows":
-        """Returns: the rows of these classes, (n,) int64, in this order."""
+        """Returns the rows of these classes, (n,) int64, in this order."""
         return Rows(*(part.index_select(1, index) for part in self))
 
 
@@ -59,11 +59,11 @@ class DecoderStage(nn.Module):
         self.fusion = SkipFusion(width, skip_width, out_width)
 
     def guide(self, guidance: Tensor) -> Tensor:
-        """Returns: (rows, g, 2H, 2W), the cost guidance (rows, ., H, W) on twice the grid."""
+        """Returns (rows, g, 2H, 2W), the cost guidance (rows, ., H, W) on twice the grid."""
         return _channels_last(F.relu(self.guidance(guidance), inplace=True))
 
     def aggregate_space(self, rows: Rows) -> Tensor:
-        """Returns: (B, T, C, H, W), every class alone: the part before classes meet."""
+        """Returns (B, T, C, H, W), every class alone: the part before classes meet."""
         batch = rows.features.shape[:2]
         return self.spatial(rows.features.flatten(0, 1)).unflatten(0, batch)
 
@@ -198,7 +198,7 @@ class GradualFusionDecoder(nn.Module):
         ]
 
     def start(self, cost: Tensor) -> Rows:
-        """Returns: the state before the first stage, of a cost map (B, T, P, h, w).
+        """Returns the state before the first stage, of a cost map (B, T, P, h, w).
 
         Raises:
             ValueError: the cost map has another number of templates than the weights.
@@ -224,7 +224,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def score(head: nn.Conv2d, features: Tensor) -> Tensor:
-    """Returns: (B, T, H, W), a head's logits on features (B, T, C, H, W)."""
+    """Returns (B, T, H, W), a head's logits on features (B, T, C, H, W)."""
     return head(features.flatten(0, 1)).flatten(0, 1).unflatten(0, features.shape[:2])
 
 

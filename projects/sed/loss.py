@@ -37,7 +37,7 @@ class DecoderLoss:
         self.ignored = ignored
 
     def __call__(self, logits: Sequence[Tensor], labels: Tensor) -> Dict[str, Tensor]:
-        """Returns: "loss_sem_seg_0" (final) to "loss_sem_seg_3", weighted, the official names.
+        """Returns "loss_sem_seg_0" (final) to "loss_sem_seg_3", weighted, the official names.
 
         Args:
             logits: what the decoder gives, each (B, T, h, w).

@@ -20,7 +20,7 @@ class ClassMaps(Protocol):
     chunk: int  # most classes to ask for at a time
 
     def probabilities(self, part: slice) -> Tensor:
-        """Returns: (m, h, w) float32, of `classes[part]`."""
+        """Returns (m, h, w) float32, of `classes[part]`."""
 
 
 def score_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
@@ -41,7 +41,7 @@ def score_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def label_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns: (height, width) int64, the labels of `best_classes`."""
+    """Returns (height, width) int64, the labels of `best_classes`."""
     return best_classes(maps, order, size)[0]
 
 
@@ -92,5 +92,5 @@ def _upsampled(maps: ClassMaps, size: Sequence[int]) -> Iterator[Tuple[Tensor, T
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns: (m, height, width), bilinearly, without antialias, of maps (m, h, w)."""
+    """Returns (m, height, width), bilinearly, without antialias, of maps (m, h, w)."""
     return F.interpolate(maps[None], tuple(size), mode="bilinear", align_corners=False)[0]

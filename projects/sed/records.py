@@ -14,13 +14,13 @@ NO_LABEL = -1  # of the pixels that padding adds
 
 @lru_cache(maxsize=16)
 def alphabetical(vocabulary: Vocabulary) -> Tuple[Vocabulary, Tuple[int, ...]]:
-    """Returns: the vocabulary with its classes sorted by name, and where each stood before."""
+    """Returns the vocabulary with its classes sorted by name, and where each stood before."""
     order = sorted(range(len(vocabulary)), key=vocabulary.classes.__getitem__)
     return vocabulary.select(order), tuple(order)
 
 
 def vocabulary_of(record: dict) -> Vocabulary:
-    """Returns: the vocabulary that a record names, or one made of its "texts" as they stand."""
+    """Returns the vocabulary that a record names, or one made of its "texts" as they stand."""
     if record.get("vocabulary") is not None:
         return get_vocabulary(record["vocabulary"])
     texts = tuple(record["texts"])
@@ -28,7 +28,7 @@ def vocabulary_of(record: dict) -> Vocabulary:
 
 
 def one_vocabulary(records: Sequence[dict]) -> Vocabulary:
-    """Returns: the vocabulary of all records.
+    """Returns the vocabulary of all records.
 
     Raises:
         ValueError: they have different ones.
@@ -56,15 +56,15 @@ def drawn_classes(labels: Tensor, classes: int, most: int) -> Tensor:
     if not 0 < most < classes:
         return torch.arange(classes, device=labels.device)
     # Shown ones first, then by lot; a count per class needs no wait for what is unique.
-    known = labels[(labels >= 0) & (labels < classes)]
-    shown = torch.bincount(known, minlength=classes) > 0
+    class_labels = labels[(labels >= 0) & (labels < classes)]
+    shown = torch.bincount(class_labels, minlength=classes) > 0
     rank = shown + torch.rand(classes, device=labels.device)
     number = max(most, int(shown.sum()))
     return rank.topk(number).indices.sort().values
 
 
 def relabelled(labels: Tensor, chosen: Tensor, classes: int) -> Tensor:
-    """Returns: (B, H, W) int64, places in `chosen` instead of classes; NO_LABEL for all else."""
+    """Returns (B, H, W) int64, places in `chosen` instead of classes; NO_LABEL for all else."""
     table = torch.full((classes + 1,), NO_LABEL, device=labels.device)
     table[chosen] = torch.arange(len(chosen), device=labels.device)
     return table[torch.where((labels >= 0) & (labels < classes), labels, classes)]
@@ -95,5 +95,5 @@ def batched_labels(records: Sequence[dict], images: ImageList, order: Tensor) ->
             )
         row[: size[0], : size[1]] = record["sem_seg"].to(labels.device, non_blocking=True)
     classes = len(order)
-    known = (labels >= 0) & (labels < classes)
-    return torch.where(known, order.argsort()[labels * known], NO_LABEL)
+    is_class = (labels >= 0) & (labels < classes)
+    return torch.where(is_class, order.argsort()[labels * is_class], NO_LABEL)

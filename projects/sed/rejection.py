@@ -51,7 +51,7 @@ class RunningTopK:
         self._scores, self._classes = best, classes
 
     def union(self) -> Tensor:
-        """Returns: (n,) int64 on the CPU, the classes kept, ascending. Waits for the device."""
+        """Returns (n,) int64 on the CPU, the classes kept, ascending. Waits for the device."""
         return self._classes.unique().cpu()
 
 
@@ -82,7 +82,7 @@ class FirstScores:
         self._place = torch.eye(9, device=taps.device, dtype=taps.dtype).view(1, 9, 3, 3)
 
     def __call__(self, cost: Tensor) -> Tensor:
-        """Returns: (n, h, w) float32, head 0's logits for a cost map (n, P, h, w) in float32."""
+        """Returns (n, h, w) float32, head 0's logits for a cost map (n, P, h, w) in float32."""
         with torch.autocast(cost.device.type, enabled=False):
             taps = F.conv2d(cost, self._kernel, self._tap_bias, padding=self._padding)
             return F.conv2d(taps, self._place, self._bias, padding=1)[:, 0]

@@ -229,7 +229,7 @@ class SED(nn.Module):
         return self.criterion(logits, labels)
 
     def resized(self, images: Tensor) -> Tensor:
-        """Returns: (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""
+        """Returns (B, 3, *resolution), bilinearly, whatever the aspect, of (B, 3, H, W)."""
         return F.interpolate(images, self.resolution, mode="bilinear", align_corners=False)
 
     def embed(self, vocabulary: Vocabulary) -> Tensor:
@@ -250,12 +250,12 @@ class SED(nn.Module):
         return bank
 
     def order(self, vocabulary: Vocabulary) -> Tensor:
-        """Returns: (K,) int64, row i of `embed` is class order[i] of the vocabulary."""
+        """Returns (K,) int64, row i of `embed` is class order[i] of the vocabulary."""
         return torch.tensor(alphabetical(vocabulary)[1], device=self.normalizer.device)
 
     @torch.no_grad()
     def answer(self, records: Sequence[dict]) -> List[dict]:
-        """Returns: {"sem_seg": ...} per record, see `forward`; each image as if it were alone."""
+        """Returns {"sem_seg": ...} per record, see `forward`; each image as if it were alone."""
         images = [self.normalizer.normalize(record["image"]) for record in records]
         if self.inference.overlap is not None:
             decodings = (self.slide(*pair) for pair in zip(images, records))

@@ -43,7 +43,7 @@ class WindowedDecoding:
         self._size = (height, width)
 
     def probabilities(self, part: slice) -> Tensor:
-        """Returns: (m, height, width) float32, of `self.classes[part]`."""
+        """Returns (m, height, width) float32, of `self.classes[part]`."""
         wanted = self.classes[part]
         device = self._windows[0][0].device
         total = torch.zeros(len(wanted), *self._size, device=device)

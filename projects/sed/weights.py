@@ -44,8 +44,8 @@ def _prefixes() -> Iterator[Tuple[str, str]]:
     for i in range(3):
         yield f"{official}decoder_guidance_projection.{i}.0.", f"{ours}skips.{i}."
         yield f"{official}decoder_corr_guidance_projection.{i}.0.", f"{ours}stages.{i}.guidance."
-        for theirs, mine in _STAGE.items():
-            yield f"{official}decoder{i + 1}.{theirs}", f"{ours}stages.{i}.{mine}"
+        for official_name, our_name in _STAGE.items():
+            yield f"{official}decoder{i + 1}.{official_name}", f"{ours}stages.{i}.{our_name}"
         yield f"{official}head{i}.", f"{ours}rejection_heads.{i}."
     yield f"{official}head.", f"{ours}head."
 
@@ -55,18 +55,18 @@ our_name, official_name = _NAMES.ours, _NAMES.official
 
 
 def is_official(names: Iterable[str]) -> bool:
-    """Returns: whether these are the names of an official SED checkpoint."""
+    """Returns whether these are the names of an official SED checkpoint."""
     return any(name.startswith(PREDICTOR) for name in names)
 
 
 def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
-    """Returns: the tensors under our names, and the names of those that SED does not use."""
+    """Returns the tensors under our names, and the names of those that SED does not use."""
     unused = [name for name in official if our_name(name) == name or name in UNUSED]
     return {our_name(k): v for k, v in official.items() if k not in unused}, unused
 
 
 def config_file(official: Mapping[str, Tensor]) -> str:
-    """Returns: the config, relative to the checkout, of the released model with these widths.
+    """Returns the config, relative to the checkout, of the released model with these widths.
 
     Raises:
         ValueError: there is none.

@@ -222,7 +222,7 @@ _CLASSES = 32  # upsampled at a time for a label map
 
 
 def clip_state_dict(model: ClipPretraining) -> Dict[str, Tensor]:
-    """Returns: the towers as open_clip names them: "visual.*", the text tower, "logit_scale"."""
+    """Returns the towers as open_clip names them: "visual.*", the text tower, "logit_scale"."""
     text = model.classifier.text_encoder.text.state_dict()
     visual = {f"visual.{key}": value for key, value in model.encoder.state_dict().items()}
     return {**visual, **text, "logit_scale": model.classifier.logit_scale.detach()}
@@ -235,13 +235,13 @@ def _vocabulary_of(record: dict) -> Union[Vocabulary, Sequence[str]]:
 
 
 def _drawn_captions(records: Sequence[dict]) -> Tuple[List[str], List[int]]:
-    """Returns: one caption of each image that has any, and which images those are."""
+    """Returns one caption of each image that has any, and which images those are."""
     having = [index for index, record in enumerate(records) if record.get("captions")]
     return [random.choice(records[index]["captions"]) for index in having], having
 
 
 def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
-    """Returns: T names of what the batch shows, and (B, T) bool, which image shows which."""
+    """Returns T names of what the batch shows, and (B, T) bool, which image shows which."""
     names_shown = [
         {*record.get("tags", ()), *(r.text for r in record.get("regions", ()) if r.has_target)}
         for record in records
@@ -252,7 +252,7 @@ def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
 
 
 def _inside(images: ImageList, grid: Sequence[int], stride: int) -> Tensor:
-    """Returns: (B, P) bool, False where a cell holds padding alone."""
+    """Returns (B, P) bool, False where a cell holds padding alone."""
     rows, columns = torch.arange(grid[0]) * stride, torch.arange(grid[1]) * stride
     return torch.stack(
         [

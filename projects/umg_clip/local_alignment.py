@@ -61,7 +61,7 @@ def assignment_loss(logits: Tensor, allowed: Tensor) -> Tensor:
 
 
 def balanced_targets(log_shares: Tensor, allowed: Tensor) -> Tensor:
-    """Returns: (B, P, T) r, summing to 1 over the allowed texts of a cell, 0 elsewhere."""
+    """Returns (B, P, T) r, summing to 1 over the allowed texts of a cell, 0 elsewhere."""
     ambiguous = allowed & (allowed.sum(dim=2, keepdim=True) > 1)
     cells = ambiguous.sum(dim=(0, 1))
     blocked = torch.zeros_like(log_shares).masked_fill_(~allowed, -math.inf)

@@ -18,11 +18,11 @@ class Attention(nn.MultiheadAttention):
         super().__init__(channels, heads, dropout=dropout, batch_first=True)
 
     def queries(self, x: Tensor) -> Tensor:
-        """Returns: (B, heads, S, C / heads) of (B, S, C)."""
+        """Returns (B, heads, S, C / heads) of (B, S, C)."""
         return self._heads(F.linear(x, *self._part(0)))
 
     def keys_and_values(self, keys: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:
-        """Returns: two (B, heads, L, C / heads) of two (B, L, C)."""
+        """Returns two (B, heads, L, C / heads) of two (B, L, C)."""
         return (
             self._heads(F.linear(keys, *self._part(1))),
             self._heads(F.linear(values, *self._part(2))),
@@ -31,7 +31,7 @@ class Attention(nn.MultiheadAttention):
     def attend(
         self, queries: Tensor, memory: Tuple[Tensor, Tensor], is_key: Optional[Tensor] = None
     ) -> Tensor:
-        """Returns: (B, S, C), the values seen by each query, after the output projection.
+        """Returns (B, S, C), the values seen by each query, after the output projection.
 
         Args:
             queries: of `queries`; 1 image may ask B phrases.
@@ -52,7 +52,7 @@ class Attention(nn.MultiheadAttention):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, is_key: Optional[Tensor] = None
     ) -> Tensor:
-        """Returns: (B, S, C) of (B, S, C) and twice (B, L, C); `is_key` as in `attend`."""
+        """Returns (B, S, C) of (B, S, C) and twice (B, L, C); `is_key` as in `attend`."""
         return self.attend(self.queries(query), self.keys_and_values(key, value), is_key)
 
     def _part(self, index: int) -> Tuple[Tensor, Tensor]:
@@ -90,24 +90,24 @@ class AttentionLayer(nn.Module):
                 nn.init.xavier_uniform_(weight)
 
     def add_self(self, x: Tensor, seen: Tensor) -> Tensor:
-        """Returns: x and what it saw of itself, (B, S, C)."""
+        """Returns x and what it saw of itself, (B, S, C)."""
         return self.norm1(x + self.dropout(seen))
 
     def add_memory(self, x: Tensor, seen: Tensor) -> Tensor:
-        """Returns: x and what it saw of the memory, (B, S, C)."""
+        """Returns x and what it saw of the memory, (B, S, C)."""
         return self.norm2(x + self.dropout(seen))
 
     def add_feed_forward(self, x: Tensor) -> Tensor:
-        """Returns: x and what the feed-forward makes of it, (B, S, C)."""
+        """Returns x and what the feed-forward makes of it, (B, S, C)."""
         hidden = self.dropout(F.relu(self.linear1(x), inplace=True))
         return self.norm3(x + self.dropout(self.linear2(hidden)))
 
 
 def tokens(grid: Tensor) -> Tensor:
-    """Returns: (B, h w, C) of (B, C, h, w)."""
+    """Returns (B, h w, C) of (B, C, h, w)."""
     return grid.flatten(2).transpose(1, 2)
 
 
 def grid(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Returns: (B, C, height, width) of (B, height width, C)."""
+    """Returns (B, C, height, width) of (B, height width, C)."""
     return tokens.transpose(1, 2).unflatten(2, (height, width))

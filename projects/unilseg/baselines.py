@@ -25,7 +25,7 @@ class ConstantForeground(UniLSeg):
 
     @torch.no_grad()
     def answer(self, records: Sequence[dict]) -> List[dict]:
-        """Returns: results of the form that `UniLSeg.forward` gives, foreground everywhere."""
+        """Returns results of the form that `UniLSeg.forward` gives, foreground everywhere."""
         return [self._everywhere(record) for record in records]
 
     def _everywhere(self, record: dict) -> dict:
@@ -65,7 +65,7 @@ class ShuffledPhrases(UniLSeg):
         return {**parts, "pool": phrases_of(cfg.DATASETS.TEST, parts["sampling"].prompts)}
 
     def ask(self, record: dict) -> List[Tuple[str, ...]]:
-        """Returns: phrases of other images, the same ones at every call for the same image.
+        """Returns phrases of other images, the same ones at every call for the same image.
 
         Raises:
             ValueError: no other phrase is known.
@@ -84,15 +84,15 @@ class ShuffledPhrases(UniLSeg):
 
 
 def phrases_of(dataset_names: Sequence[str], prompts: Prompts) -> List[str]:
-    """Returns: all phrases that images of some data sets are asked for, in order, repeats kept."""
-    found: List[str] = []
+    """Returns all phrases that images of some data sets are asked for, in order, repeats kept."""
+    phrases: List[str] = []
     for name in dataset_names:
         vocabulary = dataset_metadata(name).vocabulary
         if vocabulary is not None:
             groups = prompts.of_vocabulary(get_vocabulary(vocabulary), Task.SEMANTIC)
-            found.extend(phrase for group in groups for phrase in group)
+            phrases.extend(phrase for group in groups for phrase in group)
             continue
         for record in load_dataset(name):
             texts = record.get("texts") or [region.text for region in record["regions"]]
-            found.extend(texts)
-    return found
+            phrases.extend(texts)
+    return phrases

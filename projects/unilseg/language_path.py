@@ -58,7 +58,7 @@ class LanguagePath(nn.Module):
             self.norm = nn.LayerNorm(query_dim)
 
     def embed(self, sentences: Tensor) -> Tensor:
-        """Returns: (B, Q), what the sentence alone says, of f_s (B, D); its ReLU is e.
+        """Returns (B, Q), what the sentence alone says, of f_s (B, D); its ReLU is e.
 
         Raises:
             ValueError: one phrase cannot be normed over the batch.
@@ -75,7 +75,7 @@ class LanguagePath(nn.Module):
         return self.sentence_norm(self.sentence(sentences)[:, :, None, None]).flatten(1)
 
     def forward(self, coarse: Tensor, sentences: Tensor) -> List[Tensor]:
-        """Returns: the query after each layer, (B, Q) each; the last one counts at test.
+        """Returns the query after each layer, (B, Q) each; the last one counts at test.
 
         Args:
             coarse: f_c of the coarsest scale, (B, C, h, w).
@@ -91,11 +91,11 @@ class LanguagePath(nn.Module):
         keys = tokens(memory + _positions(memory))
         start = start[:, None]
         query = torch.zeros_like(start)
-        found = []
+        queries = []
         for layer in self.layers:
             asking = query + start
             query = layer.add_self(query, layer.self_attn(asking, asking, query))
             query = layer.add_memory(query, layer.cross_attn(query + start, keys, values))
             query = layer.add_feed_forward(query)
-            found.append(self.norm(query)[:, 0])
-        return found
+            queries.append(self.norm(query)[:, 0])
+        return queries

@@ -13,7 +13,7 @@ LOSS_AT = ("response", "image")
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Returns: scalar, the mean over all places; logits and targets 0-1 of one shape."""
+    """Returns scalar, the mean over all places; logits and targets 0-1 of one shape."""
     return F.binary_cross_entropy_with_logits(logits, targets)
 
 
@@ -70,7 +70,7 @@ class ResponseLoss:
         self.at = at
 
     def __call__(self, responses: Tensor, masks: Tensor) -> Dict[str, Tensor]:
-        """Returns: "loss_bce" and "loss_dice" of the last layer, "loss_bce_0" ... of those before.
+        """Returns "loss_bce" and "loss_dice" of the last layer, "loss_bce_0" ... of those before.
 
         Args:
             responses: logits, (J, T, h, w).

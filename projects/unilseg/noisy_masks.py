@@ -29,7 +29,7 @@ _DRAWN_BY_MACHINE = 0.99
 
 
 def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
-    """Returns: a mask (H, W) bool as machines get it wrong: its box, half of it, or moved."""
+    """Returns a mask (H, W) bool as machines get it wrong: its box, half of it, or moved."""
     box = box_of_mask(mask)
     if box is None:
         return mask
@@ -59,7 +59,7 @@ def _shifted(mask: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def noisy_lines(dataset_name: str, share: float, seed: int) -> Iterator[dict]:
-    """Yields: region lines of a data set, each region spoiled with probability `share`.
+    """Yields region lines of a data set, each region spoiled with probability `share`.
 
     Raises:
         KeyError: no such data set.

@@ -32,12 +32,12 @@ class ScaleFusion(nn.Module):
         self.attention = Attention(channels, heads, dropout)
 
     def questions(self, feature: Tensor) -> Tensor:
-        """Returns: what each place of (B, C_i, h, w) asks; the same for every phrase."""
+        """Returns what each place of (B, C_i, h, w) asks; the same for every phrase."""
         position = sine_positions_2d(*feature.shape[1:], device=feature.device).to(feature.dtype)
         return self.attention.queries(tokens(feature + position))
 
     def forward(self, feature: Tensor, questions: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
-        """Returns: f_c, (B, C_i, h, w); a feature and questions of one image serve B phrases."""
+        """Returns f_c, (B, C_i, h, w); a feature and questions of one image serve B phrases."""
         projected = self.projection(words)
         memory = self.attention.keys_and_values(projected, projected)
         return feature + grid(
@@ -80,7 +80,7 @@ class PreFusion(nn.Module):
         )
 
     def questions(self, features: Sequence[Tensor]) -> Dict[str, Tensor]:
-        """Returns: per fused scale what its places ask, worked out once for all phrases."""
+        """Returns per fused scale what its places ask, worked out once for all phrases."""
         return {name: scale.questions(features[int(name)]) for name, scale in self.scales.items()}
 
     def forward(

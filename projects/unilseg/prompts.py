@@ -35,7 +35,7 @@ class Prompts:
         self.synonyms = synonyms
 
     def phrase(self, task: str, name: str) -> str:
-        """Returns: what the model reads for a class name or a phrase.
+        """Returns what the model reads for a class name or a phrase.
 
         Raises:
             ValueError: the name is empty.
@@ -45,7 +45,7 @@ class Prompts:
         return self.templates.get(str(task), PLACEHOLDER).replace(PLACEHOLDER, name)
 
     def of_record(self, record: dict) -> List[Tuple[str, ...]]:
-        """Returns: per class of a record's vocabulary, or per text, the phrases it is asked for by.
+        """Returns per class of a record's vocabulary, or per text, the phrases it is asked for by.
 
         A vocabulary's own templates replace the task's.
 
@@ -66,7 +66,7 @@ class Prompts:
         return [(self.phrase(task, text),) for text in texts]
 
     def of_vocabulary(self, vocabulary: Vocabulary, task: str) -> List[Tuple[str, ...]]:
-        """Returns: per class its phrases: every name that counts, in every template."""
+        """Returns per class its phrases: every name that counts, in every template."""
         every = slice(None) if self.synonyms == "mean" else slice(1)
         names = [synonyms[every] for synonyms in vocabulary.synonyms]
         if vocabulary.templates is None:

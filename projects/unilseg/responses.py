@@ -27,7 +27,7 @@ class Placement(NamedTuple):
 
 
 def probabilities(responses: Tensor, placement: Placement, resize: str) -> Tensor:
-    """Returns: (T, H, W) float32, 0-1, of logits (T, h, w).
+    """Returns (T, H, W) float32, 0-1, of logits (T, h, w).
 
     Args:
         responses: logits over all that the model saw.
@@ -53,7 +53,7 @@ def probabilities(responses: Tensor, placement: Placement, resize: str) -> Tenso
 
 
 def _sampled(maps: Tensor, y: Tensor, x: Tensor, *, mode: str, corners: bool) -> Tensor:
-    """Returns: (T, H, W) of (1, T, h, w), read where rows y (H,) and columns x (W,) cross."""
+    """Returns (T, H, W) of (1, T, h, w), read where rows y (H,) and columns x (W,) cross."""
     places = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
     padding = "zeros" if corners else "border"
     return F.grid_sample(maps, places, mode=mode, padding_mode=padding, align_corners=corners)[0]
@@ -77,7 +77,7 @@ class Asked:
         return len(self.groups)
 
     def chunks(self, most: int) -> Iterator[Tuple[List[str], List[Tuple[int, int, float]]]]:
-        """Yields: at most that many phrases, and [(class, place in the chunk, share), ...]."""
+        """Yields at most that many phrases, and [(class, place in the chunk, share), ...]."""
         meaning: Dict[str, List[Tuple[int, float]]] = {}
         for index, group in enumerate(self.groups):
             for phrase in group:
@@ -94,14 +94,14 @@ Answer = Callable[[List[str]], Tensor]  # phrases to probabilities (T, H, W)
 
 
 def score_map(asked: Asked, answer: Answer, chunk: int) -> Tensor:
-    """Returns: (K, H, W) probabilities, filled a chunk of phrases at a time."""
+    """Returns (K, H, W) probabilities, filled a chunk of phrases at a time."""
     scores = None
     for phrases, meaning in asked.chunks(chunk):
-        found = answer(phrases)
+        answers = answer(phrases)
         if scores is None:
-            scores = found.new_zeros(len(asked), *found.shape[1:])
+            scores = answers.new_zeros(len(asked), *answers.shape[1:])
         for index, row, share in meaning:
-            scores[index].add_(found[row], alpha=share)
+            scores[index].add_(answers[row], alpha=share)
     return scores
 
 
@@ -113,7 +113,7 @@ def label_map(
     none: Optional[int] = None,
     threshold: Optional[float] = None,
 ) -> Tensor:
-    """Returns: (H, W) int64, the labels of `best_classes`."""
+    """Returns (H, W) int64, the labels of `best_classes`."""
     return best_classes(asked, answer, chunk, none=none, threshold=threshold)[0]
 
 
@@ -155,13 +155,13 @@ def best_classes(
 
 
 def _class_scores(asked: Asked, answer: Answer, chunk: int) -> Iterator[Tuple[int, Tensor]]:
-    """Yields: a class and its probabilities (H, W), as soon as its last phrase is answered."""
+    """Yields a class and its probabilities (H, W), as soon as its last phrase is answered."""
     missing = [len(group) for group in asked.groups]
     started: Dict[int, Tensor] = {}
     for phrases, meaning in asked.chunks(chunk):
-        found = answer(phrases)
+        answers = answer(phrases)
         for index, row, share in meaning:
-            part = found[row] if share == 1 else found[row] * share
+            part = answers[row] if share == 1 else answers[row] * share
             started[index] = started[index] + part if index in started else part
             missing[index] -= 1
             if not missing[index]:

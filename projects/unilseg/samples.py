@@ -54,7 +54,7 @@ class Sampling:
         self.negative_prob = negative_prob
 
     def __call__(self, records: Sequence[dict]) -> List[Sample]:
-        """Returns: the samples of a batch, image by image; images without any phrase give none.
+        """Returns the samples of a batch, image by image; images without any phrase give none.
 
         Args:
             records: of SegMapper, with "instances" that have masks.
@@ -86,7 +86,7 @@ class Sampling:
 
 
 def _candidates(record: dict) -> Tuple[List[Tuple[str, List[int]]], List[str]]:
-    """Returns: names to ask for with their rows of the instances, and names that are not there."""
+    """Returns names to ask for with their rows of the instances, and names that are not there."""
     instances = record.get("instances")
     if instances is None or (len(instances) and not instances.has("gt_masks")):
         raise ValueError(
@@ -110,11 +110,11 @@ def _candidates(record: dict) -> Tuple[List[Tuple[str, List[int]]], List[str]]:
         for i, name in enumerate(names)
         if i not in rows and i != none and (unknown is None or not unknown[i])
     ]
-    return [(names[i], mine) for i, mine in sorted(rows.items())], absent
+    return [(names[i], rows_of_name) for i, rows_of_name in sorted(rows.items())], absent
 
 
 def padded_masks(samples: Sequence[Sample], size: Sequence[int], device: torch.device) -> Tensor:
-    """Returns: (T, *size) bool, each mask in the upper left corner as its image is in the batch."""
+    """Returns (T, *size) bool, each mask in the upper left corner as its image is in the batch."""
     masks = torch.zeros((len(samples), *size), dtype=torch.bool, device=device)
     for row, sample in zip(masks, samples):
         height, width = sample.mask.shape

@@ -100,7 +100,7 @@ class Seen(NamedTuple):
     questions: Dict[str, Tensor]
 
     def of(self, rows: Union[slice, Tensor]) -> "Seen":
-        """Returns: that of some of the images, or one image several times."""
+        """Returns that of some of the images, or one image several times."""
         return Seen(
             [feature[rows] for feature in self.features],
             {name: asked[rows] for name, asked in self.questions.items()},
@@ -223,7 +223,7 @@ class UniLSeg(nn.Module):
         return self.answer(records)
 
     def losses(self, records: Sequence[dict]) -> Dict[str, Tensor]:
-        """Returns: see `ResponseLoss`; a batch without any phrase gives 0 and a gradient of 0."""
+        """Returns see `ResponseLoss`; a batch without any phrase gives 0 and a gradient of 0."""
         samples = self.sampling(records)
         counts = 1.0 if samples else 0.0
         if not samples:
@@ -237,13 +237,13 @@ class UniLSeg(nn.Module):
         return {name: counts * loss for name, loss in self.criterion(responses, masks).items()}
 
     def encode_images(self, images: Tensor) -> Seen:
-        """Returns: what is the same for every phrase, of (B, 3, H, W), normalised."""
+        """Returns what is the same for every phrase, of (B, 3, H, W), normalised."""
         maps = self.image_encoder(images)
         features = [maps[name] for name in sorted(maps)]
         return Seen(features, self.pre_fusion.questions(features))
 
     def encode_phrases(self, phrases: Sequence[str]) -> Phrases:
-        """Returns: what the text encoder says of T phrases."""
+        """Returns what the text encoder says of T phrases."""
         features = self.text_encoder(phrases)
         return Phrases(features.tokens, features.pooled, features.is_token)
 
@@ -264,7 +264,7 @@ class UniLSeg(nn.Module):
 
     @torch.no_grad()
     def answer(self, records: Sequence[dict]) -> List[dict]:
-        """Returns: see `forward`; each image as if it were alone."""
+        """Returns see `forward`; each image as if it were alone."""
         asked = [Asked(self.ask(record)) for record in records]
         images = self.normalizer(list(records))
         seen = self.encode_images(images.tensor)
@@ -279,7 +279,7 @@ class UniLSeg(nn.Module):
         return results
 
     def ask(self, record: dict) -> List[Tuple[str, ...]]:
-        """Returns: per class of the record's vocabulary, or per text, its phrases."""
+        """Returns per class of the record's vocabulary, or per text, its phrases."""
         return self.sampling.prompts.of_record(record)
 
     def _answer(self, record: dict, asked: Asked, seen: Seen, placement: Placement) -> dict:
@@ -339,7 +339,7 @@ class UniLSeg(nn.Module):
 
 
 def build_image_encoder(cfg: CfgNode) -> nn.Module:
-    """Returns: the Swin of MODEL.UNILSEG.SWIN."""
+    """Returns the Swin of MODEL.UNILSEG.SWIN."""
     swin = cfg.MODEL.UNILSEG.SWIN
     return build_swin(
         embed_dim=swin.EMBED_DIM,
@@ -353,7 +353,7 @@ def build_image_encoder(cfg: CfgNode) -> nn.Module:
 
 
 def build_paths(cfg: CfgNode, image_encoder: nn.Module, towers: ClipTowers) -> Dict[str, nn.Module]:
-    """Returns: "pre_fusion", "vision_path" and "language_path", as MODEL.UNILSEG describes them."""
+    """Returns "pre_fusion", "vision_path" and "language_path", as MODEL.UNILSEG describes them."""
     node = cfg.MODEL.UNILSEG
     channels = [shape.channels for _, shape in sorted(image_encoder.output_shape().items())]
     shared = {"heads": node.NHEADS, "dropout": node.DROPOUT}

@@ -17,7 +17,7 @@ from .attention import AttentionLayer, grid, tokens
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: str) -> Conv2d:
-    """Returns: a convolution that keeps the size, without bias, then norm and ReLU."""
+    """Returns a convolution that keeps the size, without bias, then norm and ReLU."""
     return Conv2d(
         inputs,
         outputs,
@@ -30,7 +30,7 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: str) -> Conv2d:
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns: (B, C, *size), bilinearly, of (B, C, h, w)."""
+    """Returns (B, C, *size), bilinearly, of (B, C, h, w)."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
@@ -49,7 +49,7 @@ class MultiModalLayer(AttentionLayer):
         self.ratio = ratio
 
     def forward(self, x: Tensor, words: Tensor, is_word: Tensor, word_positions: Tensor) -> Tensor:
-        """Returns: (B, D, h, w).
+        """Returns (B, D, h, w).
 
         Args:
             x: (B, D, h, w).
@@ -67,7 +67,7 @@ class MultiModalLayer(AttentionLayer):
         return grid(self.add_feed_forward(self.add_memory(x, seen)), height, width)
 
     def _seen(self, x: Tensor, position: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
-        """Returns: (B, D, h', w'), what the places of the smaller grid see of it and of words.
+        """Returns (B, D, h', w'), what the places of the smaller grid see of it and of words.
 
         The words ask nothing here: what they would see is not used.
         """
@@ -137,7 +137,7 @@ class VisionPath(nn.Module):
         self.register_buffer("word_positions", positions, persistent=False)
 
     def forward(self, fused: Sequence[Tensor], words: Tensor, is_word: Tensor) -> Tensor:
-        """Returns: the pixel map (B, mask_dim, h_0, w_0), nowhere below 0.
+        """Returns the pixel map (B, mask_dim, h_0, w_0), nowhere below 0.
 
         Args:
             fused: f_c, (B, C_i, h_i, w_i), finest first.

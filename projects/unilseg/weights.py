@@ -45,25 +45,25 @@ def _pre_fusion() -> Iterator[Tuple[str, str]]:
 def _vision_path() -> Iterator[Tuple[str, str]]:
     official, ours = "pixel_decoder.", "vision_path."
     for i in range(4):
-        for theirs, mine in _CONV.items():
-            yield f"{official}adapter_{i + 1}.{theirs}", f"{ours}laterals.{i}.{mine}"
-            yield f"{official}layer_{i + 1}.{theirs}", f"{ours}outputs.{i}.{mine}"
-        for theirs, mine in _LAYER.items():
-            yield f"{official}cross_attn_{i + 1}.{theirs}", f"{ours}layers.{i}.{mine}"
-    for theirs, mine in _CONV.items():
-        yield f"{official}mask_features.{theirs}", f"{ours}mask_features.{mine}"
+        for official_name, our_name in _CONV.items():
+            yield f"{official}adapter_{i + 1}.{official_name}", f"{ours}laterals.{i}.{our_name}"
+            yield f"{official}layer_{i + 1}.{official_name}", f"{ours}outputs.{i}.{our_name}"
+        for official_name, our_name in _LAYER.items():
+            yield f"{official}cross_attn_{i + 1}.{official_name}", f"{ours}layers.{i}.{our_name}"
+    for official_name, our_name in _CONV.items():
+        yield f"{official}mask_features.{official_name}", f"{ours}mask_features.{our_name}"
 
 
 def _language_path() -> Iterator[Tuple[str, str]]:
     official, ours = "query_decoder.", "language_path."
-    for theirs, mine in _CONV.items():
-        yield f"{official}visual_proj.{theirs}", f"{ours}memory.{mine}"
+    for official_name, our_name in _CONV.items():
+        yield f"{official}visual_proj.{official_name}", f"{ours}memory.{our_name}"
     yield f"{official}text_proj.0.", f"{ours}sentence."
     yield f"{official}text_proj.1.", f"{ours}sentence_norm."
     decoder = f"{official}query_transformer.decoder."
     for j in range(_MOST_LAYERS):
-        for theirs, mine in _LAYER.items():
-            yield f"{decoder}layers.{j}.{theirs}", f"{ours}layers.{j}.{mine}"
+        for official_name, our_name in _LAYER.items():
+            yield f"{decoder}layers.{j}.{official_name}", f"{ours}layers.{j}.{our_name}"
     yield f"{decoder}norm.", f"{ours}norm."
 
 
@@ -72,27 +72,27 @@ official_name = _NAMES.official
 
 
 def our_name(official: str) -> str:
-    """Returns: the name of an official tensor in this model; one that is not known stays."""
+    """Returns the name of an official tensor in this model; one that is not known stays."""
     bare = official.removeprefix("module.")
     ours = _NAMES.ours(bare)
     return official if ours == bare else ours
 
 
 def is_official(names: Iterable[str]) -> bool:
-    """Returns: whether these are the names of an official UniLSeg checkpoint."""
+    """Returns whether these are the names of an official UniLSeg checkpoint."""
     decoder = "query_decoder.query_transformer."
     return any(name.removeprefix("module.").startswith(decoder) for name in names)
 
 
 def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
-    """Returns: the tensors under our names, and the names of those that UniLSeg does not use."""
+    """Returns the tensors under our names, and the names of those that UniLSeg does not use."""
     unused = [name for name in official if our_name(name) == name or name.endswith(OWN_BUFFERS)]
     left_out = set(unused)
     return {our_name(k): v for k, v in official.items() if k not in left_out}, unused
 
 
 def config_file(official: Mapping[str, Tensor]) -> str:
-    """Returns: the config, relative to the checkout, of the released model with these widths.
+    """Returns the config, relative to the checkout, of the released model with these widths.
 
     Raises:
         ValueError: there is none.

@@ -93,7 +93,7 @@ def load_tokenizer(context_length: int) -> Callable[[Sequence[str]], Tensor]:
 
 
 def _config(name: str, *, drop: Optional[float], drop_path: Optional[float]) -> Dict[str, Any]:
-    """Returns: open_clip's configuration of the model with the options put in."""
+    """Returns open_clip's configuration of the model with the options put in."""
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
@@ -121,7 +121,7 @@ def _config(name: str, *, drop: Optional[float], drop_path: Optional[float]) -> 
 
 
 def _source(name: str, weights: str, *, quick_gelu: bool) -> Tuple[Optional[str], Optional[Path]]:
-    """Returns: the tag or the file that `weights` means, or neither."""
+    """Returns the tag or the file that `weights` means, or neither."""
     if not weights:
         return None, None
     path = Path(weights)

@@ -116,7 +116,7 @@ class ClipTowers:
         return self.text.context_length
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Returns: (T, context_length) int64; a longer text keeps its end token."""
+        """Returns (T, context_length) int64; a longer text keeps its end token."""
         rows = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(rows, texts):
             ids = self.encode(text)
@@ -132,7 +132,7 @@ class ClipTowers:
 
 
 def fingerprint(name: str, module: nn.Module) -> str:
-    """Returns: 16 hex digits that change with the name, a parameter's name or any of its bits."""
+    """Returns 16 hex digits that change with the name, a parameter's name or any of its bits."""
     digest = hashlib.sha256(name.encode())
     for key, value in module.state_dict().items():
         digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())

@@ -61,7 +61,7 @@ class ColorJitterSSD(T.Augmentation):
 
 
 class CategoryCrop(T.RandomCrop_CategoryAreaConstraint):
-    """detectron2's crop in which no class covers more than its share, told what it needs.
+    """detectron2's crop in which no class covers more than its share; the ignored label is given.
 
     Args:
         crop_type, crop_size: as for detectron2's RandomCrop.

@@ -75,10 +75,10 @@ class SegMapper:
             with_sem_seg="sem_seg" in targets,
             with_instances="instances" in targets,
             max_texts=max_texts,
-            vocabularies={getattr(known, "vocabulary", None) for known in self.metadata.values()},
+            vocabularies={getattr(entry, "vocabulary", None) for entry in self.metadata.values()},
         )
-        for name, known in self.metadata.items():
-            if is_train and getattr(known, "class_map", None) is not None:
+        for name, entry in self.metadata.items():
+            if is_train and getattr(entry, "class_map", None) is not None:
                 raise ValueError(
                     f"data set '{name}' is for evaluation only: its labels are not the classes of "
                     "its vocabulary (class_map)"

@@ -172,7 +172,7 @@ def sampler_maker(
         world_size=world_size,
         orders=orders,
     )
-    make(seed=0)  # so that wrong ratios are told now, not by a worker later
+    make(seed=0)  # so that wrong ratios are an error now and not in a worker later
     return partial(_seeded, make)
 
 

@@ -192,10 +192,10 @@ class Targets:
 
     def _pool(self, counts: Mapping[str, float]) -> NamePool:
         """Returns the pool of a set's names, made once for each of few sets."""
-        known = self._pools.get(id(counts))
-        if known is None or known[0] is not counts:
-            known = self._pools[id(counts)] = (counts, NamePool(counts))
-        return known[1]
+        cached = self._pools.get(id(counts))
+        if cached is None or cached[0] is not counts:
+            cached = self._pools[id(counts)] = (counts, NamePool(counts))
+        return cached[1]
 
     def _add_classes(
         self, result: Dict[str, Any], regions: Sequence[Region], record: Mapping

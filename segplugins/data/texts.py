@@ -95,9 +95,9 @@ def class_texts(
     if limit <= 0:
         unknown = None
         if federated:
-            known = (set(present) - partly) | absent
+            labelled = (set(present) - partly) | absent
             unknown = torch.ones(len(classes), dtype=torch.bool)
-            unknown[list(known)] = False
+            unknown[list(labelled)] = False
         return ClassTexts(None, {k: k for k in present}, unknown)
     number = min(max(limit - len(present), 0), len(absent))
     chosen = present + np.random.permutation(sorted(absent))[:number].tolist()

@@ -117,11 +117,11 @@ class Renaming:
         self._to_official = sorted(((b, a) for a, b in pairs), key=lambda pair: -len(pair[0]))
 
     def ours(self, official: str) -> str:
-        """Returns: the name of an official tensor in this model; one that is not known stays."""
+        """Returns the name of an official tensor in this model; one that is not known stays."""
         return _renamed(official, self._to_ours)
 
     def official(self, ours: str) -> str:
-        """Returns: the name of one of our tensors in the official code; unknown ones stay."""
+        """Returns the name of one of our tensors in the official code; unknown ones stay."""
         return _renamed(ours, self._to_official)
 
 
@@ -191,7 +191,7 @@ class Fit(NamedTuple):
     misshaped: List[str]  # with both shapes
 
     def report(self) -> List[str]:
-        """Returns: one line per kind of misfit that occurs, naming each tensor."""
+        """Returns one line per kind of misfit that occurs, naming each tensor."""
         kinds = {
             "missing in the checkpoint": self.missing,
             "unknown to the model": self.unexpected,

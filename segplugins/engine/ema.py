@@ -60,7 +60,7 @@ class WeightAverage:
             average.copy_(kept)
 
     def state_dict(self) -> Dict[str, Any]:
-        """Returns: {"weights": parameter name to average}; no weights before the first update."""
+        """Returns {"weights": parameter name to average}; no weights before the first update."""
         return {"weights": dict(zip(self._names, self._averages))}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from segplugins.data.catalog import dataset_metadata, load_dataset
 from segplugins.data.check import SkipFaults
 from segplugins.data.check.load import POLICIES
 from segplugins.data.mapper import SegMapper
+from segplugins.data.missing_files import check_files
 from segplugins.data.pairs import PairMapper, PairSamples, is_pairs, load_pairs
 from segplugins.data.sampling import sampler_maker, training_records
 from segplugins.engine.stream import TrainingStream
@@ -49,6 +50,8 @@ def build_train_loader(cfg: CfgNode) -> DataLoader:
         sizes, orders = dataset.sizes, dataset.orders
     else:
         records, sizes = training_records(names, cfg.DATASETS.EXCLUDE, policy)
+        if policy == "strict":
+            check_files(records)
         dataset, orders = DatasetFromList(records, copy=False), None
         mapper = SegMapper(cfg, is_train=True, dataset_names=names)
     stream = TrainingStream(
@@ -149,7 +152,7 @@ def check_datasets(names: Sequence[str], *, key: str) -> List[str]:
 
 
 def micro_batch_size(images_per_step: int, accumulate: int, processes: int) -> int:
-    """Returns: the images that a process reads at once.
+    """Returns the images that a process reads at once.
 
     Raises:
         ValueError: the images of a step cannot be divided evenly.

@@ -139,7 +139,7 @@ def apply_settings(cfg: CfgNode, settings: Sequence[Setting]) -> None:
 
 
 def known_keys(cfg: CfgNode, prefix: str = "") -> List[str]:
-    """Returns: the dotted name of every value in a config, sections left out."""
+    """Returns the dotted name of every value in a config, sections left out."""
     keys: List[str] = []
     for name, value in cfg.items():
         full = prefix + name

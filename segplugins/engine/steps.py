@@ -237,7 +237,7 @@ class StepTrainer(SimpleTrainer):
             storage.put_scalar("grad_norm", norm)
 
     def state_dict(self) -> Dict[str, Any]:
-        """Returns: what `load_state_dict` needs to go on as if nothing had happened."""
+        """Returns what `load_state_dict` needs to go on as if nothing had happened."""
         own = {"grad_scaler": self.scaler.state_dict(), "seed": self.seed}
         return {**super().state_dict(), **own, "bad_steps": self.bad_steps}
 

@@ -325,7 +325,7 @@ class LateWriter(HookBase):
 
 
 def train_precision(cfg: CfgNode) -> Optional[torch.dtype]:
-    """Returns: what training runs in under autocast, or None.
+    """Returns what training runs in under autocast, or None.
 
     Raises:
         ValueError: an unknown type, or float16 without a GPU.

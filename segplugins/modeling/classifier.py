@@ -142,7 +142,7 @@ class VocabularyClassifier(nn.Module):
         return logits.index_select(-1, order.argsort())
 
     def scale(self) -> Tensor:
-        """Returns: scalar, 1 / temperature."""
+        """Returns scalar, 1 / temperature."""
         scale = self.logit_scale.exp()
         return scale.clamp(max=_MAX_SCALE) if self.learn_temperature else scale
 
@@ -163,7 +163,7 @@ class VocabularyClassifier(nn.Module):
     def _best_synonym(
         self, visual: Tensor, text: Tensor, synonyms: Sequence[Tuple[str, ...]]
     ) -> Tensor:
-        """Returns: (..., K), the highest logit of each class, never holding (..., R)."""
+        """Returns (..., K), the highest logit of each class, never holding (..., R)."""
         counts = torch.tensor([len(texts) for texts in synonyms])
         first = counts.cumsum(0) - counts
         logits = self.score(visual, text[first.to(text.device)])

@@ -89,7 +89,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def text_labels(texts: Sequence[str], device: torch.device) -> Tensor:
-    """Returns: (T,) int64, the same for equal texts, in every process."""
+    """Returns (T,) int64, the same for equal texts, in every process."""
     digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
     numbers = [int.from_bytes(digest, "big", signed=True) for digest in digests]
     return torch.tensor(numbers, dtype=torch.long, device=device)
@@ -117,7 +117,7 @@ def _one_way(logits: Tensor, positives: Tensor) -> Tensor:
 
 
 def _positives_everywhere(positives: Tensor, labels: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-    """Returns: (A, all T) and (T, all A) bool, own rows against the columns of all processes."""
+    """Returns (A, all T) and (T, all A) bool, own rows against the columns of all processes."""
     if labels is None:
         if comm.get_world_size() == 1:
             return positives, positives.T
@@ -132,7 +132,7 @@ def _positives_everywhere(positives: Tensor, labels: Optional[Tensor]) -> Tuple[
 
 
 def _gather_blocks(block: Tensor) -> List[Tensor]:
-    """Returns: the (A, T) bool matrices of all processes, whose sizes may differ."""
+    """Returns the (A, T) bool matrices of all processes, whose sizes may differ."""
     if comm.get_world_size() == 1:
         return [block]
     heights, widths = zip(*_gather_numbers(block.shape, block.device))

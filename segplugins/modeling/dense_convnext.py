@@ -49,7 +49,7 @@ class DenseConvNeXt(Backbone):
         return self._shapes[STAGES[-1]].stride
 
     def output_shape(self) -> Dict[str, ShapeSpec]:
-        """Returns: channels and stride of "res2" to "res5"."""
+        """Returns channels and stride of "res2" to "res5"."""
         return dict(self._shapes)
 
     def forward(self, images: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
@@ -80,5 +80,5 @@ class DenseConvNeXt(Backbone):
         return self.head(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), features
 
     def pooled(self, features: Dict[str, Tensor]) -> Tensor:
-        """Returns: (B, D), not normalised, what the tower itself says of whole images."""
+        """Returns (B, D), not normalised, what the tower itself says of whole images."""
         return self.head(self.trunk.head(self.trunk.norm_pre(features[STAGES[-1]])))

@@ -38,7 +38,7 @@ class ImageNormalizer(nn.Module):
 
     @classmethod
     def of_clip(cls, towers: ClipTowers, divisibility: int) -> "ImageNormalizer":
-        """Returns: one with the statistics that a CLIP was trained with."""
+        """Returns one with the statistics that a CLIP was trained with."""
         mean, std = (
             [255 * value for value in values] for values in (towers.image_mean, towers.image_std)
         )
@@ -50,7 +50,7 @@ class ImageNormalizer(nn.Module):
         return self.mean.device
 
     def normalize(self, image: Tensor) -> Tensor:
-        """Returns: (3, H, W) float32, (image - mean) / std, of an image (3, H, W), RGB 0-255.
+        """Returns (3, H, W) float32, (image - mean) / std, of an image (3, H, W), RGB 0-255.
 
         Raises:
             ValueError: the image has another shape or no pixel.

@@ -72,7 +72,7 @@ def sine_positions_1d(channels: int, length: int) -> Tensor:
 
 
 def _waves(places: Tensor, channels: int) -> Tensor:
-    """Returns: (channels, N) of N places between 0 and 1."""
+    """Returns (channels, N) of N places between 0 and 1."""
     exponents = 2 * (torch.arange(channels) // 2) / channels
     angles = 2 * math.pi * places[None] / _TEMPERATURE ** exponents[:, None]
     odd = (torch.arange(channels) % 2 == 1)[:, None]

@@ -157,16 +157,16 @@ def load_swin(model: SwinTransformer, path: str) -> None:
         raise FileNotFoundError(
             f"no Swin weights file '{path}'; give a local file, or \"\" for random weights"
         )
-    found, unused = swin_names(read_state_dict(Path(path)))
-    if not found:
+    weights, unused = swin_names(read_state_dict(Path(path)))
+    if not weights:
         raise ValueError(
             f"{path} holds no Swin: none of its {len(unused)} tensors is a {_TABLE.split('.')[-1]} "
             f"(it has {', '.join(unused[:3])}, ...); expected weights of Microsoft, timm or "
             "torchvision, not of Swin V2"
         )
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith(_COMPUTED)}
-    expected = _NEW if not found.keys() & set(_NEW) else ()
+    state_dict = {k: v for k, v in model.state_dict().items() if not k.endswith(_COMPUTED)}
+    expected = _NEW if not weights.keys() & set(_NEW) else ()
     name = f"a Swin of {model.embed_dim} channels"
-    copy_tensors(found, wanted, source=path, target=name, new=expected)
+    copy_tensors(weights, state_dict, source=path, target=name, new=expected)
     if unused:
         logger.info("%s: %d tensors unused: %s", path, len(unused), ", ".join(unused))

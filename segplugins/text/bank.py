@@ -167,7 +167,7 @@ class TextBank:
     def _blocks(
         self, groups: Groups, templates: Sequence[str], keep_templates: bool, each_prompt: bool
     ) -> "Blocks":
-        """Yields: indices of some groups, and their embeddings."""
+        """Yields indices of some groups, and their embeddings."""
         # In sorted order, so that the last bits of an embedding do not depend on where its group
         # stands: a permuted vocabulary gives exactly permuted embeddings.
         order = sorted(range(len(groups)), key=lambda index: groups[index])
@@ -292,7 +292,7 @@ def _groups_of(path: Path, wanted: Collection[str]) -> Iterator[Tuple[str, Tenso
 
 
 def _read(path: Path, key: str, shape: Tuple[int, ...]) -> Optional[Tensor]:
-    """Returns: the memory-mapped bank; None, with a warning, if it is not what it should be."""
+    """Returns the memory-mapped bank; None, with a warning, if it is not what it should be."""
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("key") != key:

@@ -100,13 +100,13 @@ class TextEncoder(nn.Module):
         )
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """Returns: (T, D), `TextFeatures.pooled` without the memory for the tokens."""
+        """Returns (T, D), `TextFeatures.pooled` without the memory for the tokens."""
         order, distinct = self._distinct(texts)
         parts = [self.text.project(_last(*part)) for part in self._walk(distinct)]
         return self._in_order(parts, order, self.embed_dim)
 
     def fingerprint(self) -> str:
-        """Returns: 16 hex digits that change with the tower's name, weights and context."""
+        """Returns 16 hex digits that change with the tower's name, weights and context."""
         state = tuple((p.data_ptr(), p._version) for p in self.parameters())
         if self._fingerprint[0] != state:
             name = f"{self.name}/{self.context_length}"
@@ -114,7 +114,7 @@ class TextEncoder(nn.Module):
         return self._fingerprint[1]
 
     def _distinct(self, texts: Sequence[str]) -> Tuple[Tensor, List[Tuple[int, ...]]]:
-        """Returns: (T,) int64 index into the second; distinct token ids, sorted."""
+        """Returns (T,) int64 index into the second; distinct token ids, sorted."""
         if isinstance(texts, str):
             raise ValueError(f"expected a list of texts, got the single text {texts!r}")
         ids = [self._encode(text) for text in texts]
@@ -129,7 +129,7 @@ class TextEncoder(nn.Module):
         return order.to(self.device), distinct
 
     def _walk(self, distinct: Sequence[Tuple[int, ...]]) -> Iterator[Tuple[Tensor, Packed]]:
-        """Yields: (B, S, W) states and where each text lies in them, chunk by chunk."""
+        """Yields (B, S, W) states and where each text lies in them, chunk by chunk."""
         for start in range(0, len(distinct), self.batch):
             packed = pack(distinct[start : start + self.batch], _ROW)
             packed = Packed(
@@ -161,13 +161,13 @@ class TextEncoder(nn.Module):
 
 
 def _last(hidden: Tensor, packed: Packed) -> Tensor:
-    """Returns: (T, W), the state of each text's end token."""
+    """Returns (T, W), the state of each text's end token."""
     end = (packed.node >= 0).sum(dim=1) - 1
     return hidden[packed.row, packed.node.gather(1, end[:, None])[:, 0]]
 
 
 def _unpacked(hidden: Tensor, packed: Packed, length: int) -> Tensor:
-    """Returns: (T, length, W), zero after the end."""
+    """Returns (T, length, W), zero after the end."""
     states = hidden[packed.row[:, None], packed.node.clamp_min(0)]
     states = states * (packed.node >= 0)[..., None]
     return nn.functional.pad(states, (0, 0, 0, length - states.shape[1]))

@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent / "template_sets"
 
 
 def template_names() -> Tuple[str, ...]:
-    """Returns: the names of the sets that come with the library."""
+    """Returns the names of the sets that come with the library."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
 
 

@@ -78,7 +78,7 @@ class PatchVote(nn.Module):
         return self.postprocess(votes, images, records)
 
     def predict(self, images: ImageList, vocabulary: str) -> Tensor:
-        """Returns: (B, K, h, w) probabilities at patch resolution."""
+        """Returns (B, K, h, w) probabilities at patch resolution."""
         patches = self.backbone(images.tensor)
         scores = self.classifier(patches.permute(0, 2, 3, 1), get_vocabulary(vocabulary))
         return vote(scores.permute(0, 3, 1, 2), self.window)
@@ -95,7 +95,7 @@ class PatchVote(nn.Module):
         return total / (labels != IGNORE).sum().clamp_min(1)
 
     def postprocess(self, votes: Tensor, images: ImageList, records: List[dict]) -> List[dict]:
-        """Returns: {"sem_seg": (K, height, width)} per record."""
+        """Returns {"sem_seg": (K, height, width)} per record."""
         size = images.tensor.shape[-2:]
         votes = F.interpolate(votes, size, mode="bilinear", align_corners=False)
         return [
