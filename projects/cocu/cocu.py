@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segplugins.clip import load_tokenizer
-from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.contrastive import contrastive, text_labels
+from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.windows import Window, windows
 from segplugins.structures import get_vocabulary
