@@ -76,8 +76,9 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
     """
     if not isinstance(mask, Mapping):
         check_polygons(mask, height, width)
-        polygons = [list(map(float, polygon)) for polygon in mask]
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        polygons = [polygon if type(polygon) is list else list(polygon) for polygon in mask]
+        rles = coco_mask.frPyObjects(polygons, height, width)
+        return rles[0] if len(rles) == 1 else coco_mask.merge(rles)
     if list(mask.get("size", ())) != [height, width]:
         raise ValueError(f"RLE has size {mask.get('size')}, expected [{height}, {width}]")
     runs = rle_counts(mask)
