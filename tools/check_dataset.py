@@ -109,14 +109,19 @@ def check(name: str, args: argparse.Namespace) -> int:
         as_data,
         as_text,
         check_dataset,
+        check_report,
         check_target,
         load_with_faults,
         main_source,
         write_cleaned,
     )
 
-    if args.fix:  # told before the long work, not after it
-        check_target(args.fix, main_source(load_with_faults(name)).path)
+    if args.fix or args.json:  # told before the long work, not after it
+        loaded = load_with_faults(name)
+        if args.json:
+            check_report(args.json, loaded)
+        if args.fix:
+            check_target(args.fix, main_source(loaded).path)
     with tqdm(desc=name, unit="record", disable=None) as bar:
         checked = check_dataset(name, workers=args.workers, limit=args.limit, advance=progress(bar))
     print(as_text(checked, show=args.show))

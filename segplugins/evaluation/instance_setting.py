@@ -35,9 +35,13 @@ def read_truth(
     _check_ids(dataset_name, records)
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
-        with_masks = tasks is None or set(tasks) != {"bbox"}
-        root = metadata.get("image_root")
-        truth = truth_from_file(metadata.json_file, with_masks=with_masks, image_root=root)
+        boxes_only = metadata.get("task") == Task.DETECTION if tasks is None else False
+        truth = truth_from_file(
+            metadata.json_file,
+            with_masks=not boxes_only and (tasks is None or set(tasks) != {"bbox"}),
+            image_root=metadata.get("image_root"),
+            **metadata.get("reading", {}),
+        )
         _check_images(dataset_name, records, truth, metadata.json_file)
         return truth
     if metadata.get("vocabulary"):

@@ -88,7 +88,7 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
 
 
 def truth_from_file(
-    path: str, *, with_masks: bool = True, image_root: Optional[str] = None
+    path: str, *, with_masks: bool = True, image_root: Optional[str] = None, **reading: Any
 ) -> InstanceTruth:
     """Reads a COCO or LVIS annotation file; it is LVIS if its categories have a "frequency".
 
@@ -98,6 +98,7 @@ def truth_from_file(
         path: of the file.
         with_masks: read the masks, which are checked here, not after hours of inference.
         image_root: folder of the pictures, for sizes that the file lacks.
+        reading: "vocabulary", "renamed" and "keep_parts" of `read_instances`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -108,6 +109,7 @@ def truth_from_file(
         image_root=None if image_root is None else Path(image_root),
         boxes_only=not with_masks,
         with_annotations=False,
+        **reading,
     )
     index = {category.id: i for i, category in enumerate(file.categories)}
     frequencies = tuple(category.frequency for category in file.categories)

@@ -4,6 +4,7 @@ import codecs
 import gc
 import json
 import logging
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple, Type, Union
@@ -85,9 +86,10 @@ def parse_json(data: bytes, place: str, *, type: Type = Any) -> Any:
     try:
         with _without_collection():
             return msgspec.json.decode(data, type=type)
-    except msgspec.ValidationError:
-        return parse_json(data, place)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.ValidationError:  # also of a number that float64 cannot hold
+        if type is not Any:
+            return parse_json(data, place)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass  # Python's reader also takes NaN, and tells line and column of an error
     try:
         return json.loads(data.decode("utf-8"))
@@ -163,12 +165,19 @@ def _check_once(data: bytes, key: str, path: Path) -> None:
 
 
 def dump_json(content: Any) -> str:
-    """Returns content as JSON text.
+    """Returns content as JSON text; NaN and infinity, which JSON has no word for, become null."""
+    try:
+        return json.dumps(content, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        return json.dumps(_finite(content), allow_nan=False, ensure_ascii=False)
 
-    Raises:
-        ValueError: it holds NaN or infinity.
-    """
-    return json.dumps(content, allow_nan=False, ensure_ascii=False)
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_new(path: Path, text: str) -> None:

@@ -1,10 +1,10 @@
 """Checks of data sets: every fault of every record, a cleaned copy, and what training does then.
 
-Reading order: faults.py (beside this folder) is the gate in the readers, load.py loads in spite of
-faults through the sieves, record.py reads one record, run.py all of them in processes.
+Reading order: load.py reads the files of a set by a policy, record.py reads one record with its
+pictures, run.py all of them in processes; fix.py writes a cleaned copy.
 """
 
-from segplugins.data.check.fix import check_target, main_source, write_cleaned
+from segplugins.data.check.fix import check_report, check_target, main_source, write_cleaned
 from segplugins.data.check.load import load_by_policy, load_with_faults
 from segplugins.data.check.policy import SkipFaults
 from segplugins.data.check.record import Findings, check_record
@@ -19,6 +19,7 @@ __all__ = [
     "as_text",
     "check_dataset",
     "check_record",
+    "check_report",
     "check_target",
     "load_by_policy",
     "load_with_faults",

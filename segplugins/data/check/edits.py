@@ -79,12 +79,15 @@ class Edits:
         return Counter({"values mended": values})
 
 
-def normalised(entry: Dict[str, Any], forms: Mapping[str, Callable[[Any], Any]]) -> Dict[str, Any]:
+def normalised(
+    entry: Dict[str, Any], forms: Mapping[str, Callable[[Any], Any]], done: Counter
+) -> Dict[str, Any]:
     """Brings values of an entry to normal form; equal ones stay as they are written.
 
     Args:
         entry: changed in place.
         forms: by key what returns the normal form, or raises ValueError.
+        done: counts the values that were written in another form.
     """
     for key, form in forms.items():
         if key not in entry:
@@ -96,6 +99,7 @@ def normalised(entry: Dict[str, Any], forms: Mapping[str, Callable[[Any], Any]])
         given = entry[key]
         if type(value) is not type(given) or value != given:
             entry[key] = value
+            done["values brought to normal form"] += 1
     return entry
 
 

@@ -7,7 +7,7 @@ record and the annotation, segment or region.
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, Tuple
 
 from segplugins.data.check.fix_coco import clean_instances, clean_panoptic
 from segplugins.data.check.fix_phrases import clean_lines, clean_refs
@@ -37,13 +37,12 @@ def main_source(loaded: LoadedSet) -> Source:
     return loaded.source
 
 
-def check_target(out: Path, original: str, option: str = "--fix") -> None:
+def check_target(out: Path, original: str) -> None:
     """Checks where a file is to go.
 
     Args:
         out: the file to write.
         original: annotation file of the set.
-        option: that names the file, for the message.
 
     Raises:
         ValueError: over the original.
@@ -52,12 +51,34 @@ def check_target(out: Path, original: str, option: str = "--fix") -> None:
     """
     if os.path.realpath(out) == os.path.realpath(original):
         raise ValueError(
-            f"{option} {out} is the original; name another file, it is never written over"
+            f"--fix {out} is the original; name another file, it is never written over"
         )
     if out.exists():
-        raise FileExistsError(f"{option} {out} is there already; remove it or name another file")
+        raise FileExistsError(f"--fix {out} is there already; remove it or name another file")
     if not out.parent.is_dir():
-        raise FileNotFoundError(f"{option} {out}: no folder {out.parent}")
+        raise FileNotFoundError(f"--fix {out}: no folder {out.parent}")
+
+
+def check_report(out: Path, loaded: LoadedSet) -> None:
+    """Checks where a report is to go; an earlier report may be written over, nothing else.
+
+    Args:
+        out: the file to write.
+        loaded: the set that is reported on.
+
+    Raises:
+        ValueError: over a file of the set.
+        FileExistsError: there is another file.
+        FileNotFoundError: there is no such folder.
+    """
+    source = loaded.source
+    for path in [] if source is None else [source.path, source.regions]:
+        if path and os.path.realpath(out) == os.path.realpath(path):
+            raise ValueError(f"--json {out} is a file of the data set; name another file")
+    if out.exists() and not out.read_bytes()[:40].lstrip(b"{ \n").startswith(b'"dataset"'):
+        raise FileExistsError(f"--json {out} is there already and no report; name another file")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--json {out}: no folder {out.parent}")
 
 
 def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:
@@ -76,6 +97,9 @@ def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:
     """
     source = main_source(checked.loaded)
     check_target(out, source.path)
+    for fault in checked.faults:
+        if fault.kind in ("empty-set", "unreadable-set"):
+            raise ValueError(f"--fix {out} is not written, no copy would mend this: {fault}")
     text, done, left = _CLEANERS[source.kind](checked, source.path)
     if not left:
         raise ValueError(
@@ -84,8 +108,3 @@ def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:
         )
     write_new(out, text)
     return {what: number for what, number in done.items() if number}
-
-
-def names_of(done: Dict[str, int]) -> List[str]:
-    """Returns lines such as "3 annotations left out"."""
-    return [f"{number} {what}" for what, number in done.items()]

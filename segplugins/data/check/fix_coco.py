@@ -43,19 +43,19 @@ def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         file that never had annotations).
     """
     content, edits, done = _content(checked, path)
-    images = _images(content, edits, checked)
+    images = _images(content, edits, checked, done)
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-    categories, category_of = _categories(content, edits)
+    categories, category_of = _categories(content, edits, done)
     image_of = _aliases(content, edits, "images")
     out = {entry for _, entry in edits.regions}
-    free = 1 + max((a["id"] for a in content["annotations"] if _has_number(a)), default=0)
+    free = 1 + max([0, *_numbers(content["annotations"])])
     kept = []
     for position, annotation in edits.apply(content["annotations"], "annotations"):
-        annotation = normalised(annotation, _forms(annotation, _ANNOTATION_FORMS))
+        annotation = normalised(annotation, _forms(annotation, _ANNOTATION_FORMS), done)
         annotation["image_id"] = image_of.get(annotation["image_id"], annotation["image_id"])
         number = annotation["category_id"]
         annotation["category_id"] = category_of.get(number, number)
-        if annotation.get("id") is None:
+        if not _has_id(annotation):
             annotation["id"] = free + position
         if annotation["image_id"] in sizes and annotation["id"] not in out:
             kept.append(_completed(annotation, sizes[annotation["image_id"]], done))
@@ -69,9 +69,9 @@ def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
 def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter, int]:
     """Cleans a COCO panoptic file; see `clean_instances`."""
     content, edits, done = _content(checked, path)
-    images = _images(content, edits, checked)
+    images = _images(content, edits, checked, done)
     numbers = {image["id"] for image in images}
-    categories, category_of = _categories(content, edits)
+    categories, category_of = _categories(content, edits, done)
     image_of = _aliases(content, edits, "images")
     records = checked.loaded.records
     areas = {
@@ -87,7 +87,7 @@ def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         segments = []
         listed = annotation["segments_info"]
         for _, segment in edits.apply(listed, "annotations", position, "segments_info"):
-            segment = normalised(segment, _forms(segment, _SEGMENT_FORMS))
+            segment = normalised(segment, _forms(segment, _SEGMENT_FORMS), done)
             category = segment["category_id"]
             segment["category_id"] = category_of.get(category, category)
             if (number, segment["id"]) in areas:
@@ -114,27 +114,30 @@ def _forms(entry: Mapping[str, Any], forms: Mapping[str, Any]) -> Dict[str, Any]
     return {key: form for key, form in forms.items() if entry.get(key) is not None}
 
 
-def _images(content: Mapping[str, Any], edits: Edits, checked: Checked) -> List[Dict[str, Any]]:
+def _images(
+    content: Mapping[str, Any], edits: Edits, checked: Checked, done: Counter
+) -> List[Dict[str, Any]]:
     records = {record["image_id"]: record for record in checked.loaded.records}
     faulty = {checked.loaded.records[position]["image_id"] for position in edits.records}
     kept = []
     for _, image in edits.apply(content["images"], "images"):
-        image = normalised(image, _forms(image, _IMAGE_FORMS))
+        image = normalised(image, _forms(image, _IMAGE_FORMS), done)
         record = records.get(image["id"])
         if image["id"] in faulty:
             continue
         for key in ("height", "width"):
             if image.get(key) is None and record is not None:
                 image[key] = record[key]
+                done["sizes taken from pictures"] += 1
         kept.append(image)
     return kept
 
 
 def _categories(
-    content: Mapping[str, Any], edits: Edits
+    content: Mapping[str, Any], edits: Edits, done: Counter
 ) -> Tuple[List[Dict[str, Any]], Dict[Id, Id]]:
     kept = edits.apply(content["categories"], "categories")
-    categories = [normalised(category, {"id": as_id}) for _, category in kept]
+    categories = [normalised(category, {"id": as_id}, done) for _, category in kept]
     return categories, _aliases(content, edits, "categories")
 
 
@@ -147,11 +150,17 @@ def _aliases(content: Mapping[str, Any], edits: Edits, key: str) -> Dict[Id, Id]
     }
 
 
-def _has_number(annotation: Any) -> bool:
+def _numbers(annotations: List[Any]) -> List[int]:
+    numbers = [as_id(annotation["id"]) for annotation in annotations if _has_id(annotation)]
+    return [number for number in numbers if isinstance(number, int)]
+
+
+def _has_id(annotation: Any) -> bool:
     try:
-        return isinstance(as_id(annotation["id"]), int)
+        as_id(annotation["id"])
     except (ValueError, KeyError, TypeError):
         return False
+    return True
 
 
 def _completed(annotation: Dict[str, Any], size: Tuple[int, int], done: Counter) -> Dict[str, Any]:

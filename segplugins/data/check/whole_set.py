@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Mapping, Tuple
 from segplugins.data.read_regions import target_form
 from segplugins.data.readers.boxes import BoxColumns
 from segplugins.files.faults import Fault
-from segplugins.structures.regions import Region
+from segplugins.structures.regions import Region, Task
 
 _IN_FILES = ("sem_seg_file_name", "mask_file_name")
 
@@ -17,6 +17,22 @@ def set_faults(name: str, records: List[dict]) -> List[Fault]:
         name: of the data set.
         records: of the catalog; the search ends at the first usable target.
     """
+    return [*_usable_targets(name, records), *_vocabulary(name, records)]
+
+
+def _vocabulary(name: str, records: List[dict]) -> List[Fault]:
+    """Regions of free text have no classes that average precision could be of."""
+    free = [r for r in records[:1] if "regions" in r and r.get("vocabulary") is None]
+    if not free or Task(free[0].get("task", Task.REFERRING)) not in (Task.INSTANCE, Task.DETECTION):
+        return []
+    message = (
+        f"data set '{name}': task {free[0]['task']} needs a vocabulary to be scored; without the "
+        "key 'vocabulary' it can be trained on, but not be in DATASETS.TEST"
+    )
+    return [Fault("vocabulary", message, remark=True)]
+
+
+def _usable_targets(name: str, records: List[dict]) -> List[Fault]:
     if not records:
         return [Fault("empty-set", f"data set '{name}' has no record")]
     crowds = without_target = 0

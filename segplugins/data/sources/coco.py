@@ -117,15 +117,13 @@ class InstanceSource(CategorySource):
         """Returns a record per image."""
         path, images = self._paths()
         boxes_only = self.task is Task.DETECTION
-        file = read_instances(
-            path,
-            policy,
-            image_root=images,
-            vocabulary=self.vocabulary,
-            renamed=self.renamed,
-            keep_parts=self.keep_parts,
-            boxes_only=boxes_only,
-        )
+        # Evaluation reads the file in the same way.
+        reading = {
+            "vocabulary": self.vocabulary,
+            "renamed": self.renamed,
+            "keep_parts": self.keep_parts,
+        }
+        file = read_instances(path, policy, image_root=images, boxes_only=boxes_only, **reading)
         words, indices = self._classes(file.categories)
         update_metadata(
             self.name,
@@ -135,6 +133,7 @@ class InstanceSource(CategorySource):
             thing_classes=list(words.classes),
             thing_dataset_id_to_contiguous_id=indices,
             annotation_source=("instances", str(path)),
+            reading=reading,
         )
         records = instance_records(file, indices, images, boxes_only=boxes_only)
         check_count(self.name, len(records), self.expected, self.prepare, policy)
