@@ -32,7 +32,7 @@ def test_marks_of_editors_are_passed_over(tmp_path, encoding):
         (b'{"images": [', "line 1 column 13"),
         (b"{} x", "Extra data: line 1 column 4"),
         (b"<html>", "web page"),
-        (gzip.compress(b"{}"), "compressed; unpack it with gunzip"),
+        (gzip.compress(b"{}", mtime=0), "compressed; unpack it with gunzip"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
         ('{"name": "é"}'.encode("latin-1"), "it is not UTF-8 .byte 10.; save it as UTF-8"),
     ],
