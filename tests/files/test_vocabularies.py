@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from segplugins.files.vocabularies import parse_vocabulary, vocabulary_of
+from segplugins.data.sources import KINDS
+from segplugins.files.vocabularies import KINDS_OF_THINGS, parse_vocabulary, vocabulary_of
 from segplugins.structures import Vocabulary, register_vocabulary
 
 
@@ -104,6 +105,89 @@ def test_a_mistyped_name_is_no_class(pets, tmp_path):
     message = "s: 'test_parsed_pet' is neither a registered vocabulary nor a file .*_pets'; classes"
     with pytest.raises(ValueError, match=message):
         vocabulary_of("test_parsed_pet", name="n", source="s", folder=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["test_parsed_pet", "Test_Parsed_Pets", "test_prsd_pets"])
+def test_an_identifier_near_a_registered_name_is_refused(pets, text):
+    with pytest.raises(ValueError, match="the nearest is 'test_parsed_pets'. If it is the name of"):
+        parse_vocabulary(text)
+
+
+def test_a_plain_word_near_a_registered_name_stays_a_class_and_a_line_says_so(caplog):
+    register_vocabulary(Vocabulary("testcreatures", ("cat", "dog")))
+    with caplog.at_level(logging.WARNING):
+        assert parse_vocabulary("testcreature").classes == ("testcreature",)
+    assert "read as the name of one class" in caplog.text and "'testcreatures'" in caplog.text
+
+
+STREETS = """
+kind: {kind}
+vocabulary: {words}
+sets:
+  streets_train: {{images: a, labels: b}}
+  streets_val: {{images: c, labels: d{own}}}
+"""
+
+
+@pytest.fixture
+def streets(tmp_path):
+    """Writes a description of data sets; returns its path as text."""
+
+    def write(words="[sky, 'tree, shrub']", kind="semantic", own="", name="streets.yaml"):
+        (tmp_path / name).write_text(STREETS.format(kind=kind, words=words, own=own))
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_a_description_of_data_sets_gives_their_vocabulary(streets):
+    words = parse_vocabulary(streets())
+    assert words == Vocabulary("streets.yaml", ("sky", "tree, shrub"))
+    assert words.synonyms[1] == ("tree", "shrub")
+
+
+def test_the_vocabulary_of_a_description_is_a_file_beside_it_or_a_registered_name(
+    streets, pets, tmp_path
+):
+    (tmp_path / "names.txt").write_text("road\nsky\n")
+    assert parse_vocabulary(streets("names.txt")).classes == ("road", "sky")
+    assert parse_vocabulary(streets("test_parsed_pets")) == pets
+    assert parse_vocabulary(streets("test_parsed_pets", kind="coco")) == pets
+
+
+@pytest.mark.parametrize("kind, thing", [("semantic", False), ("coco", True)])
+def test_classes_of_a_description_are_things_where_its_kind_counts_instances(streets, kind, thing):
+    assert parse_vocabulary(streets(kind=kind)).is_thing == (thing, thing)
+
+
+def test_the_kinds_of_things_are_those_whose_readers_say_so():
+    assert {name for name, source in KINDS.items() if source.things} == set(KINDS_OF_THINGS)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"own": ", vocabulary: [road]"}, "streets.yaml has 2 vocabularies and one is needed"),
+        ({"words": "null"}, "streets.yaml has no vocabulary and one is needed"),
+        ({"words": "streets.yaml"}, "'streets.yaml' is a description of data sets itself"),
+        ({"words": "[sky, yes]"}, "streets.yaml, key 'vocabulary': class 1 is True"),
+        ({"words": "nobody"}, "'nobody' is neither a registered vocabulary nor a file"),
+    ],
+)
+def test_a_description_without_one_vocabulary_is_refused(streets, changes, message):
+    with pytest.raises(ValueError, match=message):
+        parse_vocabulary(streets(**changes))
+
+
+@pytest.mark.parametrize("sets", ["[]", "{}", "null", "{a: null, b: 3}"])
+def test_a_description_with_odd_sets_is_read_or_refused_in_a_line(tmp_path, sets):
+    path = tmp_path / "s.yaml"
+    path.write_text(f"kind: semantic\nvocabulary: [sky]\nsets: {sets}\n")
+    if sets.startswith("{a"):
+        assert parse_vocabulary(str(path)).classes == ("sky",)
+    else:
+        with pytest.raises(ValueError, match="'sets' names no data set"):
+            parse_vocabulary(str(path))
 
 
 def test_a_file_of_another_ending_is_no_class(tmp_path):
