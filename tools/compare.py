@@ -4,37 +4,40 @@
 
 It prints every metric of both runs with the 95 % interval of the change, over images drawn again
 with replacement (the same for both runs), and what differs between the protocols. Data sets,
-classes and images must be the same.
+classes and images must be the same. It runs on the CPU.
 """
 
 import argparse
-import sys
 
-from segplugins.evaluation.compare import compare_results, comparison_table
-from segplugins.evaluation.intervals import RESAMPLES, SEED
+from segplugins.engine.command import command_parser, run_command
 
 
-def main() -> None:
-    """Prints the comparison; ends with status 2 and one line where the runs are unlike."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
     parser.add_argument("first", help="results.json of a run, or its folder")
     parser.add_argument("second", help="results.json of another run, or its folder")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--resamples", type=int, default=1000, help="of the bootstrap (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)"
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the comparison; an error says where the runs are unlike."""
     if args.resamples < 1:
-        parser.error(f"--resamples must be at least 1, got {args.resamples}")
-    try:
-        comparison = compare_results(
-            args.first, args.second, resamples=args.resamples, seed=args.seed
+        raise ValueError(f"--resamples must be at least 1, got {args.resamples}")
+    from segplugins.evaluation.compare import compare_results, comparison_table
+
+    print(
+        comparison_table(
+            compare_results(args.first, args.second, resamples=args.resamples, seed=args.seed)
         )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(comparison_table(comparison))
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, parser())

@@ -1,8 +1,12 @@
-"""The main job on the embedded data, from nothing to pictures, in a few minutes on a laptop.
+"""Trains and evaluates SED on drawn pictures, from nothing to results, in minutes on a laptop.
 
-Draws the world, trains a tiny CLIP on its names and boxes, SED on its masks, evaluates on classes
-seen and unseen, and paints the results. Each step is a command that can be run by hand; it is
-printed first. A step whose output stands is not done again; --fresh starts over.
+    python tools/quickstart.py
+    python tools/quickstart.py --fresh
+
+It draws the world, trains a tiny CLIP on names and boxes and SED on masks, evaluates on seen and
+unseen classes, and paints the results. Every step is a command that you can run by hand, and it is
+printed first. A step whose output is there already is not repeated; --fresh starts again.
+The device is the CPU, with two processes.
 """
 
 import argparse
@@ -15,28 +19,11 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Tuple
 
-import numpy as np
-import torch
-import yaml
-from PIL import Image
-from tabulate import tabulate
-
-import segplugins.data.datasets  # registers the drawn world
-import segplugins.engine  # noqa: F401  every step starts as a copy of this process: imported once
-from segplugins.data import load_dataset
-from segplugins.pictures import (
-    Style,
-    beside,
-    curves,
-    draw_label_map,
-    enlarged,
-    save_picture,
-    sheet,
-)
-from segplugins.projects import load_projects
-from segplugins.structures import Vocabulary, get_vocabulary
+# What is heavy is imported by the functions that need it: --help takes no second.
+if TYPE_CHECKING:
+    import numpy as np
 
 OUTPUT = Path("output/quickstart")
 CLIP, SED, EVAL, DEMO = (OUTPUT / name for name in ("clip", "sed", "eval", "demo"))
@@ -90,10 +77,19 @@ def steps(drawn: Path) -> List[Step]:
 
 def main() -> None:
     """Runs what is missing and ends with a short table and the paths of what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fresh", action="store_true", help=f"remove {OUTPUT} first")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help=f"remove {OUTPUT} first (default: go on with it)"
+    )
     if parser.parse_args().fresh:
         shutil.rmtree(OUTPUT, ignore_errors=True)
+    # Every step starts as a copy of this process: the library is imported once.
+    import segplugins.data.datasets  # registers the drawn world
+    import segplugins.engine  # noqa: F401
+    from segplugins.projects import load_projects
+
     OUTPUT.mkdir(parents=True, exist_ok=True)
     load_projects()
     # Large pages, where this C library knows the word: the tensors of a step are large and many.
@@ -150,6 +146,8 @@ def run(step: Step, *, even_if_it_stands: bool) -> float:
 
 def be(command: Command, threads: int) -> None:
     """Goes on as `python *command`, with what is imported already."""
+    import torch
+
     torch.set_num_threads(threads)
     sys.argv = list(command)
     runpy.run_path(command[0], run_name="__main__")
@@ -158,8 +156,10 @@ def be(command: Command, threads: int) -> None:
 def fingerprint(step: Step) -> str:
     """Returns: text that changes with the commands or with what a config file of them sets.
 
-    What only a comment says differently is no reason to train again.
+    A comment that differs is no reason to train again.
     """
+    import yaml
+
     commands = step.commands.values()
     configs = {word: None for one in commands for word in one if word.endswith(".yaml")}
     settings = [json.dumps(yaml.safe_load(Path(config).read_text())) for config in configs]
@@ -168,6 +168,8 @@ def fingerprint(step: Step) -> str:
 
 def paint() -> List[Path]:
     """Writes the sheet of results and the curves. Returns: their paths."""
+    from segplugins.pictures import curves, save_picture, sheet
+
     results, history = OUTPUT / "results.jpg", OUTPUT / "curves.png"
     rows = [
         row
@@ -189,13 +191,20 @@ def paint() -> List[Path]:
     return [results, history]
 
 
-def result_rows(dataset: str, predicted: Path) -> List[np.ndarray]:
+def result_rows(dataset: str, predicted: Path) -> List["np.ndarray"]:
     """Returns: per picture of a set a row of picture, truth, prediction and legend."""
+    import numpy as np
+    from PIL import Image
+
+    from segplugins.data import load_dataset
+    from segplugins.pictures import Style, beside, draw_label_map, enlarged, sheet
+    from segplugins.structures import get_vocabulary
+
     truth = {Path(record["file_name"]).stem: record for record in load_dataset(dataset)}
     rows = []
     for path in sorted(predicted.glob("*.labels.png"))[:SHOWN]:
         record = truth[path.name.removesuffix(".labels.png")]
-        names: Vocabulary = get_vocabulary(record["vocabulary"])
+        names = get_vocabulary(record["vocabulary"])
         image = np.asarray(Image.open(record["file_name"]).convert("RGB"))
         real = np.asarray(Image.open(record["sem_seg_file_name"])).astype(np.int64)
         ours = np.asarray(Image.open(path)).astype(np.int64)
@@ -219,6 +228,8 @@ def read_history(folder: Path, keys: Dict[str, str]) -> Dict[str, tuple]:
 
 def report(seconds: Dict[str, float], total: float, pictures: List[Path]) -> str:
     """Returns: the closing table, and where to look."""
+    from tabulate import tabulate
+
     results = json.loads((EVAL / "results.json").read_text())["results"]
     columns = {"mIoU": "mIoU", "mIoU_seen": "seen", "mIoU_unseen": "unseen", "hIoU": "harmonic"}
     body = []
