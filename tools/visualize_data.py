@@ -4,7 +4,8 @@
     python tools/visualize_data.py --dataset coco_2017_test_stuff_all_sem_seg --num 8
     python tools/visualize_data.py --dataset streets_train DATASETS.REGISTER '["streets.yaml"]'
 
-Images are drawn after augmentation, as training sees them. No model is built, so no GPU is needed.
+Images are drawn after augmentation, as training sees them; instances as masks with their outlines,
+or as boxes where there are no masks. No model is built, so no GPU is needed.
 """
 
 import argparse

@@ -1,20 +1,60 @@
 """Pictures of mapped records: image, targets and legend, as a model gets them."""
 
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 import torch
+from detectron2.structures import Instances
 
-from segplugins.pictures import Style, draw_label_map
+from segplugins.pictures import Style, draw_label_map, draw_masks
 from segplugins.structures import get_vocabulary
+
+_BOX_LINE = 2  # pixels
 
 
 def draw_record(record: Mapping[str, Any]) -> np.ndarray:
-    """Returns image, overlay and legend of a mapped record, (h, w, 3) uint8 RGB."""
+    """Returns image, overlay and legend of a mapped record, (h, w, 3) uint8 RGB.
+
+    Instances are masks, which may overlap; those without a mask are the outlines of their boxes.
+    """
     image = record["image"].permute(1, 2, 0).cpu().numpy()
-    labels, names = target_map(record)
-    return draw_label_map(image, labels, names, style=Style(original=True))
+    names, style = _names(record), Style(original=True)
+    if "instances" in record:
+        instances = record["instances"]
+        order = torch.argsort(instances.gt_boxes.area(), descending=True).tolist()
+        shown = [names[instances.gt_classes[index]] for index in order]
+        masks = instance_masks(instances, order)
+        return draw_masks(image, masks, shown, vocabulary=names, style=style)
+    labels = record["sem_seg"].cpu().numpy() if "sem_seg" in record else None
+    if labels is None:
+        labels = np.full(image.shape[:2], -1)
+    return draw_label_map(image, labels, names, style=style)
+
+
+def instance_masks(instances: Instances, order: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields the mask of each instance, (H, W) bool: its own, or the outline of its box.
+
+    Args:
+        instances: with gt_boxes and perhaps gt_masks.
+        order: their indices; the last ones are painted on top.
+    """
+    for index in order:
+        if instances.has("gt_masks"):
+            yield instances.gt_masks.tensor[index].cpu().numpy().astype(bool)
+        else:
+            yield box_outline(instances.image_size, instances.gt_boxes.tensor[index].tolist())
+
+
+def box_outline(size: Tuple[int, int], box: Sequence[float]) -> np.ndarray:
+    """Returns the lines of a box x0, y0, x1, y1, two pixels wide inside of it; (H, W) bool."""
+    x0, y0, x1, y1 = (max(round(value), 0) for value in box)
+    outline = np.zeros(size, bool)
+    outline[y0:y1, x0:x1] = True
+    outline[y0 + _BOX_LINE : max(y1 - _BOX_LINE, 0), x0 + _BOX_LINE : max(x1 - _BOX_LINE, 0)] = (
+        False
+    )
+    return outline
 
 
 def title_of(record: Mapping[str, Any]) -> str:
@@ -26,32 +66,8 @@ def title_of(record: Mapping[str, Any]) -> str:
     return "  ".join(part for part in [*parts, *(f"'{text}'" for text in texts[:3])] if part)
 
 
-def target_map(record: Mapping[str, Any]) -> Tuple[np.ndarray, List[str]]:
-    """Returns what is painted: labels (H, W) int64, -1 = nothing, and the names of the labels.
-
-    Instances are numbered, largest first, so that small ones lie on top.
-    """
+def _names(record: Mapping[str, Any]) -> List[str]:
     names = list(record.get("texts") or ())
     if not names and record.get("vocabulary"):
         names = list(get_vocabulary(record["vocabulary"]).classes)
-    if "instances" not in record:
-        if "sem_seg" not in record:
-            return np.full(record["image"].shape[1:], -1), names
-        return record["sem_seg"].numpy(), names
-    instances = record["instances"]
-    labels = np.full(instances.image_size, -1, dtype=np.int64)
-    order = torch.argsort(instances.gt_boxes.area(), descending=True).tolist()
-    for number, index in enumerate(order):
-        if instances.has("gt_masks"):
-            labels[instances.gt_masks.tensor[index].numpy()] = number
-        else:
-            _outline(labels, instances.gt_boxes.tensor[index].tolist(), number)
-    return labels, [names[instances.gt_classes[index]] for index in order]
-
-
-def _outline(labels: np.ndarray, box: Sequence[float], number: int) -> None:
-    """Draws a box two pixels wide."""
-    x0, y0, x1, y1 = (round(value) for value in box)
-    inside = labels[y0 + 2 : max(y1 - 2, y0 + 2), x0 + 2 : max(x1 - 2, x0 + 2)].copy()
-    labels[y0:y1, x0:x1] = number
-    labels[y0 + 2 : y0 + 2 + inside.shape[0], x0 + 2 : x0 + 2 + inside.shape[1]] = inside
+    return names

@@ -3,11 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from segplugins.engine.dry_run import dry_run
-from segplugins.engine.mapped_pictures import target_map, title_of
 
 
 def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(toy_cfg):
@@ -43,10 +41,3 @@ def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(t
 def test_a_dry_run_refuses_what_a_run_would_be_refused_for(toy_cfg, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         list(dry_run(toy_cfg(options)))
-
-
-def test_a_record_of_texts_alone_has_a_picture_too():
-    record = {"image": torch.zeros(3, 4, 6, dtype=torch.uint8), "captions": ["a", "b", "c", "d"]}
-    labels, names = target_map(record)
-    assert labels.shape == (4, 6) and (labels == -1).all() and names == []
-    assert title_of({**record, "key": "shard/7"}) == "7  6 x 4  'a'  'b'  'c'"
