@@ -48,7 +48,7 @@ def test_lvis_imports_without_the_opencv_it_asks_for():
 
 
 def test_the_model_zoo_of_detectron2_finds_its_files():
-    from detectron2 import model_zoo  # through pkg_resources, which later setuptools lack
+    from detectron2 import model_zoo
 
     assert "MODEL" in model_zoo.get_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml")
 

@@ -4,8 +4,8 @@
 
 No package index holds detectron2 itself. LabGym's wheel carries upstream's commit b7ff9466
 (2024-01-26, Apache-2.0) with every import rewritten to `LabGym.detectron2`; all but the C++/CUDA
-sources is there. Undoing the rewriting gives back upstream's files byte for byte; three one-line
-fixes that upstream made later follow, so that they run on today's Python and numpy.
+sources is there. Undoing the rewriting gives back upstream's files byte for byte. A few lines are
+then changed, so that they run without a warning on today's Python, numpy, torch and setuptools.
 Standard library only: this runs before anything is installed.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Sequence
 
 LABGYM_SHA256 = "a2900cff8a3fb508e1975f19b5f9abd9f261966db87b0c332697fb4138c1cb2b"
-VERSION = "0.6+b7ff946"
+VERSION = "0.6+b7ff946.1"  # the last number counts what FIXES has been
 _FOLDER = "LabGym/detectron2/"
 _REWRITTEN = b"LabGym.detectron2"
 # A fixed time stamp makes the same wheel of the same input, whenever it is made.
@@ -50,6 +50,31 @@ FIXES = (
         "detectron2/layers/mask_ops.py",
         b"mask = np.array(mask, copy=False)",
         b"mask = np.asarray(mask)",
+    ),
+    # setuptools has no pkg_resources since 82. The files lie beside the module.
+    Fix(
+        "detectron2/model_zoo/model_zoo.py",
+        b"import pkg_resources\nimport torch\n",
+        b"import torch\n",
+    ),
+    Fix(
+        "detectron2/model_zoo/model_zoo.py",
+        b"cfg_file = pkg_resources.resource_filename(\n"
+        b'        "detectron2.model_zoo", os.path.join("configs", config_path)\n'
+        b"    )\n",
+        b'cfg_file = os.path.join(os.path.dirname(__file__), "configs", config_path)\n',
+    ),
+    # TorchScript at import, which torch warns of. A module that is scripted compiles the classes
+    # that it uses, with or without this line.
+    Fix(
+        "detectron2/modeling/box_regression.py",
+        b"@torch.jit.script\nclass Box2BoxTransform:",
+        b"class Box2BoxTransform:",
+    ),
+    Fix(
+        "detectron2/modeling/box_regression.py",
+        b"@torch.jit.script\nclass Box2BoxTransformRotated:",
+        b"class Box2BoxTransformRotated:",
     ),
 )
 
