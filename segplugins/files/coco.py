@@ -28,7 +28,7 @@ from segplugins.files.coco_annotations import InstanceEntry, read_annotations
 from segplugins.files.coco_categories import CategoryEntry, read_categories
 from segplugins.files.coco_images import ImageEntry, read_images
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
-from segplugins.files.json_file import read_json
+from segplugins.files.json_file import read_json, without_collection
 from segplugins.files.values import Id, as_id
 from segplugins.structures.vocabulary import Vocabulary
 
@@ -70,6 +70,7 @@ class InstanceFile:
     has_annotations: bool = True
 
 
+@without_collection()
 def read_instances(
     path: Union[str, Path],
     policy: FaultPolicy = STRICT,
@@ -175,6 +176,9 @@ def _shown(listed: List[Any], path: str) -> Iterator[Any]:
 
 def _numbers(given: Iterable[Any]) -> Set[Id]:
     """Returns the ids among values."""
+    given = list(given)
+    if {int}.issuperset(map(type, given)):
+        return set(given)
     numbers = set()
     for value in {(type(value), str(value)): value for value in given}.values():
         try:

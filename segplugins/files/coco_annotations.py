@@ -1,19 +1,20 @@
 """The "annotations" of COCO instance files: brought to normal form and compared with each other."""
 
 from collections import Counter
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import msgspec
 import numpy as np
 
+from segplugins.files.coco_boxes import DifferingBoxes
 from segplugins.files.coco_images import ImageEntry
+from segplugins.files.coco_plain import References, image_sizes, plain_annotations
 from segplugins.files.faults import FileFaults
-from segplugins.files.masks import box_difference, check_masks, differing_boxes
-from segplugins.files.values import LARGEST, Id, as_box, as_flag, as_id, as_mask, as_number
+from segplugins.files.masks import check_masks, differing_boxes
+from segplugins.files.values import Id, as_box, as_flag, as_id, as_mask, as_number
 
 _BATCH = 20_000  # masks that are compared at a time: some 20 MB
 _NO_BOX = (0, 0, 0, 0)
-_NUMBERS = {int, float}
 
 
 class InstanceEntry(msgspec.Struct, gc=False):
@@ -39,8 +40,8 @@ class InstanceEntry(msgspec.Struct, gc=False):
     bbox: Any = None
     area: Any = None
     segmentation: Any = None
-    iscrowd: Any = None
-    ignore: Any = None
+    iscrowd: Any = 0
+    ignore: Any = 0
     score: Any = None
     attributes: Any = None
     position: int = -1
@@ -69,24 +70,27 @@ def read_annotations(
         Those that have a place: a mask that fits its picture, or a box.
     """
     reader = _Reader(images, image_of, category_of, faults, boxes_only)
-    batch: List[InstanceEntry] = []
     kept: List[InstanceEntry] = []
-    for position, annotation in listed:
-        annotation.position = position
-        if not reader.complete(annotation):
-            continue
-        if annotation.segmentation is None:
-            kept.append(annotation)
-            continue
-        batch.append(annotation)
-        if len(batch) == _BATCH:
-            kept += reader.fitting(batch)
-            batch = []
-    kept += reader.fitting(batch)
+    for batch in _batches(listed):
+        kept += reader.read(batch)
+    reader.boxes.report(len(kept), reader.report)
     kept.sort(key=lambda annotation: annotation.position)
     reader.number(kept)
     kept = reader.of_real_pixels(kept)
     return kept if boxes_only else reader.of_one_kind(kept)
+
+
+def _batches(
+    listed: Iterable[Tuple[int, InstanceEntry]],
+) -> Iterator[List[InstanceEntry]]:
+    batch: List[InstanceEntry] = []
+    for position, annotation in listed:
+        annotation.position = position
+        batch.append(annotation)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    yield batch
 
 
 class _Reader:
@@ -107,6 +111,40 @@ class _Reader:
         self._mend_is_remark = category_of is None
         self._seen: Dict[Id, InstanceEntry] = {}
         self._largest = 0
+        self._references = References(
+            {number: images[number].size for number, own in image_of.items() if number == own},
+            category_of and {number for number, own in category_of.items() if number == own},
+        )
+        self.boxes = DifferingBoxes()
+
+    def read(self, batch: List[InstanceEntry]) -> List[InstanceEntry]:
+        """Returns the annotations that have a place, in normal form; some masks come last."""
+        plain = plain_annotations(batch, self._references, boxes_only=self._boxes_only)
+        rows, values = plain.rows.tolist(), plain.values
+        if not self._are_new([a for a, is_plain in zip(batch, rows) if is_plain], batch):
+            rows, values = [False] * len(batch), None
+        kept, masked, others = [], [], []
+        for annotation, is_plain in zip(batch, rows):
+            if is_plain and self._boxes_only:
+                annotation.segmentation = None
+            if not (is_plain or self.complete(annotation)):
+                continue
+            if annotation.segmentation is None:
+                kept.append(annotation)
+            else:
+                (masked if is_plain else others).append(annotation)
+        return kept + self.fitting(masked, values) + self.fitting(others, None)
+
+    def _are_new(self, plain: List[InstanceEntry], batch: List[InstanceEntry]) -> bool:
+        """Registers plain annotations, unless an id of the batch came before."""
+        numbers = [annotation.id for annotation in batch if annotation.id is not None]
+        if not {int}.issuperset(map(type, numbers)) or len(set(numbers)) < len(numbers):
+            return False
+        if not self._seen.keys().isdisjoint(numbers):
+            return False
+        self._seen.update((a.id, a) for a in plain if a.id is not None)
+        self._largest = max(self._largest, max(numbers, default=0))
+        return True
 
     def complete(self, annotation: InstanceEntry) -> bool:
         """Brings one annotation to normal form; False if it has to be left out."""
@@ -117,7 +155,8 @@ class _Reader:
             and self._read_place(annotation)
         )
 
-    def _report(self, annotation: InstanceEntry, kind: str, message: str, **more: Any) -> None:
+    def report(self, annotation: InstanceEntry, kind: str, message: str, **more: Any) -> None:
+        """Reports a fault of an annotation."""
         if self._mend_is_remark and more.get("mend") and kind in ("box", "area"):
             more = {"remark": True}
         number = annotation.id
@@ -137,7 +176,7 @@ class _Reader:
             try:
                 annotation.id = as_id(number)
             except ValueError as error:
-                self._report(annotation, "id", f"id: {error}", remark=True)
+                self.report(annotation, "id", f"id: {error}", remark=True)
                 annotation.id = None
         if type(annotation.id) is int and annotation.id > self._largest:
             self._largest = annotation.id
@@ -151,7 +190,7 @@ class _Reader:
                 kept = None
             if kept is None:
                 message = f"{key} {given!r:.40} is not listed, or was taken out"
-                self._report(annotation, "unknown-id", message)
+                self.report(annotation, "unknown-id", message)
                 return False
             if kept is not given:
                 setattr(annotation, key, kept)
@@ -167,7 +206,7 @@ class _Reader:
             return True
         message = f"annotation id {number} stands twice"
         same = _content(before) == _content(annotation)
-        self._report(annotation, "id", message, mend=None if same else ("id", None))
+        self.report(annotation, "id", message, mend=None if same else ("id", None))
         annotation.id = None
         return not same
 
@@ -179,33 +218,37 @@ class _Reader:
             try:
                 setattr(annotation, key, int(as_flag(value)))
             except ValueError as error:
-                self._report(annotation, "form", f"{key} is {error}")
+                self.report(annotation, "form", f"{key} is {error}")
                 return False
         if annotation.score is not None:
             try:
                 annotation.score = as_number(annotation.score)
             except ValueError as error:
-                self._report(annotation, "form", f"score is {error}")
+                self.report(annotation, "form", f"score is {error}")
                 return False
         return True
 
     def _read_place(self, annotation: InstanceEntry) -> bool:
         self._read_area(annotation)
         mask = None if self._boxes_only else annotation.segmentation
-        if mask is not None and not _is_plain(mask):
+        if mask is not None:
             try:
                 mask = as_mask(mask)
             except ValueError as error:
                 kind = "rle" if str(error).startswith(("RLE", "segmentation is a list")) else ""
-                self._report(annotation, kind or "polygon", str(error))
+                self.report(annotation, kind or "polygon", str(error))
                 return False  # no box without a mask: the others of its picture have masks
+        if type(mask) is list and min(map(len, mask)) < 6:
+            mask = [polygon for polygon in mask if len(polygon) >= 6]
+            message = "polygons of fewer than 3 points cover nothing and are left out"
+            self.report(annotation, "polygon", message, remark=True)
         annotation.segmentation = mask
         had_box = annotation.bbox is not None
         self._read_box(annotation)
         if mask is None and annotation.bbox is None:
             if not had_box:
                 what = "no bbox" if self._boxes_only else "neither bbox nor segmentation"
-                self._report(annotation, "form", f"{what} says where it is")
+                self.report(annotation, "form", f"{what} says where it is")
             return False
         return True
 
@@ -224,7 +267,7 @@ class _Reader:
         if not 0 <= annotation.area <= most:
             annotation.area = None
             message = f"area is {area!r:.40}, expected 0 to {most}, the pixels of its image"
-            self._report(annotation, "area", message, mend=("area", None))
+            self.report(annotation, "area", message, mend=("area", None))
 
     def _read_box(self, annotation: InstanceEntry) -> None:
         box = annotation.bbox
@@ -233,55 +276,43 @@ class _Reader:
             return
         mend = None if annotation.segmentation is None else ("bbox", None)
         try:
-            if not _is_plain_box(box):
-                box = annotation.bbox = as_box(box)
+            box = annotation.bbox = as_box(box)
         except ValueError as error:
             annotation.bbox = None
-            self._report(annotation, "box", f"bbox is {error}: x, y, w, h", mend=mend)
+            self.report(annotation, "box", f"bbox is {error}: x, y, w, h", mend=mend)
             return
         if annotation.segmentation is None and not (box[2] > 0 and box[3] > 0):
             annotation.bbox = None
             message = f"bbox {box!r:.80} has no area: w and h must be above 0"
-            self._report(annotation, "box", message)
+            self.report(annotation, "box", message)
 
-    def fitting(self, annotations: List[InstanceEntry]) -> List[InstanceEntry]:
+    def fitting(
+        self, annotations: List[InstanceEntry], values: Optional[np.ndarray]
+    ) -> List[InstanceEntry]:
         """Returns those whose masks fit their pictures; wrong boxes are left to the masks."""
         if not annotations:
             return []
-        sizes = np.array([self._images[a.image_id].size for a in annotations])
-        checks = check_masks([a.segmentation for a in annotations], sizes)
+        sizes = image_sizes(annotations, self._references.sizes)
+        checks = check_masks([a.segmentation for a in annotations], sizes, values)
         boxes = np.array([a.bbox or _NO_BOX for a in annotations], np.float64)
         differing = differing_boxes(boxes, checks.extents, sizes)
         flat = ~(boxes[:, 2:] > 0).all(axis=1)
-        short = [
-            type(a.segmentation) is not list or min(map(len, a.segmentation)) < 6
-            for a in annotations
-        ]
-        for index in np.flatnonzero(differing | flat | short).tolist():
+        for index in np.flatnonzero(differing | flat).tolist():
             annotation = annotations[index]
-            if index in checks.faults:
-                continue
-            self._complete_mask(annotation, sizes[index])
-            if annotation.bbox is None:
+            if index in checks.faults or annotation.bbox is None:
                 continue
             if differing[index]:
-                message = box_difference(annotation.bbox, checks.extents[index])
-                self._report(annotation, "box", message, mend=("bbox", None))
-            if differing[index] or flat[index]:
-                # Flat, but the same to 2 pixels: an object of a line of pixels.
-                annotation.bbox = None
+                self.boxes.add(annotation, checks.extents[index])
+            # Otherwise flat, but the same to 2 pixels: an object of a line of pixels.
+            annotation.bbox = None
+        for annotation, size in zip(annotations, sizes.tolist()):
+            if type(annotation.segmentation) is dict:
+                annotation.segmentation["size"] = size
         for index, (kind, message) in sorted(checks.faults.items()):
-            self._report(annotations[index], kind, message)
+            self.report(annotations[index], kind, message)
+        if not checks.faults:
+            return annotations
         return [a for index, a in enumerate(annotations) if index not in checks.faults]
-
-    def _complete_mask(self, annotation: InstanceEntry, size: np.ndarray) -> None:
-        mask = annotation.segmentation
-        if type(mask) is dict:
-            mask["size"] = size.tolist()
-        elif min(map(len, mask)) < 6:
-            annotation.segmentation = [polygon for polygon in mask if len(polygon) >= 6]
-            message = "polygons of fewer than 3 points cover nothing and are left out"
-            self._report(annotation, "polygon", message, remark=True)
 
     def number(self, annotations: List[InstanceEntry]) -> None:
         """Gives ids to the annotations that have none: their positions behind the largest id."""
@@ -333,30 +364,6 @@ def _content(annotation: InstanceEntry) -> Tuple:
     skipped = ("id", "position", "iscrowd", "ignore")
     names = [name for name in annotation.__struct_fields__ if name not in skipped]
     return tuple(repr(getattr(annotation, name)) for name in names)
-
-
-def _is_plain(mask: Any) -> bool:
-    """Whether a mask is in normal form already: lists of numbers, of 3 points or more."""
-    if type(mask) is not list:
-        return False
-    for polygon in mask:
-        if type(polygon) is not list or len(polygon) < 6 or len(polygon) % 2:
-            return False
-        if not _NUMBERS.issuperset(map(type, polygon)):
-            return False
-    return bool(mask)
-
-
-def _is_plain_box(box: Any) -> bool:
-    if type(box) is not list or len(box) != 4 or not _NUMBERS.issuperset(map(type, box)):
-        return False
-    x, y, width, height = box
-    return (  # false for NaN
-        -LARGEST < x < LARGEST
-        and -LARGEST < y < LARGEST
-        and -LARGEST < width < LARGEST
-        and -LARGEST < height < LARGEST
-    )
 
 
 def _within_one(annotation: InstanceEntry) -> bool:

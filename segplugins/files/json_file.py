@@ -84,7 +84,7 @@ def parse_json(data: bytes, place: str, *, type: Type = Any) -> Any:
         ValueError: it is no JSON.
     """
     try:
-        with _without_collection():
+        with without_collection():
             return msgspec.json.decode(data, type=type)
     except msgspec.ValidationError:  # also of a number that float64 cannot hold
         if type is not Any:
@@ -98,7 +98,7 @@ def parse_json(data: bytes, place: str, *, type: Type = Any) -> Any:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Keeps the garbage collector from walking again and again through what is being read."""
     enabled = gc.isenabled()
     gc.disable()

@@ -3,8 +3,9 @@
 Polygons are compared without drawing them: by numbers alone, in arrays over many annotations.
 """
 
+from array import array
 from itertools import chain
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -40,12 +41,15 @@ class MaskError(ValueError):
         self.kind = kind
 
 
-def check_masks(masks: Sequence[Any], sizes: np.ndarray) -> MaskChecks:
+def check_masks(
+    masks: Sequence[Any], sizes: np.ndarray, values: Optional[np.ndarray] = None
+) -> MaskChecks:
     """Compares masks with the pictures that they belong to.
 
     Args:
         masks: N masks in the normal form of `as_mask`.
         sizes: (N, 2) height, width.
+        values: of all polygons, one behind the other, if the caller has them; see `flat_values`.
 
     Returns:
         Extents and faults: run lengths and points that do not fit the picture.
@@ -55,7 +59,7 @@ def check_masks(masks: Sequence[Any], sizes: np.ndarray) -> MaskChecks:
     drawn = [index for index, mask in enumerate(masks) if type(mask) is list]
     if drawn:
         polygons = [masks[index] for index in drawn]
-        extents[drawn], found = _check_polygons(polygons, sizes[drawn])
+        extents[drawn], found = _check_polygons(polygons, sizes[drawn], values)
         faults.update((drawn[index], fault) for index, fault in found.items())
     for index, mask in enumerate(masks):
         if type(mask) is not list:
@@ -67,15 +71,15 @@ def check_masks(masks: Sequence[Any], sizes: np.ndarray) -> MaskChecks:
 
 
 def _check_polygons(
-    masks: Sequence[List[List[float]]], sizes: np.ndarray
+    masks: Sequence[List[List[float]]], sizes: np.ndarray, flat: Optional[np.ndarray]
 ) -> Tuple[np.ndarray, Dict[int, Tuple[str, str]]]:
     polygons = list(chain.from_iterable(masks))
     lengths = np.fromiter(map(len, polygons), np.int64, len(polygons))
-    try:
-        flat = np.fromiter(chain.from_iterable(polygons), np.float64, lengths.sum())
-    except OverflowError:  # a whole number beyond what float64 holds
-        numbers = (min(max(v, -_FAR), _FAR) for v in chain.from_iterable(polygons))
-        flat = np.fromiter(numbers, np.float64, lengths.sum())
+    if flat is None:
+        try:
+            flat = flat_values(polygons)
+        except OverflowError:  # a whole number beyond what float64 holds
+            flat = flat_values([[min(max(v, -_FAR), _FAR) for v in p] for p in polygons])
     points = flat.reshape(-1, 2)
     first_polygon = np.cumsum([0, *map(len, masks[:-1])])
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))[first_polygon] // 2
@@ -95,6 +99,19 @@ def _check_polygons(
         except ValueError as error:
             faults[index] = "polygon", str(error)
     return extents, faults
+
+
+def flat_values(polygons: Sequence[List[Any]]) -> np.ndarray:
+    """Returns the values of polygons one behind the other, (V,) float64.
+
+    Raises:
+        TypeError: a value is no number.
+        OverflowError: a whole number is beyond what float64 holds.
+    """
+    values = array("d")
+    for polygon in polygons:
+        values.fromlist(polygon)
+    return np.frombuffer(values) if values else np.zeros(0)
 
 
 def _check_rle(rle: Mapping[str, Any], height: int, width: int) -> Extent:
