@@ -4,7 +4,7 @@ import torch
 
 from segplugins.data import SegMapper
 from segplugins.data.hide_and_seek import HideAndSeek, is_pseudo
-from segplugins.structures.regions import Region
+from segplugins.structures.regions import Region, encode_mask
 
 ALL = {"grid": 4, "colour": (10.4, 20.0, 30.0), "apply_to": "all"}
 
@@ -86,3 +86,82 @@ def test_only_what_a_machine_has_drawn_is_hidden(tmp_path, save):
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match="hide-and-seek: probability"):
         HideAndSeek(**{"probability": 0.5, **ALL, **wrong})
+
+
+def cells(monkeypatch, hidden):
+    """Makes the next draw hide these cells: (row, column) of a grid of 2 x 2."""
+    values = torch.ones(2, 2)
+    for place in hidden:
+        values[place] = 0.0
+    monkeypatch.setattr(torch, "rand", lambda *shape: values)
+    return HideAndSeek(probability=0.5, **{**ALL, "grid": 2})
+
+
+def test_rows_and_columns_of_cells_lie_where_those_of_the_image_do(monkeypatch):
+    # 3 rows and 5 columns in 2 x 2 cells: pixel i is in cell floor(2 i / side).
+    drawn = cells(monkeypatch, [(0, 1)]).draw(3, 5).int()
+    assert drawn.tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
+    drawn = cells(monkeypatch, [(1, 0)]).draw(3, 5).int()
+    assert drawn.tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 0, 0]]
+
+
+def hidden_record(hide, **result):
+    """Hides cells of an image of 4 x 6 and returns the record."""
+    result = {"image": torch.full((3, 4, 6), 200, dtype=torch.uint8), **result}
+    hide(result, {"pseudo": True}, 77)
+    return result
+
+
+def test_hidden_pixels_get_the_rounded_colour_and_the_ignored_label(monkeypatch):
+    hide = cells(monkeypatch, [(0, 0)])  # upper left: 2 rows, 3 columns
+    got = hidden_record(hide, sem_seg=torch.full((4, 6), 5))
+    corner = torch.zeros(4, 6, dtype=torch.bool)
+    corner[:2, :3] = True
+    for channel, colour in zip(got["image"], (10, 20, 30)):  # 10.4 is 10
+        assert (channel[corner] == colour).all() and (channel[~corner] == 200).all()
+    assert (got["sem_seg"][corner] == 77).all() and (got["sem_seg"][~corner] == 5).all()
+
+
+def test_masks_of_regions_end_at_the_cells_and_boxes_alone_stay(monkeypatch):
+    hide = cells(monkeypatch, [(0, 0), (1, 0)])  # the left half, 3 of 6 columns
+    whole = np.ones((4, 6), bool)
+    left = whole.copy()
+    left[:, 3:] = False
+    given = [
+        Region("half", box=(0, 0, 6, 4), mask=encode_mask(whole), class_index=3, score=0.5),
+        Region("gone", box=(0, 0, 3, 4), mask=encode_mask(left)),
+        Region("box", box=(0, 0, 2, 2)),
+    ]
+    half, gone, box = hidden_record(hide, regions=given)["regions"]
+    assert half.bitmap(4, 6).tolist() == (~left).tolist() and half.box == (3.0, 0.0, 6.0, 4.0)
+    assert (half.text, half.class_index, half.score) == ("half", 3, 0.5)
+    assert not gone.bitmap(4, 6).any() and gone.box == (0, 0, 3, 4)
+    assert box is given[2]
+
+
+def test_a_probability_of_0_draws_nothing_and_leaves_everything():
+    hide = HideAndSeek(probability=0.0, **ALL)
+    state = torch.get_rng_state()
+    assert (hidden_record(hide)["image"] == 200).all()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "record, machine",
+    [
+        ({}, False),
+        ({"pseudo": False}, False),
+        ({"pseudo": True, "regions": []}, True),
+        ({"regions": [Region("a"), Region("b", score=0.999)]}, True),
+        ({"regions": [Region("a", score=1.0), {"text": "b"}, {"text": "c", "score": 1.0}]}, False),
+    ],
+)
+def test_one_region_of_a_machine_makes_an_image_one(record, machine):
+    assert is_pseudo(record) is machine
+
+
+def test_probabilities_of_0_and_1_and_one_cell_are_allowed_and_less_is_not():
+    for probability in (0, 1):
+        HideAndSeek(**{**ALL, "grid": 1}, probability=probability)
+    with pytest.raises(ValueError, match="probability -0.01 must be in 0-1"):
+        HideAndSeek(**ALL, probability=-0.01)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, HFlipTransform
 
 from segplugins.data.augmentations import PadToSquare
-from segplugins.data.instances import instances_of_map, instances_of_regions
+from segplugins.data.instances import _layers, instances_of_map, instances_of_regions
 from segplugins.structures.regions import Region, encode_mask
 
 SQUARE = [[1.0, 1, 5, 1, 5, 5, 1, 5]]  # 4 x 4 pixels
@@ -120,3 +121,98 @@ def test_a_small_crop_of_a_large_image_keeps_polygons_that_reach_far_outside_of_
     strip = Region("strip", mask=[[0.0, 0, 2000, 0, 2000, 4, 0, 4]])
     instances = move([strip], [CropTransform(10, 0, 10, 10)], before=(100, 2000), after=(10, 10))
     assert instances.gt_boxes.tensor.tolist() == [[0, 0, 10, 4]]
+
+
+def test_classes_of_a_map_become_instances_in_ascending_order():
+    ids = np.array([[9, 9, -1, 0], [9, -1, -1, 300]])
+    instances = instances_of_map(ids, None)
+    assert instances.gt_classes.tolist() == [0, 9, 300]
+    assert instances.gt_classes.dtype == torch.int64
+    assert instances.image_size == (2, 4)
+    assert instances.gt_boxes.tensor.tolist() == [[3, 0, 4, 1], [0, 0, 2, 2], [3, 1, 4, 2]]
+    for k, mask in zip((0, 9, 300), instances.gt_masks.tensor.numpy()):
+        assert mask.tolist() == (ids == k).tolist()
+
+
+@pytest.mark.parametrize("highest", [253, 254, 255, 256, 65534, 65535])
+def test_the_number_of_ids_at_the_end_of_a_type_is_still_told_from_nothing(highest):
+    # Ids are compared as id + 1 in as few bits as will do: 256 and 65536 must not become 0.
+    ids = np.array([[-1, highest, 0]])
+    instances = instances_of_map(ids, None)
+    assert instances.gt_classes.tolist() == [0, highest]
+    assert instances.gt_masks.tensor[:, 0].tolist() == [[False, False, True], [False, True, False]]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3), (2, 0)])
+def test_a_map_of_nothing_gives_no_instance_of_its_size(shape):
+    for segments in (None, []):
+        instances = instances_of_map(np.full(shape, -1), segments)
+        assert len(instances) == 0 and instances.gt_masks.tensor.shape == (0, *shape)
+        assert instances.gt_boxes.tensor.shape == (0, 4)
+
+
+def test_segments_that_the_map_does_not_show_are_no_instances():
+    segments = [{"category_id": 4}, {"category_id": 5, "iscrowd": 0}, {"category_id": 6}]
+    instances = instances_of_map(np.array([[1, 1, -1]]), segments)
+    assert instances.gt_classes.tolist() == [5]
+    assert instances.gt_boxes.tensor.tolist() == [[0, 0, 2, 1]]
+
+
+def test_what_a_crop_leaves_out_takes_its_own_class_and_box_with_it():
+    square = Region("in", mask=SQUARE)
+    out = Region("out", mask=[[6, 0, 8, 0, 8, 1, 6, 1]])
+    instances = move([out, square, out, square], [CropTransform(0, 2, 4, 4)], after=(4, 4),
+                     classes=[9, 8, 7, 6])  # fmt: skip
+    assert instances.gt_classes.tolist() == [8, 6]
+    assert instances.gt_boxes.tensor.tolist() == [[1, 0, 4, 3]] * 2
+    assert len(instances.gt_masks) == 2
+
+
+@pytest.mark.parametrize("box", [(0, 0, 2, 6), (5, 0, 8, 2)])
+def test_a_box_that_only_touches_the_crop_is_out(box):
+    # The crop shows columns 2 to 5 and rows 2 to 5: the first ends where it begins, left; the
+    # second above it.
+    instances = move([Region("a", box=box)], [CropTransform(2, 2, 4, 4)], after=(4, 4))
+    assert len(instances) == 0 and instances.gt_boxes.tensor.shape == (0, 4)
+
+
+def test_a_mirror_keeps_the_corners_of_a_box_in_order():
+    instances = move([Region("a", box=(1, 2, 3, 5))], [HFlipTransform(8)])
+    assert instances.gt_boxes.tensor.tolist() == [[5, 2, 7, 5]]
+
+
+def test_polygons_and_run_lengths_keep_the_order_of_their_regions():
+    rows = np.zeros((3, 6, 8), bool)
+    for row, mask in enumerate(rows):
+        mask[2 * row] = True
+    top, middle, bottom = (encode_mask(mask) for mask in rows)
+    two_parts = [[0, 0, 1, 0, 1, 6, 0, 6], [7, 0, 8, 0, 8, 6, 7, 6]]
+    given = [bottom, two_parts, top, SQUARE, middle]
+    instances = move([Region(str(n), mask=mask) for n, mask in enumerate(given)], [])
+    assert instances.gt_boxes.tensor.tolist() == [
+        [0, 4, 8, 5],
+        [0, 0, 8, 6],
+        [0, 0, 8, 1],
+        [1, 1, 5, 5],
+        [0, 2, 8, 3],
+    ]
+    assert instances.gt_masks.tensor.sum(dim=(1, 2)).tolist() == [8, 12, 8, 16, 8]
+
+
+def test_masks_share_a_layer_only_where_none_of_their_pixels_do():
+    def pixels(*columns):
+        mask = np.zeros((1, 6), bool)
+        mask[0, list(columns)] = True
+        return mask
+
+    layers = _layers([pixels(0, 1), pixels(1, 2), pixels(3), pixels(2, 4), pixels(5)])
+    assert [members for _, members in layers] == [[0, 2, 3, 4], [1]]
+    assert layers[0][0].tolist() == [[0, 0, 2, 1, 2, 3]]
+    assert layers[1][0].tolist() == [[255, 0, 0, 255, 255, 255]]
+    assert layers[0][0].flags.c_contiguous
+
+
+def test_a_layer_holds_255_masks_since_255_means_nothing():
+    masks = np.eye(256, dtype=bool)[:, None]
+    assert [len(members) for _, members in _layers(list(masks))] == [255, 1]
+    assert _layers([]) == []

@@ -5,7 +5,11 @@ from segplugins.structures import (
     get_vocabulary,
     register_vocabulary,
 )
-from segplugins.structures.vocabulary import vocabulary_doubts
+from segplugins.structures.vocabulary import (
+    check_templates,
+    vocabulary_doubts,
+    vocabulary_from_data,
+)
 
 
 def test_class_lists_write_synonyms_after_a_comma():
@@ -125,3 +129,74 @@ def test_texts_that_tell_no_classes_apart_are_doubts(synonyms, doubt):
     doubts = vocabulary_doubts(Vocabulary("v", ("a", "b"), synonyms))
     assert len(doubts) == (doubt is not None)
     assert doubt is None or doubt in doubts[0]
+
+
+def test_the_digest_is_sixteen_digits_and_knows_a_class_from_its_synonym():
+    digest = Vocabulary("v", ("car", "sky")).digest()
+    assert len(digest) == 16 and int(digest, 16) >= 0
+    assert digest != Vocabulary("v", ("auto", "sky"), (("car",), ("sky",))).digest()
+    # A none-class that `select` has left out is none, and the digest is that of a list without.
+    whole = Vocabulary("v", ("car", "other"), none_class="other")
+    assert whole.select([0]).digest() == Vocabulary("v", ("car",)).digest()
+
+
+def test_a_selection_may_have_a_name_of_its_own_and_keeps_the_templates():
+    whole = Vocabulary("v", ("car", "sky"), templates=("a {}.",))
+    assert whole.select([1]).name == "v"
+    chosen = whole.select([1], name="part")
+    assert (chosen.name, chosen.templates, len(chosen)) == ("part", ("a {}.",), 1)
+
+
+def test_data_with_all_keys_becomes_a_vocabulary():
+    data = {
+        "name": "pets",
+        "classes": [{"name": "cat", "thing": True, "synonyms": ["cat", "kitty"]}, "sky, heaven"],
+        "templates": ["a {}."],
+        "none_class": "sky, heaven",
+    }
+    vocabulary = vocabulary_from_data(data, name="file", source="pets.json")
+    assert vocabulary == Vocabulary(
+        "pets",
+        ("cat", "sky, heaven"),
+        (("cat", "kitty"), ("sky", "heaven")),
+        (True, False),
+        ("a {}.",),
+        "sky, heaven",
+    )
+
+
+def test_a_bare_list_takes_the_name_that_is_given():
+    vocabulary = vocabulary_from_data(["cat", "dog"], name="file", source="pets.json")
+    assert (vocabulary.name, vocabulary.classes) == ("file", ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ("cat, dog", "pets.json: expected a list of classes or a mapping with 'classes'"),
+        ({"classes": "cat"}, "expected a list of classes or a mapping"),
+        ({"names": ["cat"]}, "expected a list of classes or a mapping"),
+        ({"classes": ["cat"], "template": []}, "unknown key 'template', the nearest is 'templates"),
+        ([{"name": "cat", "things": True}], "class 0: unknown key 'things', the nearest is 'thing"),
+        (["cat", True], "class 1 is True; expected a name.*quote it"),
+        (["cat", {"name": 5}], "class 1 is .*5.*expected a name"),
+        ([{"name": "cat", "synonyms": "kitty"}], "class 0 has the synonyms 'kitty'"),
+        ([{"name": "cat", "synonyms": ["kitty", 3]}], r"class 0 has the synonyms \['kitty', 3\]"),
+    ],
+)
+def test_data_of_another_form_names_its_file_and_the_class(data, message):
+    with pytest.raises(ValueError, match=f"^pets.json.*{message}|^{message}"):
+        vocabulary_from_data(data, name="file", source="pets.json")
+
+
+def test_templates_that_are_a_text_or_none_at_all_are_refused():
+    for templates in ("a {}.", ()):
+        with pytest.raises(ValueError, match="templates of my model: expected a list of at least"):
+            check_templates(templates, of="my model")
+    assert check_templates(["a {}."], of="my model") == ("a {}.",)
+
+
+def test_a_class_and_the_synonym_of_another_are_a_doubt_that_names_both():
+    vocabulary = Vocabulary("v", ("car", "van", "bus"), (("car",), ("van",), ("Car", "bus")))
+    (doubt,) = vocabulary_doubts(vocabulary)
+    assert "'Car' is a synonym of class 0 'car' and of class 2 'bus'" in doubt
