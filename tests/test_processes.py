@@ -9,18 +9,18 @@ import time
 import pytest
 
 PARENT = """
-import multiprocessing, time
+import multiprocessing, os, time
 from segplugins.processes import be_a_worker, end_with_parent
 def child(start):
     start()
-    print("up", flush=True)
+    os.write(1, b"up\\n")  # whole lines: two children write at once
     time.sleep(60)
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     children = [context.Process(target=child, args=(f,)) for f in (be_a_worker, end_with_parent)]
     for process in children:
         process.start()
-    print(*(process.pid for process in children), flush=True)
+    os.write(1, (" ".join(str(process.pid) for process in children) + "\\n").encode())
     time.sleep(60)
 """
 

@@ -49,9 +49,14 @@ def try_config(args: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
     parser = argument_parser(__doc__)
     parser.add_argument(
         "--dry-run", action="store_true", help="try the config on one process, and train nothing"
     )
-    run_command(launched, parser)
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(launched, build_parser())

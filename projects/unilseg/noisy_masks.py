@@ -69,7 +69,7 @@ def noisy_lines(dataset_name: str, share: float, seed: int) -> Iterator[dict]:
         raise ValueError(f"the share of spoiled masks must lie in [0, 1], got {share}")
     draw = random.Random(seed)
     metadata = dataset_metadata(dataset_name)
-    for record in load_dataset(dataset_name):
+    for number, record in enumerate(load_dataset(dataset_name)):
         size = record["height"], record["width"]
         regions = []
         for region in read_regions(record, metadata):
@@ -79,7 +79,8 @@ def noisy_lines(dataset_name: str, share: float, seed: int) -> Iterator[dict]:
             line = {**asdict(region), "mask": encode_mask(mask), "box": None}
             regions.append({**line, "score": _DRAWN_BY_MACHINE})
         yield {
-            "file_name": os.path.abspath(record["file_name"]),
+            "file_name": os.path.abspath(record["file_name"]).lstrip(os.sep),  # below "images: /"
+            "image_id": number,  # of the record: several may show one image
             "height": size[0],
             "width": size[1],
             "task": str(record["task"]),
@@ -95,7 +96,7 @@ def write_noisy_set(dataset_name: str, lines: Iterable[dict], out: Path) -> None
             file.write(json.dumps(line, default=_plain) + "\n")
     described = {
         "kind": "regions",
-        "images": "/",  # file names are whole paths
+        "images": "/",  # file names are whole paths without their first slash
         "sets": {f"{dataset_name}_noisy": {"lines": "noisy.jsonl"}},
     }
     (out / "noisy.yaml").write_text(yaml.safe_dump(described))

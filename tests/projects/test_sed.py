@@ -347,7 +347,7 @@ def test_settings_outside_their_range_are_refused(key, value, message):
 
 
 def test_an_overlap_outside_its_range_is_refused():
-    with pytest.raises(ValueError, match=r"OVERLAP must lie in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match=r"OVERLAP is 1.0, expected a number in \[0, 1\)"):
         build("MODEL.SED.SLIDING.ENABLED", "True", "MODEL.SED.SLIDING.OVERLAP", "1.0")
 
 

@@ -222,7 +222,9 @@ def test_what_stands_only_in_the_map_or_only_in_the_file_is_told(
 
 def test_an_empty_mask_is_a_remark(root, save):
     save(root / "images/a.jpg", np.zeros((4, 5, 3), np.uint8))
-    save(root / "masks/a.png", np.full((4, 5), 128, np.uint8))
+    grey = np.full((4, 5), 128, np.uint8)  # 128 is background still
+    grey[0, :2] = 0, 64
+    save(root / "masks/a.png", grey)
     register_salient("grey", image_root="images", mask_root="masks")
     checked = check_dataset("grey")
     assert [fault.kind for fault in checked.remarks] == ["empty-mask"] and not checked.faults
