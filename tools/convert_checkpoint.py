@@ -4,7 +4,8 @@
     python tools/convert_checkpoint.py ViT-B-16.pt vit_b16.pth --unsafe --name ViT-B-16
     python tools/convert_checkpoint.py swin_base_patch4_window7_224_22k.pth swin_b.pth
 
-Papers: their official checkpoints; they are compared with the model of the config, and every tensor
+Papers: official checkpoints of SED, UniLSeg, GroupViT (CoCu) and Mask DINO (QueryMeldNet); they
+are compared with the model of the config, and every tensor
 that does not fit is named. CLIP: weights of open_clip, OpenAI (TorchScript) or a timm image trunk;
 with --name they are compared with that model of open_clip. Swin: Microsoft's, timm's or
 torchvision's, written under detectron2's names for MODEL.UNILSEG.SWIN.WEIGHTS and the like (which

@@ -8,7 +8,7 @@ from detectron2.utils import comm
 from torch import Tensor
 from torch.nn import functional as F
 
-from segplugins.modeling.contrastive import gather_rows
+from segplugins.modeling.contrastive import gather_rows, mean_over_processes
 
 FORMS = ("code", "paper")
 
@@ -16,14 +16,14 @@ FORMS = ("code", "paper")
 def multi_label_contrastive(
     images: Tensor, texts: Tensor, logit_scale: Tensor, *, form: str = "code"
 ) -> Tensor:
-    """Returns the mean of both directions, with the gradient of all processes.
+    """Returns the mean of both directions over all processes, with the gradient of all of them.
 
         image to text: mean_i [ logsumexp_{j, l} s_ijl - (1/L) sum_l s_iil ]        (code)
                        mean_i [ logsumexp_{j, l} s_ijl - logsumexp_l s_iil ]        (paper, Eq. 3)
         text to image: mean over the B L texts of the cross-entropy over all images
 
     The released code asks every concept of an image to be near; the paper's formula is content with
-    one.
+    one. Processes may have different numbers of images, and none: all of them must call this.
 
     Args:
         images: (B, D), of any length: normalised here, in float32.
@@ -40,7 +40,7 @@ def multi_label_contrastive(
         images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
         batch, labels = texts.shape[:2]
         scale = logit_scale.float()
-        # Processes may have different numbers of images: some of a batch may have no text.
+        # The numbers of images differ where some of a batch have no text.
         counts = comm.all_gather(batch) if comm.get_world_size() > 1 else [batch]
         before = sum(counts[: comm.get_rank()])
         all_texts = gather_rows(texts.flatten(0, 1))
@@ -51,8 +51,12 @@ def multi_label_contrastive(
             attracted = positive.mean(dim=1)
         else:
             attracted = positive.logsumexp(dim=1)
-        image_to_text = (to_texts.logsumexp(dim=1) - attracted).mean()
+        image_to_text = (to_texts.logsumexp(dim=1) - attracted).sum()
         to_images = scale * texts.flatten(0, 1) @ gather_rows(images).T  # (B L, W B)
-        own_image = torch.arange(batch, device=images.device).repeat_interleave(labels)
-        text_to_image = F.cross_entropy(to_images, own_image + before)
-        return 0.5 * (image_to_text + text_to_image)
+        own_image = torch.arange(batch, device=images.device).repeat_interleave(labels) + before
+        attracted = to_images.gather(1, own_image[:, None])[:, 0]
+        text_to_image = (to_images.logsumexp(dim=1) - attracted).sum()
+        return 0.5 * (
+            mean_over_processes(image_to_text, batch)
+            + mean_over_processes(text_to_image, batch * labels)
+        )

@@ -5,6 +5,14 @@ from typing import Dict, Iterable, List, Mapping, Tuple
 import torch
 from torch import Tensor
 
+from segplugins.engine.convert import released_config
+
+# By the channels of the image encoder's patches.
+_RELEASED = {384: "vit_s.yaml"}
+_PATCHES = (
+    "img_encoder.patch_embed.proj.weight",
+    "vision_model.embeddings.patch_embeddings.projection.weight",
+)
 _PARTS = ("img_encoder.", "img_projector.", "text_encoder.", "text_projector.")
 _SCALES = ("logit_scale", "multi_label_logit_scale")
 _TRANSFORMERS = ("vision_model.", "text_model.", "visual_projection.", "text_projection.")
@@ -52,6 +60,16 @@ def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str
         return _from_transformers(official)
     ours = {k: v for k, v in official.items() if k.startswith(_PARTS) or k in _SCALES}
     return ours, sorted(official.keys() - ours.keys())
+
+
+def config_file(official: Mapping[str, Tensor]) -> str:
+    """Returns the config, relative to the checkout, of the released model with these widths.
+
+    Raises:
+        ValueError: there is none.
+    """
+    patches = next((official[name] for name in _PATCHES if name in official), None)
+    return released_config("GroupViT", patches, _RELEASED, "configs/cocu")
 
 
 def _from_transformers(tensors: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:

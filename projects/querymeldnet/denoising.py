@@ -24,7 +24,7 @@ class NoisedQueries(NamedTuple):
         queries: content (B, P, D) and anchors (B, P, 4).
         is_real: (B, P) bool, places that a target fills.
         match: which target each positive query is made of.
-        groups: number of groups that do not see each other.
+        groups: number of groups that do not see each other; 0 = there are no queries.
     """
 
     queries: Queries
@@ -124,8 +124,10 @@ class Denoising:
         text_mask: Optional[Tensor],
         label_projection: Tensor,
         replaceable: Sequence[bool],
-    ) -> Optional[NoisedQueries]:
-        """Returns denoising queries; None if the step has no target, or an image has too many.
+    ) -> NoisedQueries:
+        """Returns denoising queries; none in number if no image has a target, or one has too many.
+
+        Without any, losses have the same names and collectives as on processes that have some.
 
         Args:
             targets: B of them.
@@ -135,8 +137,6 @@ class Denoising:
             replaceable: per image whether labels may be noised: names may, sentences may not.
         """
         groups = self.groups(targets)
-        if not groups:
-            return None
         device = text_embedding.device
         place = repeated_targets(targets, groups, device)
         noise = self.draw(targets, groups, device)

@@ -218,17 +218,7 @@ class QueryMeldNet(nn.Module):
             losses |= self.criterion.matched_losses(
                 output.noised, targets, matches, repeats=noised.groups, suffix="_dn"
             )
-        return losses | self._untouched(losses, noised is None)
-
-    def _untouched(self, losses: Mapping[str, Tensor], without_noise: bool) -> Dict[str, Tensor]:
-        """Adds a loss of 0 that gives a gradient to what a step without denoising leaves out.
-
-        DistributedDataParallel waits for the gradient of every trained parameter.
-        """
-        if not without_noise or not self.denoising.count:
-            return {}
-        name = next(iter(losses))
-        return {name: losses[name] + 0.0 * self.label_projection.weight.sum()}
+        return losses
 
 
 def map_names(backbone: nn.Module, maps: Mapping[str, Tensor]) -> Dict[str, Tensor]:

@@ -75,3 +75,11 @@ def convert(official: Mapping[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str
         else:
             ours[renamed] = value
     return ours, unused
+
+
+def config_file(official: Mapping[str, Tensor]) -> str:
+    """Raises ValueError: Mask DINO's checkpoints begin a training and are of no released config."""
+    raise ValueError(
+        f"{len(official)} tensors of Mask DINO: no QueryMeldNet is released; name the config of "
+        "the model that begins with them by --config-file"
+    )

@@ -47,10 +47,8 @@ def existing_folder(
     folders = [folder] if isinstance(folder, str) else list(folder)
     found = [dataset_root() / each for each in folders if (dataset_root() / each).is_dir()]
     if not found:
-        step = f", or make it with `{prepare}`" if prepare else ""
         raise FileNotFoundError(
-            f"data set '{name}': no folder {dataset_root() / folders[0]}; set {ROOT_VARIABLE} (now "
-            f"'{dataset_root()}') to the folder that holds '{' or '.join(folders)}'{step}"
+            f"data set '{name}': no folder {dataset_root() / folders[0]}; {_step(folders, prepare)}"
         )
     return found[0]
 
@@ -59,12 +57,19 @@ def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
     """Like `existing_folder`, for a file."""
     path = dataset_root() / file
     if not path.is_file():
-        step = f", or make it with `{prepare}`" if prepare else ""
-        raise FileNotFoundError(
-            f"data set '{name}': no file {path}; set {ROOT_VARIABLE} (now '{dataset_root()}') to "
-            f"the folder that holds '{file}'{step}"
-        )
+        raise FileNotFoundError(f"data set '{name}': no file {path}; {_step([file], prepare)}")
     return path
+
+
+def _step(paths: Sequence[str], prepare: Optional[str]) -> str:
+    """Returns what to do about a missing path; the root plays no part in an absolute one."""
+    step = f", or make it with `{prepare}`" if prepare else ""
+    if all(Path(path).is_absolute() for path in paths):
+        return f"correct the path where the data set is described{step}"
+    return (
+        f"set {ROOT_VARIABLE} (now '{dataset_root()}') to the folder that holds "
+        f"'{' or '.join(paths)}'{step}"
+    )
 
 
 def check_count(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from segplugins.data.catalog import dataset_metadata, load_dataset
+from segplugins.data.check.load import check_usable
 from segplugins.data.pairs import is_pairs
 from segplugins.data.read_regions import has_label_map
 from segplugins.engine.loaders import check_datasets
@@ -78,7 +79,8 @@ def check_evaluation(cfg: CfgNode) -> None:
     Raises:
         KeyError: an unknown data set.
         FileNotFoundError: files of a data set are missing.
-        ValueError: a truth that cannot be scored, or one that the model does not answer.
+        ValueError: a set without a record or without one target, such as all crowds; a truth that
+            cannot be scored, or one that the model does not answer.
     """
     if not cfg.DATASETS.TEST:
         return
@@ -86,8 +88,7 @@ def check_evaluation(cfg: CfgNode) -> None:
     answers = getattr(model, "answers", None)
     for name in check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST"):
         records = load_dataset(name)
-        if not records:
-            raise ValueError(f"data set '{name}' of DATASETS.TEST has no records to evaluate on")
+        check_usable(name, records)
         evaluator = build_evaluator(cfg, name)
         missing = evaluator.reads - answers if answers is not None else ()
         if missing:

@@ -15,6 +15,9 @@ from torch import Tensor
 _CHUNK_BYTES = 16 * 2**20
 # Pairs of labels that are counted in a table; of more the pairs that occur are sorted out.
 _TABLE_CELLS = 2**16
+# Pairs of segments that are counted in a table, and pixels of a run from which on that is faster.
+_AREA_CELLS = 2**20
+_SHORTEST_RUN = 8
 # Classes per node of the search tree in `_best_of`: 6-12 are equally fast on CPUs.
 _FAN_OUT = 8
 
@@ -104,6 +107,34 @@ def pair_counts(
     return predicted, true if true_labels is None else true_labels[true], pixels
 
 
+def area_counts(
+    prediction: np.ndarray, truth: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns `pair_counts` of maps that show areas, such as segments, in half the time.
+
+    Runs of equal pairs are counted instead of pixels. Maps of many short runs are counted by
+    `pair_counts`, so that noise costs only the search for runs.
+    """
+    a, b = prediction.reshape(-1), truth.reshape(-1)
+    if not b.size:
+        return pair_counts(prediction, truth)
+    changes = a[1:] != a[:-1]
+    changes |= b[1:] != b[:-1]
+    last = np.append(np.flatnonzero(changes), b.size - 1)
+    if len(last) * _SHORTEST_RUN > b.size:
+        return pair_counts(prediction, truth)
+    (rows, a), (columns, b) = (_indices(labels[last], _extent(labels[last])) for labels in (a, b))
+    width = len(columns)
+    if len(rows) * width > _AREA_CELLS:
+        return pair_counts(prediction, truth)
+    keys = a.astype(np.int64) * width + b
+    # Sums of whole numbers below 2**53 are exact in float64.
+    counts = np.bincount(keys, weights=np.diff(last, prepend=-1))
+    cells = np.flatnonzero(counts)
+    row = cells // width
+    return rows[row], columns[cells - row * width], counts[cells].astype(np.int64)
+
+
 def _extent(labels: np.ndarray) -> range:
     """Returns the lowest to the highest label."""
     return range(int(labels.min()), int(labels.max()) + 1)
@@ -112,17 +143,22 @@ def _extent(labels: np.ndarray) -> range:
 def _renumbered(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the labels that occur, sorted, (L,) int64, and the map of their indices, (N,)."""
     last = np.append(np.flatnonzero(labels[1:] != labels[:-1]), labels.size - 1)
-    runs = labels[last]
-    occurring = np.unique(runs)
+    occurring, indices = _indices(labels[last], extent)
+    if len(occurring) <= _TABLE_CELLS:
+        indices = indices.astype(np.uint16)
+    return occurring, np.repeat(indices, np.diff(last, prepend=-1))
+
+
+def _indices(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the labels that occur, sorted, (L,) int64, and the index of each label, (N,)."""
+    occurring = np.unique(labels)
     if len(extent) <= _TABLE_CELLS:
         index_of = np.zeros(len(extent), np.int32)
         index_of[occurring.astype(np.int64) - extent[0]] = np.arange(len(occurring))
-        indices = index_of[runs.astype(np.int64) - extent[0]]
+        indices = index_of[labels.astype(np.int64) - extent[0]]
     else:
-        indices = occurring.searchsorted(runs).astype(np.int32)
-    if len(occurring) <= _TABLE_CELLS:
-        indices = indices.astype(np.uint16)
-    return occurring.astype(np.int64), np.repeat(indices, np.diff(last, prepend=-1))
+        indices = occurring.searchsorted(labels).astype(np.int32)
+    return occurring.astype(np.int64), indices
 
 
 def _cells(

@@ -8,7 +8,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from segplugins.evaluation.label_maps import pair_counts
+from segplugins.evaluation.label_maps import area_counts
 from segplugins.evaluation.panoptic_segments import (
     Segments,
     check_ids,
@@ -74,9 +74,9 @@ def overlaps(
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
     predicted = read_segments(predicted_segments, num_categories, "predicted")
     true = read_segments(true_segments, num_categories, "true")
-    cells = pair_counts(prediction, truth)
+    cells = area_counts(prediction, truth)
     for ids, segments, owner in ((cells[0], predicted, "predicted"), (cells[1], true, "true")):
-        check_ids(np.unique(ids), segments, owner)
+        check_ids(ids, segments, owner)
     return table_of(cells, predicted, true), predicted, true
 
 

@@ -78,19 +78,18 @@ def check_ids(map_ids: np.ndarray, segments: Segments, owner: str) -> None:
     """Checks that a map and its list of segments name the same ids.
 
     Args:
-        map_ids: all ids of the map, each once.
+        map_ids: all ids of the map, repeated or not.
         segments: its list.
         owner: "true" or "predicted", for messages.
 
     Raises:
         ValueError: an id but void's is in the one and not in the other.
     """
-    only_map = np.setdiff1d(map_ids[map_ids != VOID], segments.ids)
-    only_list = np.setdiff1d(segments.ids, map_ids)
-    if only_map.size or only_list.size:
+    in_map, in_list = set(map_ids.tolist()) - {VOID}, set(segments.ids.tolist())
+    if in_map != in_list:
         raise ValueError(
-            f"the {owner} map and its segments_info differ: ids {only_map[:5].tolist()} are in the "
-            f"map alone, ids {only_list[:5].tolist()} in the list alone"
+            f"the {owner} map and its segments_info differ: ids {sorted(in_map - in_list)[:5]} are "
+            f"in the map alone, ids {sorted(in_list - in_map)[:5]} in the list alone"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from segplugins.evaluation.structure import structure_measure, weighted_f
+from segplugins.evaluation.structure import Counts, structure_measure, weighted_f
 
 BETA_SQUARED = 0.3
 EPS = float(np.spacing(1))
@@ -27,28 +27,20 @@ def normalised_levels(grey: np.ndarray) -> np.ndarray:
     return levels if low == high else (levels - low) / (high - low)
 
 
-class Histograms(NamedTuple):
-    """A prediction against its target, as far as the order of pixels does not matter."""
-
-    levels: np.ndarray  # (256,) float64: q of each grey value
-    on: np.ndarray  # (256,) int64: pixels of the object with each grey value
-    off: np.ndarray  # (256,) int64: pixels of the background
-
-
-def histograms(grey: np.ndarray, target: np.ndarray) -> Histograms:
+def histograms(grey: np.ndarray, target: np.ndarray) -> Counts:
     """Counts grey values (H, W) uint8 over a target (H, W) bool and around it."""
-    codes = grey + target.astype(np.uint16) * LEVELS
+    codes = grey + target * np.int16(LEVELS)
     counts = np.bincount(codes.reshape(-1), minlength=2 * LEVELS)
-    return Histograms(normalised_levels(grey), counts[LEVELS:], counts[:LEVELS])
+    return Counts(normalised_levels(grey), counts[LEVELS:], counts[:LEVELS])
 
 
-def mean_absolute_error(of: Histograms) -> float:
+def mean_absolute_error(counts: Counts) -> float:
     """Returns the mean of |q - g| over all pixels."""
-    total = (of.on * (1 - of.levels)).sum() + (of.off * of.levels).sum()
-    return float(total / (of.on.sum() + of.off.sum()))
+    total = (counts.on * (1 - counts.levels)).sum() + (counts.off * counts.levels).sum()
+    return float(total / (counts.on.sum() + counts.off.sum()))
 
 
-def threshold_counts(of: Histograms) -> Tuple[np.ndarray, np.ndarray]:
+def threshold_counts(counts: Counts) -> Tuple[np.ndarray, np.ndarray]:
     """Counts the pixels at or above each of 256 thresholds, from 255 down to 0.
 
     A pixel's level is floor(255 q): the reference truncates.
@@ -56,16 +48,14 @@ def threshold_counts(of: Histograms) -> Tuple[np.ndarray, np.ndarray]:
     Returns:
         true positives and false positives, (256,) int64 each.
     """
-    level = (of.levels.clip(0, 1) * 255).astype(np.uint8)  # clip: values that the map lacks
-    found = []
-    for counts in (of.on, of.off):
-        per_level = np.bincount(level, weights=counts, minlength=LEVELS)
-        found.append(np.cumsum(per_level[::-1]).astype(np.int64))
-    return found[0], found[1]
+    level = (counts.levels.clip(0, 1) * 255).astype(np.uint8)  # clip: values that the map lacks
+    per_level = (np.bincount(level, n, LEVELS) for n in (counts.on, counts.off))
+    tp, fp = (np.cumsum(pixels[::-1]).astype(np.int64) for pixels in per_level)
+    return tp, fp
 
 
 def f_measure(tp: np.ndarray, fp: np.ndarray, positives: int) -> np.ndarray:
-    """Returns (1 + b) P R / (b P + R) with b = 0.3, 0 where nothing is found.
+    """Returns (1 + b) P R / (b P + R) with b = 0.3, 0 where no object pixel is marked.
 
     Args:
         tp: true positives, any shape.
@@ -156,22 +146,22 @@ def saliency_scores(grey: np.ndarray, target: np.ndarray) -> SaliencyScores:
         raise ValueError(
             f"map {grey.shape} and target {target.shape}: expected one size, not empty"
         )
-    of = histograms(grey, target)
-    positives, size = int(of.on.sum()), grey.size
-    tp, fp = threshold_counts(of)
-    mean = (of.levels * (of.on + of.off)).sum() / size
-    adaptive = of.levels >= min(2 * mean, 1.0)
-    adaptive_tp, adaptive_fp = of.on[adaptive].sum(), of.off[adaptive].sum()
-    half = of.levels > 0.5
-    q = of.levels[grey]
+    counts = histograms(grey, target)
+    positives, size = int(counts.on.sum()), grey.size
+    tp, fp = threshold_counts(counts)
+    mean = (counts.levels * (counts.on + counts.off)).sum() / size
+    adaptive = counts.levels >= min(2 * mean, 1.0)
+    adaptive_tp, adaptive_fp = counts.on[adaptive].sum(), counts.off[adaptive].sum()
+    half = counts.levels > 0.5
+    q = counts.levels[grey]
     return SaliencyScores(
-        mae=mean_absolute_error(of),
+        mae=mean_absolute_error(counts),
         adaptive_f=float(f_measure(adaptive_tp, adaptive_fp, positives)),
         adaptive_e=float(e_measure(adaptive_tp, adaptive_fp, positives, size)),
         f_curve=f_measure(tp, fp, positives),
         e_curve=e_measure(tp, fp, positives, size),
-        binary=binary_scores(int(of.on[half].sum()), int(of.off[half].sum()), positives),
-        s=structure_measure(q, target),
+        binary=binary_scores(int(counts.on[half].sum()), int(counts.off[half].sum()), positives),
+        s=structure_measure(q, target, counts),
         weighted_f=weighted_f(q, target),
     )
 

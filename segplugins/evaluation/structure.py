@@ -1,11 +1,11 @@
-"""The two measures of salient objects that look at where pixels are: S and weighted F.
+"""The two measures of salient objects that depend on where pixels are: S and weighted F.
 
 q the prediction, 0-1 float64, g the target, bool; both (H, W).
 """
 
 import logging
 from functools import cache
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -23,24 +23,40 @@ _WINDOW, _SIGMA = 7, 5.0  # of the Gaussian of the weighted F
 _FALL = np.log(0.5) / 5  # the weight of a false pixel grows with its distance to the object
 
 
-def structure_measure(q: np.ndarray, g: np.ndarray) -> float:
+class Counts(NamedTuple):
+    """A prediction and its target without the places of the pixels."""
+
+    levels: np.ndarray  # (256,) float64: q of each grey value
+    on: np.ndarray  # (256,) int64: pixels of the object with each grey value
+    off: np.ndarray  # (256,) int64: pixels of the background
+
+
+def structure_measure(q: np.ndarray, g: np.ndarray, counts: Counts) -> float:
     """Returns S = 0.5 S_object + 0.5 S_region, at least 0.
 
     Empty target: 1 - mean(q); full: mean(q).
+
+    Args:
+        q: (H, W) float64.
+        g: (H, W) bool.
+        counts: the same pixels by their value.
     """
-    share = g.mean()
-    if share == 0:
+    positives = counts.on.sum()
+    if positives == 0:
         return float(1 - q.mean())
-    if share == 1:
+    if positives == g.size:
         return float(q.mean())
-    objects = share * _object(q[g]) + (1 - share) * _object(1 - q[~g])
+    share = positives / g.size
+    inside, outside = _object(counts.levels, counts.on), _object(1 - counts.levels, counts.off)
+    objects = share * inside + (1 - share) * outside
     return max(0.0, float(_ALPHA * objects + (1 - _ALPHA) * _regions(q, g)))
 
 
-def _object(values: np.ndarray) -> float:
-    """2 m / (m^2 + 1 + s): high where values are high and alike."""
-    mean = values.mean()
-    spread = values.std(ddof=1) if values.size > 1 else 0.0
+def _object(values: np.ndarray, counts: np.ndarray) -> float:
+    """Returns 2 m / (m^2 + 1 + s): high where values are high and alike."""
+    n = counts.sum()
+    mean = counts @ values / n
+    spread = np.sqrt(counts @ (values - mean) ** 2 / (n - 1)) if n > 1 else 0.0
     return 2 * mean / (mean * mean + 1 + spread + EPS)
 
 
@@ -54,7 +70,7 @@ def _centre(g: np.ndarray) -> Tuple[int, int]:
 
 
 def _regions(q: np.ndarray, g: np.ndarray) -> float:
-    """Sums the likeness of four blocks around the centroid, weighted by their areas."""
+    """Returns the likeness of four blocks around the centroid, weighted by their areas."""
     height, width = g.shape
     y, x = _centre(g)
     weights = np.array([y * x, y * (width - x), (height - y) * x], np.float64) / g.size
@@ -65,18 +81,21 @@ def _regions(q: np.ndarray, g: np.ndarray) -> float:
 
 
 def _likeness(q: np.ndarray, g: np.ndarray) -> float:
-    """Structural similarity of one block."""
+    """Returns the structural similarity of prediction and target in one block."""
     n = q.size
     if n == 0:
         # The centroid lies in the last row or column. The reference divides by 0 here, which makes
         # the whole data set NaN; the block weighs nothing.
         logger.info("S-measure: a block around the centroid is empty and counts 0")
         return 0.0
-    g = g.astype(np.float64)
-    x, y = q.mean(), g.mean()
-    dx, dy = q - x, g - y
-    var_x, var_y = (dx * dx).sum() / (n - 1 + EPS), (dy * dy).sum() / (n - 1 + EPS)
-    cov = (dx * dy).sum() / (n - 1 + EPS)
+    positives = np.count_nonzero(g)
+    x, y = q.mean(), positives / n
+    # Not from histograms: whether a block of one value has a variance hangs on rounding, and the
+    # reference's mean over pixels decides.
+    dx = q - x
+    var_x = np.vdot(dx, dx) / (n - 1 + EPS)
+    var_y = (positives * (1 - y) ** 2 + (n - positives) * y**2) / (n - 1 + EPS)
+    cov = np.vdot(dx, g - y) / (n - 1 + EPS)
     a, b = 4 * x * y * cov, (x * x + y * y) * (var_x + var_y)
     if a != 0:
         return a / (b + EPS)

@@ -131,6 +131,13 @@ def _read_things(categories: List[CategoryEntry], faults: FileFaults) -> None:
             category.isthing = True
 
 
+def _crowd(value: Any) -> int:
+    try:
+        return int(as_flag(value))
+    except ValueError as error:
+        raise ValueError(f"iscrowd is {error}") from None
+
+
 def _place(annotation: PanopticEntry) -> Dict[str, Any]:
     return {
         "record": annotation.image_id,
@@ -187,7 +194,7 @@ def _read_segments(
         try:
             number = _segment_id(given)
             category = category_of.get(as_id(segment.get("category_id")))
-            crowd = int(as_flag(segment.get("iscrowd")))
+            crowd = _crowd(segment.get("iscrowd"))
         except ValueError as error:
             faults.report("id" if "segment id" in str(error) else "form", str(error), **place)
             continue

@@ -14,6 +14,8 @@ __all__ = ["read_segment_ids"]
 # Reads a pixel as R + 256 G + 65536 B whatever the byte order of the machine.
 _PIXEL = np.dtype("<u4")
 _PNG = b"\x89PNG\r\n\x1a\n"
+# Neither turned as metadata say, nor blended with alpha, nor in OpenCV's own order of channels.
+_AS_IN_FILE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PLAIN = (b"\x08\x02", b"\x08\x06")  # 8 bits; RGB, RGBA
 
 
@@ -68,8 +70,9 @@ def _plain_ids(source: Source) -> Optional[np.ndarray]:
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
     if width * height > MAX_PIXELS:
         return None
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint8 or pixels.shape[2:] not in ((3,), (4,)):
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), _AS_IN_FILE)
+    if pixels is None:
         return None
-    order = cv2.COLOR_BGR2RGBA if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return cv2.cvtColor(pixels, order).view(_PIXEL)[..., 0] & 0xFFFFFF
+    ids = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).view(_PIXEL)[..., 0]
+    ids &= 0xFFFFFF
+    return ids

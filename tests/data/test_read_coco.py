@@ -11,6 +11,7 @@ from segplugins.data import (
     register_instances,
     register_panoptic,
 )
+from segplugins.data.catalog import existing_file, existing_folder
 from segplugins.files import coco
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, get_vocabulary
@@ -117,6 +118,14 @@ def test_a_missing_file_is_named_with_the_root(root):
     register()
     with pytest.raises(FileNotFoundError, match="no file .*set.json; set DETECTRON2_DATASETS"):
         load_dataset("test_coco")
+
+
+def test_a_missing_absolute_path_does_not_blame_the_root(root):
+    message = f"'own': no {{}} {root}/none; correct the path where the data set is described"
+    with pytest.raises(FileNotFoundError, match=message.format("folder")):
+        existing_folder(f"{root}/none", "own")
+    with pytest.raises(FileNotFoundError, match=message.format("file")):
+        existing_file(f"{root}/none", "own")
 
 
 def test_an_object_of_two_points_is_a_fault(root):

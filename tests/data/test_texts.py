@@ -111,3 +111,90 @@ def test_drawing_from_many_names_takes_under_a_millisecond():
 def test_frequencies_that_allow_no_draw_are_refused(counts):
     with pytest.raises(ValueError, match="frequencies of at least 0, and one above"):
         NamePool(counts)
+
+
+@pytest.mark.parametrize(
+    "said, mirror",
+    [
+        ("LEFT", "Right"),
+        ("the left-hand side", "the right-hand side"),
+        ("lefts and righty", "lefts and righty"),
+        ("Rightmost; left.", "Leftmost; right."),
+        ("", ""),
+    ],
+)
+def test_only_the_words_of_sides_change(said, mirror):
+    assert mirrored(said) == mirror
+
+
+def test_a_region_without_sentences_says_its_text_and_both_are_mirrored():
+    regions = [Region("left dog"), Region("cat", extra={"sentences": ["cat at the right"]})]
+    assert phrase_texts(regions, flipped=False) == ["left dog", "cat at the right"]
+    assert phrase_texts(regions, flipped=True) == ["right dog", "cat at the left"]
+    assert phrase_texts([Region("a", extra={"sentences": []})], flipped=False) == ["a"]
+    assert phrase_texts([], flipped=True) == []
+
+
+@pytest.mark.parametrize("limit, asked", [(2, 2), (3, 3), (4, 4), (5, 5), (9, 5)])
+def test_as_many_names_are_asked_for_as_the_limit_and_the_list_allow(limit, asked):
+    chosen = class_texts(CLASSES, [4, 1, 4], {}, limit)
+    assert len(chosen.texts) == len(set(chosen.texts)) == asked
+    assert [chosen.texts[chosen.positions[k]] for k in (4, 1)] == ["fox", "dog"]
+    assert chosen.ignore_negative is None
+    assert set(chosen.positions) == {CLASSES.index(text) for text in chosen.texts}
+
+
+def test_names_that_are_never_drawn_are_asked_for_only_if_present():
+    for _ in range(20):
+        assert set(class_texts(CLASSES, [0], {}, 9, never=(0, 3)).texts) == set(CLASSES) - {"hen"}
+
+
+def test_an_image_without_regions_is_asked_for_others_alone():
+    assert len(class_texts(CLASSES, [], {}, 3).texts) == 3
+    chosen = class_texts(CLASSES, [], {"negative_classes": []}, 3)
+    assert chosen.texts == [] and chosen.ignore_negative.tolist() == []
+
+
+def test_present_names_come_at_any_place_of_the_list():
+    places = {class_texts(CLASSES, [2], {}, 3).positions[2] for _ in range(60)}
+    assert places == {0, 1, 2}
+
+
+def test_a_present_class_listed_as_looked_for_in_vain_counts_as_present():
+    record = {"negative_classes": [0, 3], "not_exhaustive_classes": []}
+    chosen = class_texts(CLASSES, [0], record, 9)
+    assert sorted(chosen.texts) == ["cat", "hen"] and not chosen.ignore_negative.any()
+    whole = class_texts(CLASSES, [0], record, 0)
+    assert whole.ignore_negative.tolist() == [False, True, True, False, True]
+
+
+def test_a_class_not_marked_everywhere_is_unknown_even_if_looked_for_in_vain():
+    record = {"negative_classes": [3], "not_exhaustive_classes": [1]}
+    chosen = class_texts(CLASSES, [0], record, 0)
+    assert chosen.ignore_negative.tolist() == [False, True, True, False, True]
+    # Without negative classes a list is complete, whatever else the record says.
+    assert class_texts(CLASSES, [0], {"not_exhaustive_classes": [1]}, 0).ignore_negative is None
+
+
+def test_a_pool_gives_different_names_and_no_more_than_asked():
+    pool = NamePool({"a": 1, "b": 1, "c": 1})
+    for _ in range(20):
+        drawn = pool.draw([], 2)
+        assert len(drawn) == len(set(drawn)) == 2
+    assert set(pool.draw([], 9)) <= {"a", "b", "c"}
+    assert pool.draw(["a"], -1) == []
+
+
+def test_the_ends_of_a_pool_can_be_drawn(monkeypatch):
+    pool = NamePool({"first": 1, "never": 0, "last": 1})
+    for draw, name in ((0.0, "first"), (0.499, "first"), (0.5, "last"), (0.9999999, "last")):
+        monkeypatch.setattr(np.random, "random", lambda count, draw=draw: np.full(count, draw))
+        assert pool.draw([], 3) == [name]
+
+
+def test_a_name_that_holds_a_present_one_or_is_held_by_one_is_left_out():
+    pool = NamePool({"car": 1, "red car": 1, "carpet": 1, "bus": 1})
+    drawn = {name for _ in range(40) for name in pool.draw(["car"], 4)}
+    assert drawn == {"bus"}
+    drawn = {name for _ in range(40) for name in pool.draw(["old red car"], 4)}
+    assert drawn == {"carpet", "bus"}

@@ -114,8 +114,20 @@ def test_missing_files_and_wrong_labels_of_the_truth_are_found(toy_cfg, toy_worl
 
 def test_an_empty_set_is_named(toy_cfg, register):
     register("preflight_empty", [], evaluator_type="sem_seg", vocabulary="toy", stuff_classes=["a"])
-    with pytest.raises(ValueError, match="'preflight_empty' of DATASETS.TEST has no records"):
+    with pytest.raises(ValueError, match="'preflight_empty' has no record"):
         check_evaluation(toy_cfg("DATASETS.TEST ('preflight_empty',)"))
+
+
+@pytest.mark.parametrize("crowds, reason", [(1, "all 1 annotations are crowds"), (0, "not one of")])
+def test_a_truth_without_one_target_is_refused_with_its_reason(
+    toy_cfg, toy_world, register, crowds, reason
+):
+    [record] = boxes(toy_world)
+    crowd = {**record["annotations"][0], "iscrowd": 1}
+    records = [{**record, "annotations": [crowd] * crowds}]
+    register("preflight_crowds", records, evaluator_type="coco", thing_classes=["a"])
+    with pytest.raises(ValueError, match=f"'preflight_crowds' has no usable target: {reason}"):
+        check_evaluation(toy_cfg("DATASETS.TEST ('preflight_crowds',)"))
 
 
 def test_a_model_and_weights_that_do_not_exist_are_named(toy_cfg):

@@ -10,6 +10,7 @@ import torch
 from segplugins.evaluation.saliency import (
     dataset_scores,
     f_measure,
+    histograms,
     normalised_levels,
     saliency_scores,
 )
@@ -207,7 +208,9 @@ def test_a_centroid_in_the_last_column_gives_no_nan(caplog):
     target = np.zeros((4, 4), bool)
     target[1, 3] = True
     with caplog.at_level(logging.INFO):
-        score = structure_measure(np.where(target, 0.9, 0.1), target)
+        grey = np.where(target, 230, 25).astype(np.uint8)
+        counts = histograms(grey, target)
+        score = structure_measure(counts.levels[grey], target, counts)
     assert 0 < score < 1
     assert "a block around the centroid is empty" in caplog.text
 

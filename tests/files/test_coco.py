@@ -254,3 +254,16 @@ def test_relatives_in_panoptic_files(tmp_path, change):
     assert found == [(5, 7, 20 if has_area else None), (6, 9, 4 if has_area else None)]
     assert [fault.kind for fault in policy.faults] == ["area"] * 2 * (change == "wrong area")
     assert [category.isthing for category in file.categories] == [True, False]
+
+
+def test_a_crowd_that_is_no_flag_names_its_field(tmp_path):
+    segments = [{"id": 5, "category_id": 7, "iscrowd": "crowd"}]
+    content = {
+        "images": small.coco()["images"][:1],
+        "categories": [{"id": 7, "name": "cat", "isthing": 1}],
+        "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],
+    }
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="segment 5: iscrowd is 'crowd', expected 0 or 1"):
+        read_panoptic(path)

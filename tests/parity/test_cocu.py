@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from torch.nn import functional as F
 
 from segplugins.config import add_shared_config
+from segplugins.evaluation.folding import ClassFold
+from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.modeling.contrastive import contrastive
 from segplugins.projects.cocu import add_config
 from segplugins.projects.cocu.curation.clusters import cluster_concepts, draw_probabilities
@@ -409,3 +412,33 @@ def test_templates_are_the_released_ones(parity):
     recorded = json.loads((parity / "text_templates.json").read_text())
     assert sorted(template_set("imagenet80")) == sorted(recorded["full"])
     assert tuple(template_set("simple")) == tuple(recorded["simple"])
+
+
+def test_both_averages_of_the_evaluator_are_those_of_mmsegmentation_and_detectron2(parity):
+    recording = read(parity / "miou.npz")
+    count = int(recording["num_classes"])
+    records = [
+        {"file_name": f"pred{k}", "sem_seg_file_name": f"gt{k}"}
+        for k in range(sum(key.startswith("pred") for key in recording))
+    ]
+    name = "parity_cocu_miou"
+    DatasetCatalog.register(name, lambda: records)
+    try:
+        evaluator = SemanticEvaluator(
+            name,
+            [f"c{i}" for i in range(count)],
+            fold=ClassFold(count, ignore_label=int(recording["ignore"])),
+            read_truth=lambda file: recording[file].numpy(),
+        )
+        for record in records:
+            prediction = recording[record["file_name"]].long()
+            evaluator.process([record], [{"sem_seg": prediction}])
+        result = evaluator.evaluate()["sem_seg"]
+    finally:
+        DatasetCatalog.remove(name)
+    assert result["mIoU"] == pytest.approx(100 * recording["miou_gt_present_only"].item())
+    assert result["mIoU_union"] == pytest.approx(100 * recording["miou_nanmean"].item())
+    assert result["pACC"] == pytest.approx(100 * recording["aacc"].item())
+    assert evaluator.confusion.diagonal()[:count].tolist() == recording["intersect"].tolist()
+    ious = [result[f"IoU-c{i}"] for i in range(count - 2)]
+    assert ious == pytest.approx((100 * recording["iou"][: count - 2]).tolist())

@@ -13,6 +13,8 @@ from segplugins.clip import load_clip
 from segplugins.engine import setup_cfg
 from segplugins.engine.checkpoint import load_weights
 from segplugins.modeling.swin import build_swin
+from segplugins.projects import load_projects
+from segplugins.projects.querymeldnet import weights
 from segplugins.projects.sed import add_config
 from segplugins.projects.sed.weights import official_name
 
@@ -175,3 +177,42 @@ def test_an_unknown_kind_and_a_folder_as_output_are_errors(convert, tmp_path):
     (tmp_path / "made" / "out.pth").mkdir(parents=True)
     with pytest.raises(ValueError, match="is a folder; name the .pth file"):
         convert({"a": torch.ones(1)})
+
+
+def tiny_model(paper):
+    config = str(ROOT / "configs" / paper / "tiny.yaml")
+    add_configs = [each.add_config for each in load_projects().values()]
+    cfg = setup_cfg(Namespace(config_file=config, opts=["MODEL.DEVICE", "cpu"]), add_configs)
+    return build_model(cfg), config
+
+
+def test_groupvits_checkpoint_becomes_a_cocu(convert):
+    model, config = tiny_model("cocu")
+    state = model.state_dict()
+    printed, target = convert({"model": {**state, "epoch": torch.ones(1)}}, "--config-file", config)
+    assert "read as cocu" in printed and f"{len(state)} of {len(state)} tensors" in printed
+    assert "1 unknown to the model: epoch" in printed
+    written = torch.load(target)["model"]
+    assert all(torch.equal(written[name], value) for name, value in state.items())
+
+
+def test_a_groupvit_of_another_width_names_what_is_released(convert):
+    model, _ = tiny_model("cocu")  # 32 channels
+    with pytest.raises(ValueError, match="no released GroupViT .*32 channels .*384.*--config-file"):
+        convert({"model": model.state_dict()})
+
+
+def test_mask_dinos_checkpoint_begins_a_querymeldnet_without_its_classes(convert):
+    model, config = tiny_model("querymeldnet")
+    names = weights._NAMES
+    state = {names.official(name): value for name, value in model.state_dict().items()}
+    head = "sem_seg_head.predictor.class_embed.weight"
+    printed, target = convert(
+        {"model": {**state, head: torch.ones(80, 4)}}, "--config-file", config
+    )
+    assert "read as querymeldnet" in printed and head in printed
+    written = torch.load(target)["model"]
+    layers = [name for name in model.state_dict() if name.startswith("decoder.layers.")]
+    assert layers and all(torch.equal(written[n], model.state_dict()[n]) for n in layers)
+    with pytest.raises(ValueError, match="no QueryMeldNet is released; name the config"):
+        weights.config_file(state)

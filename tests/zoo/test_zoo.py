@@ -1,9 +1,12 @@
 import hashlib
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import open_clip
 import pytest
+import yaml
 
 from segplugins.zoo import entries, entry_of, fetch
 from segplugins.zoo.entries import Entry, read_entries
@@ -127,6 +130,16 @@ def test_the_table_of_the_docs_is_that_of_the_file():
         assert each.config in row and each.page in row and each.licence in row
         for metric, value in each.expected.items():
             assert f"{metric} {value}" in row
+
+
+def test_the_clips_of_the_docs_are_tags_of_open_clip_that_the_configs_name():
+    page = (ROOT / "docs/zoo.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(configs/[^`]+)` \|$", page, re.MULTILINE)
+    assert len(rows) == 2
+    for name, tag, config in rows:
+        assert open_clip.get_pretrained_cfg(name, tag), (name, tag)
+        node = yaml.safe_load((ROOT / config).read_text())["MODEL"]["CLIP"]
+        assert (node["NAME"], node["WEIGHTS"]) == (name, tag)
 
 
 def test_an_entry_with_an_unknown_key_is_refused(tmp_path):

@@ -130,9 +130,7 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
         records = load_dataset(name, STRICT if policy == "strict" else skip)
     except FaultError as error:
         raise type(error)(error.fault, hint=_hint(name)) from error
-    for fault in set_faults(name, records):
-        if not fault.remark:
-            raise FaultError(fault, hint=f"tools/check_dataset.py --dataset {name} shows the set")
+    check_usable(name, records)
     if skip.counts:
         logger.warning(
             "data set '%s': %d entries of its files are at fault (%s) and left out or mended, %d "
@@ -145,6 +143,18 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
             name,
         )
     return records
+
+
+def check_usable(name: str, records: List[dict]) -> None:
+    """Raises FaultError if nothing can be learned from a data set, or scored on it.
+
+    Args:
+        name: of the data set.
+        records: of the catalog; the search ends at the first usable target.
+    """
+    for fault in set_faults(name, records):
+        if not fault.remark:
+            raise FaultError(fault, hint=f"tools/check_dataset.py --dataset {name} shows the set")
 
 
 def _hint(name: str) -> str:
