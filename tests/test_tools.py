@@ -113,7 +113,7 @@ def test_a_users_folder_becomes_a_trained_and_evaluated_model_as_the_readme_says
             colours = np.stack([40 * labels] * 3, axis=-1)
             Image.fromarray(colours).save(streets / f"images/{split}/{number}.jpg")
     section = readme.partition("## A data set of your own")[2].replace("\\\n", " ")
-    check, train = re.findall(r"^    (python tools/\S+ .*streets.*)$", section, re.MULTILINE)
+    check, train, *_ = re.findall(r"^    (python tools/\S+ .*streets.*)$", section, re.MULTILINE)
     check, train = (
         shlex.split(line.replace("streets.yaml", str(streets / "streets.yaml")))[1:]
         for line in (check, train)
