@@ -128,7 +128,7 @@ def test_a_script_beside_the_clone_finds_the_library(source, tmp_path, monkeypat
     assert run.stdout.strip() == "None"  # a package without code
     monkeypatch.syspath_prepend(ROOT / "tools")
     (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
-    importlib.import_module("setup_env").put_checkout_first(packages)
+    importlib.import_module("setup_env").add_checkout(packages, source)
     run = subprocess.run(command, cwd="/", capture_output=True, text=True)
     assert run.stdout.strip() == str(source / "segplugins/__init__.py"), run.stderr
 

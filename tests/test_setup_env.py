@@ -189,7 +189,7 @@ def commands(monkeypatch):
     """What the script would have run, instead of running it."""
     ran = []
     monkeypatch.setattr(setup_env, "run_pip", lambda command, *, doing: ran.append(command))
-    monkeypatch.setattr(setup_env, "put_checkout_first", lambda packages: ran.append(packages))
+    monkeypatch.setattr(setup_env, "add_checkout", lambda packages: ran.append(packages))
     return ran
 
 
@@ -223,6 +223,15 @@ def test_a_detectron2_that_imports_is_kept(commands, monkeypatch, capsys):
     assert "saved.whl" not in command
     assert "lvis==0.5.3" in command
     assert "detectron2 0.6+own is there and kept, saved.whl unused" in capsys.readouterr().out
+
+
+def test_a_copy_that_an_older_version_repacked_is_replaced(commands, monkeypatch, tmp_path):
+    monkeypatch.setattr(setup_env, "importable", lambda module: True)
+    monkeypatch.setattr(setup_env, "detectron2_wheel", lambda wheel, folder: tmp_path / "new.whl")
+    for version, replaced in (("0.6+b7ff946", True), (setup_env.REPACKED, False), ("0.6", False)):
+        assert setup_env.repacked_before({"detectron2": version}) == replaced
+        setup_env.install_without_dependencies({"detectron2": version}, None)
+        assert (str(tmp_path / "new.whl") in commands[-2]) == replaced
 
 
 def test_a_detectron2_that_does_not_import_is_not_replaced(monkeypatch):

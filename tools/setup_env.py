@@ -5,7 +5,8 @@
     python tools/setup_env.py --check    says what is missing, installs nothing
 
 What works is kept: a torch + torchvision pair that imports, any detectron2 that imports. Where
-there is no detectron2, tools/repack_detectron2.py makes one from the copy in the labgym wheel.
+there is no detectron2, tools/repack_detectron2.py makes one from the copy in the labgym wheel; one
+that an older version of it made is replaced.
 A second call finds nothing to do and takes a second. Standard library only.
 """
 
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
 from pip_runner import SetupError, pip, run_pip, say
+from repack_detectron2 import VERSION as REPACKED
 from repack_detectron2 import repack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,10 +140,16 @@ def why_not(module: str) -> Optional[str]:
     return probe(PROBES[module]) if importable(module) else "not installed"
 
 
+def repacked_before(have: Dict[str, str]) -> bool:
+    """Returns whether detectron2 is a copy that an older version of this tool made."""
+    version = have.get("detectron2", "")
+    return version != REPACKED and version.startswith(REPACKED.rpartition(".")[0])
+
+
 def everything_stands(have: Dict[str, str], *, dev: bool) -> bool:
     """Returns whether a call before left all in place, without importing anything heavy."""
     found = all(importable(name) for name in (*TORCH_PAIR, "detectron2"))
-    if not found or unmet({**wanted_pins(have, dev=dev), **LVIS}, have):
+    if not found or repacked_before(have) or unmet({**wanted_pins(have, dev=dev), **LVIS}, have):
         return False
     return project_is_installed() and STAMP.is_file() and STAMP.read_text() == state_of(have)
 
@@ -223,7 +231,7 @@ def install_without_dependencies(have: Dict[str, str], wheel: Optional[Path]) ->
     """Installs lvis and detectron2 where they are missing, and the project as it stands now."""
     names = as_arguments(LVIS) if unmet(LVIS, have) else []
     with tempfile.TemporaryDirectory() as folder:
-        if not importable("detectron2"):
+        if not importable("detectron2") or repacked_before(have):
             names.append(str(detectron2_wheel(wheel, Path(folder))))
         elif wheel is not None:
             say(f"detectron2 {have.get('detectron2', '')} is there and kept, {wheel.name} unused")
@@ -231,24 +239,21 @@ def install_without_dependencies(have: Dict[str, str], wheel: Optional[Path]) ->
         # The project always: what setup.py says may have changed since the last time.
         names += ["--no-build-isolation", "--editable", str(ROOT)]
         run_pip(pip("install", "--no-deps", "--no-compile", *names), doing=doing)
-    put_checkout_first(Path(sysconfig.get_path("purelib")))
+    add_checkout(Path(sysconfig.get_path("purelib")))
 
 
-def put_checkout_first(packages: Path) -> None:
-    """Lets Python ask the editable install for `segplugins` before it looks into folders.
+def add_checkout(packages: Path, checkout: Path = ROOT) -> None:
+    """Adds the checkout to the folders in which Python looks for modules.
 
-    A folder of that name beside a script, such as the clone itself, would pass for a package
-    without code and hide the library.
+    The editable install alone would not do for a script beside the clone: its folder holds one
+    called segplugins, the clone, which passes for a package without code and hides the library.
+    A package with code wins over it from anywhere on the path.
 
     Args:
-        packages: folder of installed packages; a .pth file is written there, which runs at start
-            after the one of the editable install, whose name comes first.
+        packages: folder of installed packages; a .pth file is written there.
+        checkout: folder of the clone.
     """
-    line = (
-        "import sys; sys.meta_path.sort(key=lambda finder: not str(getattr(finder, '__module__', "
-        "'')).startswith('__editable___segplugins'))\n"
-    )
-    (packages / "segplugins_checkout.pth").write_text(line, encoding="utf-8")
+    (packages / "segplugins_checkout.pth").write_text(f"{checkout}\n", encoding="utf-8")
 
 
 def check_detectron2() -> None:
