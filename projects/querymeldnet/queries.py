@@ -4,7 +4,7 @@ B images, S cells of all levels, Q queries, K texts, D width. Boxes are centre a
 the padded image; anchors are their logits.
 """
 
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -167,8 +167,3 @@ class ConditionalQueries(nn.Module):
         around = boxes_of_corners(corners / sizes).view_as(boxes)
         empty = ~masks.flatten(1).any(dim=1).view(boxes.shape[:2])
         return inverse_sigmoid(torch.where(empty[..., None], boxes, around))
-
-
-def query_kinds(counts: Sequence[Tuple[str, int]]) -> Tuple[str, ...]:
-    """Returns the kind of each query: [("learnable", 2), ("conditional", 1)] gives three names."""
-    return tuple(kind for kind, count in counts for _ in range(count))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from segplugins.data.catalog import dataset_root
 from segplugins.files.label_maps import read_label_map
+from segplugins.processes import be_a_worker
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _map(jobs: Sequence[Job], convert: Callable, workers: int) -> Iterator[Optio
     if workers <= 1 or len(jobs) < 2:
         yield from (_attempt(convert, job) for job in jobs)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=be_a_worker) as pool:
         chunk = max(1, min(32, len(jobs) // (4 * workers)))
         yield from pool.map(_attempt, [convert] * len(jobs), jobs, chunksize=chunk)
 

@@ -23,6 +23,7 @@ from segplugins.pictures import save_picture, sheet
 
 _STEPS = 3  # the first one warms up; the others are timed
 _PICTURES = 8
+_UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))  # in seconds, the largest first
 
 
 def dry_run(cfg: CfgNode) -> Iterator[str]:
@@ -94,10 +95,10 @@ def _step_lines(trainer: Trainer) -> Iterator[str]:
         seconds.append(time.perf_counter() - start)
     parts = [f"{name} {value:.4g}" for name, value in losses.items() if "loss" in name]
     yield f"losses         {', '.join(parts)}"
-    hours = min(seconds[1:]) * trainer.max_iter / 3600
+    usual, steps = min(seconds[1:]), trainer.max_iter
     yield (
-        f"time           {min(seconds[1:]):.2f} s per step ({seconds[0]:.2f} s the first); "
-        f"{trainer.max_iter} steps take {hours:.1f} h without evaluations"
+        f"time           {usual:.3g} s per step ({seconds[0]:.3g} s the first); "
+        f"{steps} steps take {duration(usual * steps)} without evaluations"
     )
     yield f"memory         {_memory(step.device)}"
 
@@ -119,6 +120,16 @@ def _evaluation_lines(cfg: CfgNode, model: nn.Module) -> Iterator[str]:
             f"evaluation     {name}: {len(loader.dataset)} records, the first batch of "
             f"{len(records)} in {took:.2f} s, answered with {', '.join(answers)}"
         )
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that a person would choose: "45 s", "12 min", "5.2 h", "3.1 days".
+
+    The unit is the largest of which there are two. Two digits are shown below ten of it.
+    """
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1.0, "s"))
+    number = seconds / size
+    return f"{number:.2g} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
 
 
 def _wait(device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import platform
 import subprocess
 import sys
@@ -16,7 +15,13 @@ from detectron2.config import CfgNode
 
 from segplugins.engine.folder_lock import FolderInUse, lock_folder
 from segplugins.evaluation.protocol import file_hash
-from segplugins.files.write import is_temporary, remove_stale, write_json, write_text
+from segplugins.files.write import (
+    is_temporary,
+    probe_folder,
+    remove_stale,
+    write_json,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +78,7 @@ def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> Non
 def make_writable(folder: Path) -> None:
     """Makes a folder and writes a file there for a moment, or raises OSError that names it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}-0.part"
-        probe.touch()
-        probe.unlink()
+        probe_folder(folder)
     except OSError as error:
         raise type(error)(
             error.errno, f"OUTPUT_DIR cannot be written ({error.strerror})", str(folder)

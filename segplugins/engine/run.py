@@ -177,7 +177,7 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     return results
 
 
-def evaluate(cfg: CfgNode, *, random_weights: bool = True) -> Results:
+def evaluate(cfg: CfgNode, *, random_weights: bool = False) -> Results:
     """Evaluates MODEL.WEIGHTS on every data set of DATASETS.TEST.
 
     Args:
@@ -198,7 +198,7 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = True) -> Results:
     if not (cfg.MODEL.WEIGHTS or random_weights):
         raise ValueError(
             "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
-            "it all the same with --random-weights"
+            "it all the same with --random-weights (random_weights=True)"
         )
     if comm.is_main_process():
         check_evaluation(cfg)
@@ -207,7 +207,8 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = True) -> Results:
     if not (match.is_whole or random_weights):
         raise ValueError(
             f"MODEL.WEIGHTS '{cfg.MODEL.WEIGHTS}' fit the model only in part: {match.report()}; is "
-            "it the config of these weights? --random-weights evaluates it all the same"
+            "it the config of these weights? --random-weights (random_weights=True) evaluates it "
+            "all the same"
         )
     results = Trainer.test_each(cfg, model)
     _write(cfg, results, cfg.MODEL.WEIGHTS)

@@ -17,7 +17,6 @@ from detectron2.engine import (
     HookBase,
     TrainerBase,
     create_ddp_model,
-    default_writers,
     hooks,
 )
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
@@ -35,12 +34,12 @@ from segplugins.engine.command import Stopped, is_user_error
 from segplugins.engine.ema import WeightAverage
 from segplugins.engine.groups import freeze
 from segplugins.engine.loaders import build_test_loader, build_train_loader, check_datasets
+from segplugins.engine.metrics_file import LateWriter
 from segplugins.engine.optim import build_lr_scheduler, build_optimizer, clip_gradients
 from segplugins.engine.steps import PRECISIONS, OutOfMemory, StepTrainer, autocast
 from segplugins.engine.stopping import StopRequests
 from segplugins.evaluation.build import build_evaluator
 from segplugins.evaluation.results import results_table
-from segplugins.files.write import end_whole_lines
 
 logger = logging.getLogger(__name__)
 
@@ -298,30 +297,6 @@ class Evaluation(hooks.EvalHook):
         """Evaluates after the last iteration; a step that failed is not the last one."""
         if self.trainer.iter >= self.trainer.max_iter:
             super().after_train()
-
-
-class LateWriter(HookBase):
-    """detectron2's PeriodicWriter, which opens its files when training starts and not before."""
-
-    def __init__(self, output_dir: str, max_iter: int):
-        self._output_dir = output_dir
-        self._open = partial(default_writers, output_dir, max_iter)
-        self._writer: Optional[hooks.PeriodicWriter] = None
-
-    def before_train(self) -> None:
-        """Opens metrics.json and the TensorBoard events in the output folder."""
-        end_whole_lines(Path(self._output_dir, "metrics.json"))
-        self._writer = hooks.PeriodicWriter(self._open(), period=20)
-        self._writer.trainer = self.trainer
-
-    def after_step(self) -> None:
-        """Writes every 20 iterations and after the last one."""
-        self._writer.after_step()
-
-    def after_train(self) -> None:
-        """Writes what is left and closes the files."""
-        if self._writer:  # none if training ended before it began
-            self._writer.after_train()
 
 
 def train_precision(cfg: CfgNode) -> Optional[torch.dtype]:

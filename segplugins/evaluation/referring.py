@@ -23,6 +23,7 @@ from segplugins.evaluation.sample_evaluator import SampleEvaluator
 from segplugins.evaluation.samples import check_size, describe, tensor_of
 from segplugins.evaluation.targets import (
     binary_masks,
+    check_phrase_truth,
     check_threshold,
     phrase_masks,
     phrase_targets,
@@ -85,6 +86,10 @@ class ReferringEvaluator(SampleEvaluator):
         self._threshold = check_threshold(threshold)
         self._no_target_below = no_target_below
         self._resolution = resolution
+
+    def check_truth(self) -> None:
+        """Compares all phrases with their truth and reads the masks of the first record."""
+        check_phrase_truth(self._samples.records)
 
     def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> np.ndarray:
         texts = phrases(model_input, record)

@@ -16,7 +16,13 @@ from segplugins.evaluation.saliency import (
 )
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
 from segplugins.evaluation.samples import describe
-from segplugins.evaluation.targets import one_phrase, phrase_masks, phrase_targets, truth_size
+from segplugins.evaluation.targets import (
+    check_phrase_truth,
+    one_phrase,
+    phrase_masks,
+    phrase_targets,
+    truth_size,
+)
 
 # Pictures show as object what is brighter.
 GREY = 127
@@ -79,6 +85,10 @@ class SalientEvaluator(SampleEvaluator):
 
     task = "salient"
     reads = frozenset({"phrase_masks"})
+
+    def check_truth(self) -> None:
+        """Compares all phrases with their truth and reads the masks of the first record."""
+        check_phrase_truth(self._samples.records, single=True)
 
     def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> SaliencyScores:
         texts = one_phrase(model_input, record)

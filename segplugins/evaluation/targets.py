@@ -66,8 +66,35 @@ def one_phrase(model_input: Mapping[str, Any], record: Mapping[str, Any]) -> Tup
     """
     texts = phrases(model_input, record)
     if len(texts) != 1:
-        raise ValueError(f"{describe(record)}: {len(texts)} phrases, expected one a record")
+        raise _not_one(record, texts)
     return texts
+
+
+def check_phrase_truth(records: Sequence[Mapping[str, Any]], *, single: bool = False) -> None:
+    """Compares the phrases of all records with their truth, and reads the masks of the first one.
+
+    Args:
+        records: of the catalog.
+        single: a record must have exactly one phrase.
+
+    Raises:
+        ValueError, FileNotFoundError: a truth that no prediction could be scored by; the message
+            names the image.
+    """
+    for number, record in enumerate(records):
+        texts = phrases(record, record)
+        if not texts and "mask_file_name" in record:
+            texts = ("",)  # the mapper names what the file shows
+        if single and len(texts) != 1:
+            raise _not_one(record, texts)
+        # Without a size the masks wait for that of the picture.
+        if number == 0 and ("mask_file_name" in record or "height" in record and "width" in record):
+            size = (0, 0) if "height" not in record else truth_size(record, record)
+            phrase_targets(record, texts, size)
+
+
+def _not_one(record: Mapping[str, Any], texts: Sequence[str]) -> ValueError:
+    return ValueError(f"{describe(record)}: {len(texts)} phrases, expected one a record")
 
 
 def regions_of(record: Mapping[str, Any]) -> List[Region]:

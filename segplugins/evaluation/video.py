@@ -15,6 +15,7 @@ from segplugins.evaluation.samples import describe
 from segplugins.evaluation.submission import frame_path, write_mask, write_zip
 from segplugins.evaluation.targets import (
     binary_masks,
+    check_phrase_truth,
     check_threshold,
     has_truth,
     one_phrase,
@@ -107,6 +108,11 @@ class VideoEvaluator(SampleEvaluator):
         self._output_dir = output_dir
         self._threshold = check_threshold(threshold)
         self._bound_th = bound_th
+
+    def check_truth(self) -> None:
+        """Compares all phrases with their truth, if the set has any, and reads the first mask."""
+        if self._scored:
+            check_phrase_truth(self._samples.records, single=True)
 
     def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> Tuple[float, float]:
         texts = one_phrase(model_input, record)

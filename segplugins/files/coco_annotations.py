@@ -373,8 +373,3 @@ def _within_one(annotation: InstanceEntry) -> bool:
     if mask is not None:
         return all(0 <= value <= 1 for polygon in mask for value in polygon)
     return all(0 <= value <= 1 for value in box)
-
-
-def count_crowds(annotations: Iterable[InstanceEntry]) -> Counter:
-    """Returns the numbers of objects (False) and crowds (True)."""
-    return Counter(bool(annotation.iscrowd) for annotation in annotations)

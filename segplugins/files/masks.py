@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from segplugins.structures.regions import check_polygons, rle_counts
+from segplugins.structures.regions import check_polygons, check_runs, rle_counts
 
 TOLERANCE = 2.0  # pixels by which a box may differ from that of its mask
 _REACH = 8  # picture sides, as in structures/regions.py
@@ -119,13 +119,7 @@ def _check_rle(rle: Mapping[str, Any], height: int, width: int) -> Extent:
     if size is not None and list(size) != [height, width]:
         raise ValueError(f"RLE has size {size}, expected [{height}, {width}]")
     runs = rle_counts(rle)
-    if runs.size and runs.min() < 0:
-        raise ValueError(f"RLE holds a negative run length {runs.min()}")
-    # Before the sum, which huge runs would carry past the largest number and back to a small one.
-    if runs.size and runs.max() > height * width:
-        raise ValueError(f"RLE holds a run of {runs.max()} pixels, the image has {height}*{width}")
-    if runs.sum() != height * width:
-        raise ValueError(f"RLE runs add up to {runs.sum()} pixels, expected {height}*{width}")
+    check_runs(runs, height, width)
     if not runs[1::2].any():
         raise MaskError("empty-mask", _EMPTY)
     return _rle_extent(runs, height)

@@ -107,8 +107,22 @@ def end_whole_lines(path: PathLike) -> int:
                 end = start + line_break + 1
                 break
             end = start
-        file.truncate(end)
+        if end < size:
+            file.truncate(end)
     return size - end
+
+
+def probe_folder(folder: PathLike) -> None:
+    """Makes a folder and writes a file there for a moment.
+
+    Raises:
+        OSError: it cannot be made or written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".writable.{os.getpid()}-{next(_NUMBERS)}{_MARK}"
+    probe.touch()
+    probe.unlink()
 
 
 def _flush(path: Path) -> None:

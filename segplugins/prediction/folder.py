@@ -1,7 +1,6 @@
 """Pictures of files to a folder of results, which survives bad files and can be gone on with."""
 
 import json
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from segplugins.engine.media import Frame, count_frames, is_video, read_frames
 from segplugins.engine.videos import label_video
-from segplugins.files.write import write_json
+from segplugins.files.write import probe_folder, write_json
 
 from .questions import Question
 from .segmenter import Segmenter, batches
@@ -130,10 +129,7 @@ def open_folder(
 def check_writable(output: Path) -> None:
     """Makes a folder and raises OSError where nothing can be written into it."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        probe_folder(output)
     except OSError as error:
         raise OSError(
             f"nothing can be written into '{output}' ({error.strerror}); choose another folder "

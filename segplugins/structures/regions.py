@@ -177,11 +177,8 @@ def _check_outline(polygons: Sequence[np.ndarray], height: int, width: int) -> N
         )
 
 
-def _decode_rle(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    size = rle.get("size")
-    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
-        raise ValueError(f"RLE has size {size}, expected [{height}, {width}] (height, width)")
-    runs = rle_counts(rle)
+def check_runs(runs: np.ndarray, height: int, width: int) -> None:
+    """Raises ValueError if run lengths do not fill an image of height x width exactly."""
     if runs.size and runs.min() < 0:
         raise ValueError(f"RLE holds a negative run length {runs.min()}")
     # Before the sum, which huge runs would carry past the largest number and back to a small one.
@@ -189,6 +186,14 @@ def _decode_rle(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
         raise ValueError(f"RLE holds a run of {runs.max()} pixels, the image has {height}*{width}")
     if runs.sum() != height * width:
         raise ValueError(f"RLE runs add up to {runs.sum()} pixels, expected {height}*{width}")
+
+
+def _decode_rle(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    size = rle.get("size")
+    if not isinstance(size, (list, tuple)) or list(size) != [height, width]:
+        raise ValueError(f"RLE has size {size}, expected [{height}, {width}] (height, width)")
+    runs = rle_counts(rle)
+    check_runs(runs, height, width)
     values = np.arange(runs.size) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 

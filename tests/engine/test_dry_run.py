@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segplugins.engine.dry_run import dry_run
+from segplugins.engine.dry_run import dry_run, duration
 
 
 def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(toy_cfg):
@@ -16,9 +16,12 @@ def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(t
     assert "ToySegmentor, 0.00 M parameters, 0.00 M of them trained, on cpu" in text
     assert text.count("  group ") >= 2 and "lr 0.005, weight decay" in text and "lr 0.01," in text
     assert re.search(r"losses +total_loss \d", text) and "loss_toy" in text
-    time = re.search(r"time +([\d.]+) s per step .* 3600 steps take ([\d.]+) h", text)
-    seconds, hours = time.groups()
-    assert float(hours) == pytest.approx(float(seconds), abs=0.06)  # 3600 steps: a step's seconds
+    seconds, total = re.search(
+        r"time +(\S+) s per step .* 3600 steps take (.*) without", text
+    ).groups()
+    number, unit = total.split()
+    scale = {"s": 1, "min": 60, "h": 3600, "days": 86400}[unit]
+    assert float(number) * scale == pytest.approx(3600 * float(seconds), rel=0.06)  # two digits
     assert re.search(
         r"evaluation +toy_val: 4 records, the first batch of 1 in .*with sem_seg", text
     )
@@ -41,3 +44,23 @@ def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(t
 def test_a_dry_run_refuses_what_a_run_would_be_refused_for(toy_cfg, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         list(dry_run(toy_cfg(options)))
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (0.04, "0.04 s"),
+        (7.26, "7.3 s"),
+        (9.96, "10 s"),
+        (119.4, "119 s"),
+        (120, "2 min"),
+        (60 * 59.6, "60 min"),
+        (7199, "120 min"),
+        (7200, "2 h"),
+        (3600 * 47.4, "47 h"),
+        (86400 * 2, "2 days"),
+        (86400 * 12.6, "13 days"),
+    ],
+)
+def test_a_duration_is_told_in_the_largest_unit_of_which_there_are_two(seconds, text):
+    assert duration(seconds) == text

@@ -1,3 +1,4 @@
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -80,7 +81,7 @@ def test_what_the_model_does_not_answer_is_refused_before_the_first_step(
         r"'preflight_boxes' of DATASETS.TEST is scored by \['instances'\], but ToySegmentor "
         r"answers with \['sem_seg'\]; leave the set out"
     )
-    for run in (train, evaluate):
+    for run in (train, partial(evaluate, random_weights=True)):
         with pytest.raises(ValueError, match=message):
             run(cfg)
 
@@ -158,7 +159,9 @@ def test_weights_that_fit_in_part_are_evaluated_only_when_asked_for(toy_cfg, tmp
     with pytest.raises(
         ValueError, match=r"fit the model only in part: 6 of 7 entries fit; 1 missing \(head.bias\)"
     ):
-        evaluate(cfg, random_weights=False)
+        evaluate(cfg)
     assert evaluate(cfg, random_weights=True)
-    with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty: .*--random-weights"):
-        evaluate(toy_cfg(), random_weights=False)
+    with pytest.raises(
+        ValueError, match="MODEL.WEIGHTS is empty: .*--random-weights .random_weights=True"
+    ):
+        evaluate(toy_cfg())

@@ -16,7 +16,7 @@ def written(cfg):
 def test_an_evaluation_leaves_results_and_protocol(toy_cfg, caplog):
     cfg = toy_cfg("DATASETS.TEST ('toy_val','toy_train')")
     with caplog.at_level(logging.INFO, logger="segplugins"):
-        results = evaluate(cfg)
+        results = evaluate(cfg, random_weights=True)
     assert list(written(cfg)["results"]) == list(written(cfg)["protocol"]) == list(results)
     found = written(cfg)["results"]["toy_val"]["sem_seg"]["mIoU"]
     assert found == pytest.approx(results["toy_val"]["sem_seg"]["mIoU"])
@@ -36,12 +36,12 @@ def test_a_training_leaves_the_results_of_its_last_weights(toy_cfg):
 def test_expected_results_that_are_not_met_fail(toy_cfg):
     cfg = toy_cfg("TEST.EXPECTED_RESULTS [['sem_seg','mIoU',200.0,0.1]]")
     with pytest.raises(SystemExit):
-        evaluate(cfg)
+        evaluate(cfg, random_weights=True)
 
 
 def test_a_vocabulary_without_a_known_name_is_told(toy_cfg):
     with pytest.raises(ValueError, match="none of the 2 names of TEST.VOCABULARY.*'toy_val'"):
-        evaluate(toy_cfg("TEST.VOCABULARY zebra,bus"))
+        evaluate(toy_cfg("TEST.VOCABULARY zebra,bus"), random_weights=True)
 
 
 def test_evaluation_runs_in_lower_precision_where_asked(toy_cfg, monkeypatch):
@@ -54,7 +54,7 @@ def test_evaluation_runs_in_lower_precision_where_asked(toy_cfg, monkeypatch):
         return model
 
     monkeypatch.setattr(Trainer, "build_model", classmethod(watched))
-    evaluate(toy_cfg("TEST.AMP.ENABLED True"))
+    evaluate(toy_cfg("TEST.AMP.ENABLED True"), random_weights=True)
     assert set(seen) == {torch.bfloat16}
 
 

@@ -221,5 +221,6 @@ def test_a_permuted_vocabulary_gives_the_same_numbers(toy_cfg):
 
 
 def test_several_data_sets_give_a_result_each(toy_cfg):
-    results = evaluate(toy_cfg("DATASETS.TEST ('toy_val','toy_train') TEST.IMS_PER_BATCH 3"))
+    cfg = toy_cfg("DATASETS.TEST ('toy_val','toy_train') TEST.IMS_PER_BATCH 3")
+    results = evaluate(cfg, random_weights=True)
     assert list(results) == ["toy_val", "toy_train"]

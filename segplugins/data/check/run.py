@@ -15,6 +15,7 @@ from segplugins.data.check.load import LoadedSet, load_with_faults
 from segplugins.data.check.record import Findings, check_record
 from segplugins.data.read_regions import label_coding
 from segplugins.files.faults import Fault
+from segplugins.processes import end_with_parent
 from segplugins.structures.vocabulary import get_vocabulary
 
 _CHUNK = 8
@@ -181,6 +182,7 @@ _OF_WORKER: Dict[str, Any] = {}
 
 
 def _start(reader: _Reader, seconds: float) -> None:
+    end_with_parent()
     _OF_WORKER.update(reader=reader, seconds=seconds)
 
 
