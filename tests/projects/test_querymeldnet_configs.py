@@ -1,4 +1,4 @@
-"""QueryMeldNet's configs: they are read, name data sets that exist, and describe the paper's model."""
+"""QueryMeldNet's configs: read, their data sets looked up, their models built without numbers."""
 
 from argparse import Namespace
 from functools import cache
@@ -84,7 +84,7 @@ def test_every_config_names_data_sets_that_are_registered(name, at_root):
 def test_every_row_of_a_table_trains_on_what_it_is_measured_on_by_others(name):
     cfg = config_of(name)
     assert cfg.DATASETS.TRAIN and cfg.DATASETS.TEST
-    assert cfg.OUTPUT_DIR == f"output/querymeldnet/{name}"
+    assert f"output/querymeldnet/{name}" == cfg.OUTPUT_DIR
     # Referring sets show images of COCO that are evaluated on, those of their validation splits.
     if any("refcoco" in each for each in cfg.DATASETS.TRAIN):
         assert "refcocog_umd_val" in cfg.DATASETS.EXCLUDE
