@@ -30,6 +30,7 @@ from segplugins.files.raster import (
 __all__ = ["Picture", "grey_of_8_bits", "read_picture"]
 
 _DARKEST = 4096  # of 16 bits: less than this at the brightest pixel is a scale of its own
+_STRIP_PIXELS = 2**24  # of a large picture, copied at a time
 _STEP = "save the picture in 8 bits, scaled to 0..255"
 
 
@@ -107,9 +108,21 @@ def _rgb(image: Image.Image, raw_mode: str) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=2)
     if "transparency" in image.info and image.mode == "P":
         image = image.convert("RGBA")
-    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = _in_strips(image if image.mode == "RGB" else image.convert("RGB"))
     if ";16" in raw_mode:  # Pillow has kept the upper 8 of 16 bits
         _check_not_dark(256 * int(pixels.max(initial=0)) + 255)
+    return pixels
+
+
+def _in_strips(image: Image.Image) -> np.ndarray:
+    """Returns (H, W, 3) uint8 of an RGB image; Pillow alone would hold three copies of it."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        return np.asarray(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(strip)
     return pixels
 
 

@@ -14,9 +14,9 @@ from segplugins.files.faults import Fault, FaultPolicy
 
 Source = Union[str, Path, bytes]
 
-# The most pixels of a file: three times those of the largest image in segmentation sets, and few
+# The most pixels of a file: a little over 12,000 x 12,000, as aerial pictures have, and few
 # enough that a header of some bytes cannot make a process ask for all memory.
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 150_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 # How file names of these formats end. Case does not matter.
 ENDINGS = (

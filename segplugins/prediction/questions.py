@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from segplugins.structures import Vocabulary
-from segplugins.structures.regions import Task
+from segplugins.structures.regions import Task, encode_mask
 
-from .result import NOTHING, Result
+from .result import NOTHING, Result, mean_scores, narrow
 
 # Of a model that gives probabilities instead of masks.
 _MASK_THRESHOLD = 0.5
@@ -144,10 +144,8 @@ def read_output(
         probabilities, masks = masks, masks > _MASK_THRESHOLD
         inside = (probabilities * masks).flatten(1).sum(1)
         scores = (inside / masks.flatten(1).sum(1).clamp(min=1)).float().cpu().numpy()
-    masks = _at_size(masks.bool(), size)
-    return Result.from_masks(
-        masks, range(len(question.names)), question.names, scores=scores, **more
-    )
+    classes = range(len(question.names))
+    return _read_masks(masks.bool(), classes, question, size, {**more, "scores": scores})
 
 
 def _cannot(question: Question, given: Sequence[str], key: str, what: str) -> str:
@@ -184,8 +182,14 @@ def _read_labels(
                 "them; leave the threshold out, or set TEST.LABEL_MAPS False"
             )
         labels = torch.where(scores >= threshold, labels, NOTHING)
-    scores = None if scores is None else _at_size(scores.float(), size)
-    return Result.from_label_map(_at_size(labels, size), question.names, scores=scores, **more)
+    # Narrow and averaged before they are brought to size: a large picture has a hundred million
+    # pixels, and a number of each of them would be more than the model itself.
+    count = len(question.names)
+    narrowed = narrow(labels, count)
+    if scores is not None:
+        scores = mean_scores(narrowed, scores.float().cpu().numpy(), count)
+    labels = _at_size(torch.from_numpy(narrowed), size)
+    return Result.from_label_map(labels, question.names, scores=scores, **more)
 
 
 def _read_segments(
@@ -220,13 +224,23 @@ def _read_instances(
         raise ValueError("this model gives boxes without masks; segmentation needs masks")
     if threshold is not None:
         instances = instances[instances.scores >= threshold]
-    return Result.from_masks(
-        _at_size(instances.pred_masks.bool(), size),
-        instances.pred_classes.cpu().numpy(),
-        question.names,
-        scores=instances.scores.float().cpu().numpy(),
-        **more,
-    )
+    classes = instances.pred_classes.cpu().numpy()
+    more = {**more, "scores": instances.scores.float().cpu().numpy()}
+    return _read_masks(instances.pred_masks.bool(), classes, question, size, more)
+
+
+def _read_masks(
+    masks: torch.Tensor,
+    classes: Sequence[int],
+    question: Question,
+    size: Optional[Tuple[int, int]],
+    more: Mapping[str, Any],
+) -> Result:
+    """Returns the result of masks (N, h, w), brought to size one at a time."""
+    if size is None or size == masks.shape[-2:]:
+        return Result.from_masks(masks, classes, question.names, **more)
+    rles = [encode_mask(_at_size(mask, size).cpu().numpy()) for mask in masks]
+    return Result.from_masks(rles, classes, question.names, size=size, **more)
 
 
 def _at_size(maps: torch.Tensor, size: Optional[Tuple[int, int]]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from PIL import Image
 from segplugins.structures.regions import Region, Task, box_of_mask, decode_mask, encode_mask
 
 NOTHING = -1  # label of a pixel that belongs to none of the names
+_STRIP_PIXELS = 2**22  # counted at a time
 
 Array = Union[np.ndarray, torch.Tensor]
 
@@ -90,15 +91,17 @@ class Result:
         Args:
             labels: (H, W) integers 0..K-1; every other value is `NOTHING`.
             names: K.
-            scores: (H, W), probability of each pixel's class, or None.
+            scores: (H, W), probability of each pixel's class; (K,), score of each class; or None.
             more: other arguments of the class.
         """
         labels = narrow(labels, len(names))
-        classes = np.unique(labels)
-        classes = classes[classes != NOTHING].astype(np.int64)
+        classes = np.flatnonzero(_class_counts(labels, len(names)))
         means = None
         if scores is not None:
-            means = _mean_scores(labels, _on_host(scores), len(names))[classes]
+            scores = _on_host(scores)
+            if scores.ndim != 1:
+                scores = mean_scores(labels, scores, len(names))
+            means = scores[classes]
         return cls(
             task=more.pop("task", Task.SEMANTIC),
             names=tuple(names),
@@ -168,7 +171,8 @@ class Result:
         elif size is None:
             raise ValueError("masks as RLE need the picture's size (H, W)")
         else:
-            masks = [decode_mask(mask, *size) for mask in masks]
+            # One after the other: of a large picture all at once would fill the memory.
+            masks = (decode_mask(mask, *size) for mask in masks)
         return cls(
             task=more.pop("task", Task.INSTANCE),
             names=tuple(names),
@@ -241,7 +245,7 @@ class Result:
         """
         if self._map_is_classes:
             return self._map
-        labels = np.full(self.size, NOTHING, _label_type(len(self.names)))
+        labels = np.full(self.size, NOTHING, label_type(len(self.names)))
         ranks = np.zeros(len(self)) if self.scores is None else self.scores
         for number in np.argsort(-ranks, kind="stable")[::-1]:
             labels[self.mask(int(number))] = self.classes[number]
@@ -343,12 +347,15 @@ def narrow(labels: Array, count: int) -> np.ndarray:
         raise ValueError(
             f"a label map must be (H, W) whole numbers, got {labels.dtype} {labels.shape}"
         )
+    kind = label_type(count)
+    if labels.dtype == kind and NOTHING <= labels.min(initial=0) <= labels.max(initial=0) < count:
+        return labels
     inside = (labels >= 0) & (labels < count)
-    kind = _label_type(count)
     return np.where(inside, labels.astype(kind, copy=False), kind(NOTHING))
 
 
-def _label_type(count: int) -> type:
+def label_type(count: int) -> type:
+    """Returns the smallest signed type that numbers this many classes and `NOTHING`."""
     return np.int16 if count < 2**15 else np.int32
 
 
@@ -356,11 +363,31 @@ def _on_host(array: Array) -> np.ndarray:
     return array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
 
 
-def _mean_scores(labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
-    """Returns (count,) float32, the mean score of each class's pixels, 0 where it has none."""
+def mean_scores(labels: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """Returns (count,) float32, the mean score of each class's pixels, 0 where it has none.
+
+    Args:
+        labels: (H, W), see `narrow`.
+        scores: (H, W), probability of each pixel's class.
+        count: number of classes, K.
+
+    Raises:
+        ValueError: scores and label map differ in size.
+    """
     if scores.shape != labels.shape:
         raise ValueError(f"scores are {scores.shape}, the label map {labels.shape}")
-    flat = labels.ravel().astype(np.int64) + 1  # NOTHING first
-    totals = np.bincount(flat, weights=scores.ravel(), minlength=count + 1)[1:]
-    pixels = np.bincount(flat, minlength=count + 1)[1:]
-    return (totals / np.maximum(pixels, 1)).astype(np.float32)
+    totals = _class_counts(labels, count, scores)
+    return (totals / np.maximum(_class_counts(labels, count), 1)).astype(np.float32)
+
+
+def _class_counts(
+    labels: np.ndarray, count: int, weights: Optional[np.ndarray] = None
+) -> np.ndarray:
+    """Returns (count,), the pixels of each class or the sum of their weights (H, W)."""
+    total = np.zeros(count + 1, np.int64 if weights is None else np.float64)
+    rows = max(1, _STRIP_PIXELS // max(1, labels.shape[1]))
+    for top in range(0, len(labels), rows):  # bincount makes 16 bytes of every pixel
+        strip = labels[top : top + rows].ravel().astype(np.int64) + 1  # NOTHING first
+        own = None if weights is None else weights[top : top + rows].ravel()
+        total += np.bincount(strip, weights=own, minlength=count + 1)
+    return total[1:]

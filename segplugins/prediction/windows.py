@@ -8,7 +8,7 @@ import numpy as np
 from segplugins.structures.regions import Task
 
 from .questions import Question
-from .result import NOTHING, Result
+from .result import NOTHING, Result, label_type
 
 _OVERLAP = 1 / 4  # of neighbouring windows, in both directions
 
@@ -79,7 +79,11 @@ def join_windows(
         )
     phrases = question.vocabulary is None
     shape = (len(question.names), *image.shape[:2]) if phrases else image.shape[:2]
-    joined = np.zeros(shape, bool) if phrases else np.full(shape, NOTHING, np.int32)
+    joined = (
+        np.zeros(shape, bool)
+        if phrases
+        else np.full(shape, NOTHING, label_type(len(question.names)))
+    )
     for rows, columns, own_rows, own_columns in windows:
         part = answer(np.ascontiguousarray(image[rows, columns]))
         inner = (

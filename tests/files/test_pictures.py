@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from segplugins.files import raster
+from segplugins.files import pictures, raster
 from segplugins.files.coco_images import picture_size
 from segplugins.files.faults import Collect, FaultError
 from segplugins.files.pictures import Picture, read_picture
@@ -172,6 +172,17 @@ def test_more_pixels_than_memory_should_hold_are_refused_before_they_are_decoded
     monkeypatch.setattr(raster, "MAX_PIXELS", 5)
     with pytest.raises(FaultError, match="it is 3x2 pixels, expected at most 5"):
         read_picture(encoded(Image.fromarray(STRIPES)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_a_large_picture_is_copied_in_strips_of_rows(monkeypatch, mode):
+    colours = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    image = Image.fromarray(colours).convert(mode)
+    content = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
+    whole = read_picture(content).pixels
+    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 10)  # two rows, and one in the end
+    np.testing.assert_array_equal(read_picture(content).pixels, whole)
+    np.testing.assert_array_equal(whole, np.asarray(image.convert("RGB")))
 
 
 def test_a_header_that_promises_terabytes_is_refused():

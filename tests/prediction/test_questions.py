@@ -1,9 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
 
 from segplugins.prediction import NOTHING
+from segplugins.prediction import result as result_module
 from segplugins.prediction.questions import ask_classes, ask_phrases, read_output
 from segplugins.structures import Vocabulary
 from segplugins.structures.regions import Task
@@ -114,3 +117,32 @@ def test_phrase_scores_are_the_mean_inside_the_mask():
 def test_a_model_that_answers_otherwise_is_told_how_to_be_asked(question, output, message):
     with pytest.raises(ValueError, match=message):
         read_output(question, {output: torch.zeros(1, 2, 2)})
+
+
+def test_a_large_picture_takes_two_bytes_of_a_pixel_and_little_more(monkeypatch):
+    monkeypatch.setattr(result_module, "_STRIP_PIXELS", 2**14)
+    labels = torch.arange(64).expand(64, 64) // 32
+    output = {"sem_seg": labels, "sem_seg_scores": (labels + 1) / 4}
+    tracemalloc.start()
+    result = read_output(ask_classes(WORDS), output, size=(1500, 2000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 1500 * 2000  # the map itself is torch's; int64 alone would be 8
+    assert result.label_map.dtype == np.int16 and result.label_map.shape == (1500, 2000)
+    expected = (np.arange(2000) >= 1000)[None].repeat(1500, 0)
+    np.testing.assert_array_equal(result.label_map, expected)
+    assert result.scores.tolist() == [0.25, 0.5]
+
+
+def test_masks_are_brought_to_the_size_of_a_large_picture_one_by_one():
+    masks = torch.zeros(20, 40, 40, dtype=torch.bool)
+    for number, mask in enumerate(masks):
+        mask[number : number + 10, 5:15] = True
+    prompts = [f"prompt {number}" for number in range(20)]
+    tracemalloc.start()
+    result = read_output(ask_phrases(prompts), {"phrase_masks": masks}, size=(800, 1200))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * 800 * 1200  # all of them would be 20
+    assert result.areas.tolist() == [200 * 300] * 20
+    assert result.boxes[3].tolist() == [150, 60, 450, 260]

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from segplugins.prediction import NOTHING, Result
+from segplugins.prediction import result as result_module
 from segplugins.structures.regions import Task
 
 #  sky sky sky
@@ -136,3 +137,22 @@ def test_every_kind_of_result_is_drawn_at_a_bounded_size():
         if result.mask(0).all():
             continue
         assert (left == 90).mean() > 0.9
+
+
+@pytest.mark.parametrize("strip", [1, 7, 2**22])
+def test_pixels_are_counted_in_strips_of_rows(monkeypatch, strip):
+    monkeypatch.setattr(result_module, "_STRIP_PIXELS", strip)
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(-1, 3, (11, 5)), rng.random((11, 5))
+    result = Result.from_label_map(labels, NAMES, scores=scores)
+    assert result.classes.tolist() == [0, 1, 2]
+    means = [scores[labels == index].mean() for index in range(3)]
+    np.testing.assert_allclose(result.scores, means, rtol=1e-6)
+
+
+def test_a_score_of_each_class_is_taken_by_the_classes_that_occur():
+    result = Result.from_label_map(LABELS[1:], NAMES, scores=np.array([0.1, 0.2, 0.3, 0.4]))
+    assert result.classes.tolist() == [1, 2]
+    np.testing.assert_allclose(result.scores, [0.2, 0.3], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"scores are \(1, 2\), the label map \(2, 3\)"):
+        Result.from_label_map(LABELS, NAMES, scores=np.zeros((1, 2)))
