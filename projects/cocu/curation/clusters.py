@@ -43,7 +43,12 @@ def draw_probabilities(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         scores: (M,).
         labels: (M,) cluster of each.
     """
-    weights = np.exp(np.asarray(scores) - np.max(scores, initial=-np.inf))
+    scores = np.asarray(scores, np.float64)
+    highest = np.full(np.max(labels, initial=-1) + 1, -np.inf)
+    np.maximum.at(highest, labels, scores)
+    # Relative to the best of its own cluster: relative to the best of all, a far lower cluster
+    # would have no probability left.
+    weights = np.exp(scores - highest[labels])
     totals = np.bincount(labels, weights)
     return weights / totals[labels]
 

@@ -29,7 +29,7 @@ class ConceptExtractor:
         self._longest = max((len(name.split()) for name in vocabulary), default=0)
 
     def __call__(self, words: Sequence[str]) -> List[str]:
-        """Returns the distinct concepts among the words of a caption, in the order of their ends.
+        """Returns the distinct concepts in the words of a caption: by length, then by position.
 
         Args:
             words: of `caption_words`.
