@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, cell_centres
+from segplugins.modeling.pixel_decoder import (
+    DeformablePixelDecoder,
+    EncoderLayer,
+    cell_centres,
+)
+from segplugins.modeling.positions import sine_positions_2d
 
 CHANNELS = {"res2": 4, "res3": 6, "res4": 8, "res5": 10}
 
@@ -79,3 +84,94 @@ def test_unknown_orders_and_maps_are_errors():
         build(order="official")
     with pytest.raises(ValueError, match=r"the backbone gives .* but no \['res6'\]"):
         build(refined=("res3", "res6"))
+
+
+@pytest.mark.parametrize("order", ["fine_to_coarse", "coarse_to_fine"])
+def test_without_layers_levels_are_projections_and_extra_ones_of_the_coarsest_map(order):
+    decoder = build(layers=0, extra_levels=2, order=order)
+    maps = features()
+    levels = decoder(maps).levels
+    names = ["res3", "res4", "res5"]
+    if order == "coarse_to_fine":
+        levels, names = levels[::-1], names[::-1]
+    for layer, name in zip(decoder.input_proj, names):
+        place = ["res3", "res4", "res5"].index(name)
+        torch.testing.assert_close(levels[place], layer(maps[name]))
+    first = decoder.input_proj[3](maps["res5"])
+    torch.testing.assert_close(levels[3], first)
+    torch.testing.assert_close(levels[4], decoder.input_proj[4](first))
+
+
+@pytest.mark.parametrize("order", ["fine_to_coarse", "coarse_to_fine"])
+def test_mask_features_are_made_of_the_finest_map_and_the_finest_level(order):
+    decoder = build(layers=0, order=order)
+    maps = features()
+    levels = decoder(maps).levels
+    finest = levels[0] if order == "fine_to_coarse" else levels[-1]
+    lateral = decoder.lateral(maps["res2"])
+    assert finest.shape[-2:] == (7, 9) and lateral.shape[-2:] == (13, 17)
+    upsampled = torch.nn.functional.interpolate(finest, (13, 17), mode="bilinear")
+    expected = decoder.mask_features(decoder.output(lateral + upsampled).relu())
+    torch.testing.assert_close(decoder(maps).mask_features, expected)
+
+
+def test_convolutions_before_the_mask_features_have_no_bias_and_the_others_start_at_zero():
+    decoder = build()
+    assert decoder.lateral[0].bias is None and decoder.output[0].bias is None
+    biases = [layer[0].bias for layer in decoder.input_proj] + [decoder.mask_features.bias]
+    assert all(bias is not None and not bias.any() for bias in biases)
+    assert [layer[0].kernel_size for layer in decoder.input_proj] == [(1, 1)] * 3 + [(3, 3)]
+    assert [layer[0].stride for layer in decoder.input_proj] == [(1, 1)] * 3 + [(2, 2)]
+    assert {layer[1].num_groups for layer in decoder.input_proj} == {32}
+
+
+class Recorder(torch.nn.Module):
+    """Stands in for an attention: keeps its arguments and returns a fixed answer."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, queries, references, values, shapes):
+        self.arguments = queries, references, values, shapes
+        return self.answer
+
+
+def test_an_encoder_layer_adds_and_norms_after_each_part():
+    torch.manual_seed(0)
+    layer = EncoderLayer(8, feed_forward=12, dropout=0.0, levels=1, heads=2, points=2)
+    answer, cells, positions = torch.randn(2, 6, 8), torch.randn(2, 6, 8), torch.randn(1, 6, 8)
+    layer.self_attn = Recorder(answer)
+    references = torch.rand(1, 6, 1, 2)
+    result = layer(cells, positions, references, [(2, 3)])
+    queries, places, values, shapes = layer.self_attn.arguments
+    torch.testing.assert_close(queries, cells + positions)  # values go without positions
+    assert torch.equal(values, cells) and shapes == [(2, 3)]
+    assert torch.equal(places, references.expand(2, -1, -1, -1))
+    middle = torch.nn.functional.layer_norm(cells + answer, (8,))
+    hidden = layer.linear2(layer.linear1(middle).relu())
+    torch.testing.assert_close(result, torch.nn.functional.layer_norm(middle + hidden, (8,)))
+
+
+def test_each_level_has_an_embedding_of_its_own_in_the_positions():
+    decoder = build(refined=("res5",), extra_levels=1)
+    with torch.no_grad():
+        decoder.level_embed[0] = 100.0
+        decoder.level_embed[1] = 200.0
+    stub = decoder.layers[0].self_attn = Recorder(torch.zeros(2, 6 + 2, 32))
+    maps = features()
+    decoder(maps)
+    projected = torch.cat(
+        [
+            decoder.input_proj[0](maps["res5"]).flatten(2).transpose(1, 2),
+            decoder.input_proj[1](maps["res5"]).flatten(2).transpose(1, 2),
+        ],
+        dim=1,
+    )
+    codes = (stub.arguments[0] - projected)[0]
+    expected = [
+        sine_positions_2d(32, 2, 3, offset=1.0).flatten(1).T + 100,
+        sine_positions_2d(32, 1, 2, offset=1.0).flatten(1).T + 200,
+    ]
+    torch.testing.assert_close(codes, torch.cat(expected), atol=1e-4, rtol=0)
+    assert stub.arguments[1].shape == (2, 8, 2, 2)  # each cell has its place on both levels
