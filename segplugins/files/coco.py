@@ -27,6 +27,7 @@ from tqdm import tqdm
 from segplugins.files.coco_annotations import InstanceEntry, read_annotations
 from segplugins.files.coco_categories import CategoryEntry, read_categories
 from segplugins.files.coco_images import ImageEntry, read_images
+from segplugins.files.coco_masks import span_of_masks
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json, without_collection
 from segplugins.files.values import Id, as_id
@@ -105,7 +106,7 @@ def read_instances(
     keys = ["images"]
     keys += ["annotations"] if with_annotations else []
     keys += ["categories"] if with_categories else []
-    content = read_json(path, *keys, type=_Content)
+    content = read_json(path, *keys, type=_Content, inner=_within_annotations)
     faults = FileFaults(str(path), policy)
     has_annotations = _has(content, "annotations")
     listed = entries_of(content, "annotations", InstanceEntry, faults) if has_annotations else []
@@ -136,6 +137,11 @@ def read_instances(
         _shown(listed, str(path)), images, image_of, category_of, faults, boxes_only=boxes_only
     )
     return result
+
+
+def _within_annotations(content: _Content, data: bytes) -> slice:
+    listed = content.annotations
+    return span_of_masks([] if listed is msgspec.UNSET else listed, data)
 
 
 def _chosen(listed: List[Tuple[int, Any]], numbers: Set[Id]) -> List[Tuple[int, Any]]:

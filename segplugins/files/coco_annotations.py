@@ -8,12 +8,14 @@ import numpy as np
 
 from segplugins.files.coco_boxes import DifferingBoxes
 from segplugins.files.coco_images import ImageEntry
-from segplugins.files.coco_plain import References, image_sizes, plain_annotations
+from segplugins.files.coco_masks import read_mask_texts
+from segplugins.files.coco_plain import Plain, References, image_sizes, plain_annotations
 from segplugins.files.faults import FileFaults
 from segplugins.files.masks import check_masks, differing_boxes
 from segplugins.files.values import Id, as_box, as_flag, as_id, as_mask, as_number
 
-_BATCH = 20_000  # masks that are compared at a time: some 20 MB
+# Annotations that are read at a time: as many as stay in the processor's cache.
+_MASKS, _BOXES = 1_000, 20_000
 _NO_BOX = (0, 0, 0, 0)
 
 
@@ -26,7 +28,7 @@ class InstanceEntry(msgspec.Struct, gc=False):
         category_id: of its class.
         bbox: [x, y, width, height] in pixels, or None: then it is that of the mask.
         area: in square pixels, or None: then it is that of the mask, or else of the box.
-        segmentation: RLE, polygons, or None; see `as_mask`.
+        segmentation: RLE, polygons, or None; see `as_mask`. As decoded it may be JSON text.
         iscrowd: 1 = a crowd, neither trained on nor scored.
         ignore: LVIS: 1 = not scored.
         score: below 1 where a machine drew it, or None.
@@ -39,7 +41,7 @@ class InstanceEntry(msgspec.Struct, gc=False):
     category_id: Any = None
     bbox: Any = None
     area: Any = None
-    segmentation: Any = None
+    segmentation: msgspec.Raw = None
     iscrowd: Any = 0
     ignore: Any = 0
     score: Any = None
@@ -71,7 +73,7 @@ def read_annotations(
     """
     reader = _Reader(images, image_of, category_of, faults, boxes_only)
     kept: List[InstanceEntry] = []
-    for batch in _batches(listed):
+    for batch in _batches(listed, _BOXES if boxes_only else _MASKS):
         kept += reader.read(batch)
     reader.boxes.report(len(kept), reader.report)
     kept.sort(key=lambda annotation: annotation.position)
@@ -81,13 +83,13 @@ def read_annotations(
 
 
 def _batches(
-    listed: Iterable[Tuple[int, InstanceEntry]],
+    listed: Iterable[Tuple[int, InstanceEntry]], size: int
 ) -> Iterator[List[InstanceEntry]]:
     batch: List[InstanceEntry] = []
     for position, annotation in listed:
         annotation.position = position
         batch.append(annotation)
-        if len(batch) == _BATCH:
+        if len(batch) == size:
             yield batch
             batch = []
     yield batch
@@ -119,21 +121,33 @@ class _Reader:
 
     def read(self, batch: List[InstanceEntry]) -> List[InstanceEntry]:
         """Returns the annotations that have a place, in normal form; some masks come last."""
+        if not self._boxes_only:
+            read_mask_texts(batch, self._faults.file)
         plain = plain_annotations(batch, self._references, boxes_only=self._boxes_only)
-        rows, values = plain.rows.tolist(), plain.values
-        if not self._are_new([a for a, is_plain in zip(batch, rows) if is_plain], batch):
-            rows, values = [False] * len(batch), None
-        kept, masked, others = [], [], []
-        for annotation, is_plain in zip(batch, rows):
-            if is_plain and self._boxes_only:
+        rows = plain.rows.tolist()
+        chosen = [annotation for annotation, is_plain in zip(batch, rows) if is_plain]
+        others = batch if len(chosen) < len(batch) else []
+        if not self._are_new(chosen, batch):
+            chosen, others, rows = [], batch, [False] * len(batch)
+        others = [a for a, is_plain in zip(others, rows) if not is_plain and self.complete(a)]
+        if self._boxes_only:
+            for annotation in chosen:
                 annotation.segmentation = None
-            if not (is_plain or self.complete(annotation)):
-                continue
-            if annotation.segmentation is None:
-                kept.append(annotation)
-            else:
-                (masked if is_plain else others).append(annotation)
-        return kept + self.fitting(masked, values) + self.fitting(others, None)
+        return self._fitting_plain(chosen, plain) + self._fitting_others(others)
+
+    def _fitting_plain(self, annotations: List[InstanceEntry], plain: Plain) -> List[InstanceEntry]:
+        masked = [annotation.segmentation is not None for annotation in annotations]
+        alone = [a for a, has_mask in zip(annotations, masked) if not has_mask]
+        others = [a for a, has_mask in zip(annotations, masked) if has_mask]
+        sizes, boxes = plain.sizes[: len(masked)][masked], plain.boxes[: len(masked)][masked]
+        return alone + self.fitting(others, sizes, boxes, plain.values)
+
+    def _fitting_others(self, annotations: List[InstanceEntry]) -> List[InstanceEntry]:
+        masked = [annotation for annotation in annotations if annotation.segmentation is not None]
+        sizes = image_sizes(masked, self._references.sizes)
+        boxes = np.array([a.bbox or _NO_BOX for a in masked], np.float64).reshape(-1, 4)
+        alone = [annotation for annotation in annotations if annotation.segmentation is None]
+        return alone + self.fitting(masked, sizes, boxes, None)
 
     def _are_new(self, plain: List[InstanceEntry], batch: List[InstanceEntry]) -> bool:
         """Registers plain annotations, unless an id of the batch came before."""
@@ -287,14 +301,23 @@ class _Reader:
             self.report(annotation, "box", message)
 
     def fitting(
-        self, annotations: List[InstanceEntry], values: Optional[np.ndarray]
+        self,
+        annotations: List[InstanceEntry],
+        sizes: np.ndarray,
+        boxes: np.ndarray,
+        values: Optional[np.ndarray],
     ) -> List[InstanceEntry]:
-        """Returns those whose masks fit their pictures; wrong boxes are left to the masks."""
+        """Returns those whose masks fit their pictures; wrong boxes are left to the masks.
+
+        Args:
+            annotations: N, with masks.
+            sizes: (N, 2) height, width of their pictures.
+            boxes: (N, 4) x, y, width, height; zeros where there is none.
+            values: of their polygons, see `check_masks`.
+        """
         if not annotations:
             return []
-        sizes = image_sizes(annotations, self._references.sizes)
         checks = check_masks([a.segmentation for a in annotations], sizes, values)
-        boxes = np.array([a.bbox or _NO_BOX for a in annotations], np.float64)
         differing = differing_boxes(boxes, checks.extents, sizes)
         flat = ~(boxes[:, 2:] > 0).all(axis=1)
         for index in np.flatnonzero(differing | flat).tolist():
@@ -305,9 +328,10 @@ class _Reader:
                 self.boxes.add(annotation, checks.extents[index])
             # Otherwise flat, but the same to 2 pixels: an object of a line of pixels.
             annotation.bbox = None
-        for annotation, size in zip(annotations, sizes.tolist()):
-            if type(annotation.segmentation) is dict:
-                annotation.segmentation["size"] = size
+        if values is None:
+            for annotation, size in zip(annotations, sizes.tolist()):
+                if type(annotation.segmentation) is dict:
+                    annotation.segmentation["size"] = size
         for index, (kind, message) in sorted(checks.faults.items()):
             self.report(annotations[index], kind, message)
         if not checks.faults:
@@ -327,8 +351,10 @@ class _Reader:
 
     def of_one_kind(self, annotations: List[InstanceEntry]) -> List[InstanceEntry]:
         """Leaves out the pictures of which some objects have a mask and others a box alone."""
-        masks = {a.image_id for a in annotations if a.segmentation is not None and not a.iscrowd}
         boxes = Counter(a.image_id for a in annotations if a.segmentation is None and not a.iscrowd)
+        if not boxes:
+            return annotations
+        masks = {a.image_id for a in annotations if a.segmentation is not None and not a.iscrowd}
         mixed = masks & boxes.keys()
         for number in sorted(mixed, key=lambda number: self._images[number].position):
             message = (

@@ -30,15 +30,18 @@ class References(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """Which of N annotations are in normal form.
+    """Which of N annotations are in normal form, and what these K have.
 
     Args:
         rows: (N,) bool.
-        values: of the polygons of these annotations, float64, one behind the other; None: not at
-            hand.
+        sizes: (K, 2) int64, height, width of their images.
+        boxes: (K, 4) float64, x, y, width, height.
+        values: of their polygons, float64, one behind the other; None: not at hand.
     """
 
     rows: np.ndarray
+    sizes: np.ndarray
+    boxes: np.ndarray
     values: Optional[np.ndarray]
 
 
@@ -55,24 +58,21 @@ def plain_annotations(
         references: images and categories that they may have.
         boxes_only: masks do not matter.
     """
-    plain = np.ones(len(annotations), bool)
-    plain[_odd_values(annotations, references)] = False
-    _keep(plain, _plain_places(_of(annotations, plain), references))
-    if boxes_only:
-        return Plain(plain, None)
-    masks = [annotation.segmentation for annotation in _of(annotations, plain)]
-    flat, values = _plain_masks(masks)
-    _keep(plain, flat)
-    return Plain(plain, values)
+    rows = np.ones(len(annotations), bool)
+    rows[_odd_values(annotations, references)] = False
+    chosen = _of(annotations, rows)
+    sizes = image_sizes(chosen, references.sizes)
+    boxes, plain = _plain_places(chosen, sizes, boxes_only)
+    values = None
+    if not boxes_only:
+        masked, values = _plain_masks([annotation.segmentation for annotation in chosen], plain)
+        plain &= masked
+    rows[np.flatnonzero(rows)[~plain]] = False
+    return Plain(rows, sizes[plain], boxes[plain], values)
 
 
 def _of(annotations: Sequence[Any], rows: np.ndarray) -> List[Any]:
     return [annotations[index] for index in np.flatnonzero(rows).tolist()]
-
-
-def _keep(rows: np.ndarray, among: np.ndarray) -> None:
-    """Narrows the choice of rows to some of the chosen."""
-    rows[np.flatnonzero(rows)[~among]] = False
 
 
 def _odd_values(annotations: Sequence[Any], references: References) -> List[int]:
@@ -103,17 +103,23 @@ def _others(
     ]
 
 
-def _plain_places(annotations: Sequence[Any], references: References) -> np.ndarray:
-    """Returns which annotations have a plain area and box, (N,) bool."""
-    sizes = image_sizes(annotations, references.sizes)
+def _plain_places(
+    annotations: Sequence[Any], sizes: np.ndarray, boxes_only: bool
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the boxes, (N, 4) float64, and which annotations have a plain area and box."""
     areas = _numbers([0 if a.area is None else a.area for a in annotations])
     plain = (areas >= 0) & (areas <= sizes.prod(axis=1))
-    four = np.fromiter((len(a.bbox) == 4 for a in annotations), bool, len(annotations))
-    boxes = [a.bbox if len(a.bbox) == 4 else (0, 0, 0, 0) for a in annotations]
+    boxes = [annotation.bbox for annotation in annotations]
+    if not {4}.issuperset(map(len, boxes)):
+        plain &= np.fromiter((len(box) == 4 for box in boxes), bool, len(boxes))
+        boxes = [box if len(box) == 4 else (0, 0, 0, 0) for box in boxes]
     values = _numbers(list(chain.from_iterable(boxes))).reshape(-1, 4)
-    plain &= four & (np.abs(values) < LARGEST).all(axis=1)  # False for NaN
-    masked = np.fromiter((bool(a.segmentation) for a in annotations), bool, len(annotations))
-    return plain & (masked | (values[:, 2:] > 0).all(axis=1))
+    plain &= (np.abs(values) < LARGEST).all(axis=1)  # False for NaN
+    flat = ~(values[:, 2:] > 0).all(axis=1)
+    for index in np.flatnonzero(flat & plain).tolist():
+        # Where there is a mask, it says where the object is.
+        plain[index] = bool(annotations[index].segmentation) and not boxes_only
+    return values, plain
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
@@ -139,17 +145,24 @@ def image_sizes(annotations: Sequence[Any], sizes: Mapping[Id, Tuple[int, int]])
     return np.fromiter(numbers, np.int64, 2 * len(annotations)).reshape(-1, 2)
 
 
-def _plain_masks(masks: Sequence[Any]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    """Returns which masks are None, or lists of flat polygons of 3 points or more, and the values.
+def _plain_masks(masks: Sequence[Any], rows: np.ndarray) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Returns which masks are None, or lists of flat polygons of 3 points or more.
 
-    Values are numbers of any size, or NaN.
+    Args:
+        masks: N values of any kind.
+        rows: (N,) bool, those that are asked for.
+
+    Returns:
+        (N,) bool, and the values of the polygons of all masks asked for, numbers of any size or
+        NaN; None where one of the masks is not such a list.
     """
-    lists = [mask for mask in masks if type(mask) is list]
-    if all(lists):
-        polygons = list(chain.from_iterable(lists))
-        values = _flat_numbers(polygons) if _LIST.issuperset(map(type, polygons)) else None
-        if values is not None:
-            return np.array([mask is None or type(mask) is list for mask in masks], bool), values
+    if rows.all():
+        lists = [mask for mask in masks if mask is not None]
+        if _LIST.issuperset(map(type, lists)) and all(lists):
+            polygons = list(chain.from_iterable(lists))
+            values = _flat_numbers(polygons) if _LIST.issuperset(map(type, polygons)) else None
+            if values is not None:
+                return np.ones(len(masks), bool), values
     return np.array([mask is None or _is_plain(mask) for mask in masks], bool), None
 
 
