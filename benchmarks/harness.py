@@ -140,6 +140,18 @@ class Bench:
         self._show(f"{name}: {count / seconds:.3g} {unit}/s")
         return count / seconds
 
+    def figure(self, name: str, value: float, unit: str, *, limit: Optional[float] = None) -> float:
+        """Prints a figure as it is. Returns: the value.
+
+        Raises:
+            AssertionError: it is above the limit that is claimed.
+        """
+        assert limit is None or value <= limit, f"{name}: {value:.4g} {unit}, claimed {limit:g}"
+        self._add(name, {unit: value})
+        claim = "" if limit is None else f", claimed at most {limit:g}"
+        self._show(f"{name}: {value:.4g} {unit}{claim}")
+        return value
+
     def table(self) -> str:
         """Returns: all rows as one Markdown table."""
         return tabulate(self.rows, headers="keys", tablefmt="github", floatfmt=".4g")

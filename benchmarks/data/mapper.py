@@ -1,4 +1,4 @@
-"""Measures the mapper against detectron2's on the same files: `python tools/benchmark.py data`.
+"""Measures the mapper against detectron2's on the same files.
 
 `run` gets a `benchmarks.harness.Bench`. Images are synthetic photographs with 12 objects.
 """
