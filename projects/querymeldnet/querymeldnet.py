@@ -12,6 +12,7 @@ B images, Q queries, K texts, H W pixels.
 
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Union
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
@@ -194,7 +195,17 @@ class QueryMeldNet(nn.Module):
             features: of the batch.
             records: B, with targets.
             padded: height and width of the batch.
+
+        Raises:
+            ValueError: a record has no "instances", or none of the texts that it asks for.
         """
+        for record in records:
+            if "instances" not in record:
+                raise ValueError(
+                    f"image {record.get('file_name', '?')} (task '{record.get('task')}') has no "
+                    "'instances', which all losses compare with; set INPUT.TARGETS [instances], "
+                    "and leave sets without regions or maps out of DATASETS.TRAIN"
+                )
         texts = training_texts(records, self.classifier)
         targets = query_targets(
             [record["instances"] for record in records],
@@ -202,6 +213,10 @@ class QueryMeldNet(nn.Module):
             device=texts.embedding.device,
             ignore_negative=[record.get("ignore_negative") for record in records],
         )
+        for target, first in zip(targets, texts.first):
+            if first is not None:
+                table = torch.tensor(first).to(target.labels.device, non_blocking=True)
+                target.labels = table[target.labels]
         noised = None
         if self.denoising.count:
             noised = self.denoising(

@@ -3,7 +3,7 @@
 B images, K texts of the image with most (others are padded), R distinct strings, D_t text width.
 """
 
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -24,11 +24,13 @@ class TextBatch(NamedTuple):
         embedding: (B, K, D_t).
         mask: (B, K) bool, True for real texts.
         counts: per image the number of texts of each class; ones where no class has synonyms.
+        first: per image the place of the first equal text of each; None = all texts differ.
     """
 
     embedding: Tensor
     mask: Tensor
     counts: Tuple[Tuple[int, ...], ...]
+    first: Tuple[Optional[Tuple[int, ...]], ...] = ()
 
 
 def is_named(record: dict) -> bool:
@@ -57,13 +59,18 @@ def names_of(record: dict) -> List[str]:
 def training_texts(records: Sequence[dict], classifier: VocabularyClassifier) -> TextBatch:
     """Returns the texts of a training batch; each class name stands in one random template.
 
+    A text that an image has twice would be right and wrong for the same query: only its first place
+    counts, the others are masked, see `TextBatch.first`.
+
     Args:
         records: B of them.
         classifier: its text encoder and templates.
     """
     prompts: List[List[str]] = []
+    first: List[Optional[Tuple[int, ...]]] = []
     for record in records:
         names = names_of(record)
+        first.append(first_places(names))
         if is_named(record):
             templates = classifier.templates
             draws = torch.randint(len(templates), (len(names),)).tolist()
@@ -74,7 +81,23 @@ def training_texts(records: Sequence[dict], classifier: VocabularyClassifier) ->
     place: Dict[str, int] = {}
     rows = [[place.setdefault(text, len(place)) for text in texts] for texts in prompts]
     embedding = classifier.text_encoder.pooled(list(place))
-    return _padded([embedding] * len(rows), rows)
+    batch = _padded([embedding] * len(rows), rows)
+    for mask, places in zip(batch.mask, first):
+        if places is not None:
+            repeated = [place for place, other in enumerate(places) if place != other]
+            mask[repeated] = False
+    return batch._replace(first=tuple(first))
+
+
+def first_places(names: Sequence[str]) -> Optional[Tuple[int, ...]]:
+    """Returns the place of the first text equal to each, in any case; None if all differ.
+
+    >>> first_places(["a dog", "a cat", "A dog"])
+    (0, 1, 0)
+    """
+    place: Dict[str, int] = {}
+    places = tuple(place.setdefault(name.lower(), i) for i, name in enumerate(names))
+    return None if len(place) == len(names) else places
 
 
 def test_texts(records: Sequence[dict], classifier: VocabularyClassifier) -> TextBatch:
