@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import List, Sequence, Tuple
 
 import numpy as np
+import torch
 from detectron2.utils import comm
 
 # Samplers that hand every process equally many images repeat fewer than there are processes, at
@@ -20,7 +21,9 @@ Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns, counts
 
 def add_cells(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: np.ndarray) -> None:
     """Adds n[i] to matrix[rows[i], columns[i]] for all i, also where cells repeat."""
-    np.add.at(matrix.reshape(-1), rows * matrix.shape[1] + columns, n)
+    cells = torch.from_numpy(rows * matrix.shape[1] + columns)
+    # On one thread faster than np.add.at; whole numbers, so that no order of adding matters.
+    torch.from_numpy(matrix.reshape(-1)).index_add_(0, cells, torch.from_numpy(n))
 
 
 class SharedCounts:

@@ -76,15 +76,20 @@ def to_rle(mask: Any, height: int, width: int) -> dict:
     """
     if not isinstance(mask, Mapping):
         check_polygons(mask, height, width)
-        polygons = [polygon if type(polygon) is list else list(polygon) for polygon in mask]
-        rles = coco_mask.frPyObjects(polygons, height, width)
-        return rles[0] if len(rles) == 1 else coco_mask.merge(rles)
+        return _drawn(mask, height, width)
     if list(mask.get("size", ())) != [height, width]:
         raise ValueError(f"RLE has size {mask.get('size')}, expected [{height}, {width}]")
     runs = rle_counts(mask)
     if (runs < 0).any() or runs.sum() != height * width:
         raise ValueError(f"RLE runs add up to {runs.sum()} pixels, expected {height}*{width}")
     return coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+
+
+def _drawn(polygons: Sequence, height: int, width: int) -> dict:
+    """Returns checked polygons as the RLE that pycocotools compares."""
+    lists = [polygon if type(polygon) is list else list(polygon) for polygon in polygons]
+    rles = coco_mask.frPyObjects(lists, height, width)
+    return rles[0] if len(rles) == 1 else coco_mask.merge(rles)
 
 
 def truth_from_file(
@@ -147,7 +152,7 @@ def _from_entry(
 ) -> TrueInstance:
     """What the file does not say of box and area is made from the mask, or else from the box."""
     mask, box, area = annotation.segmentation, annotation.bbox, annotation.area
-    rle = None if mask is None else _rle(mask, image, where)
+    rle = None if mask is None else _rle_of_entry(mask, image, where)
     if box is None:
         box = coco_mask.toBbox(rle)
     if area is None:
@@ -162,6 +167,14 @@ def _from_entry(
         ignored=bool(annotation.ignore) if federated else crowd,
         mask=rle,
     )
+
+
+def _rle_of_entry(mask: Any, image: TrueImage, where: str) -> dict:
+    """Returns the RLE of a mask of a file; `read_instances` has checked its polygons."""
+    # pycocotools takes a polygon of 4 values for a box.
+    if type(mask) is list and all(len(polygon) >= 6 for polygon in mask):
+        return _drawn(mask, image.height, image.width)
+    return _rle(mask, image, where)
 
 
 def _rle(mask: Any, image: TrueImage, where: str) -> dict:

@@ -120,10 +120,11 @@ def area_counts(
         return pair_counts(prediction, truth)
     changes = a[1:] != a[:-1]
     changes |= b[1:] != b[:-1]
-    last = np.append(np.flatnonzero(changes), b.size - 1)
+    last = np.append(sparse_places(changes), b.size - 1)
     if len(last) * _SHORTEST_RUN > b.size:
         return pair_counts(prediction, truth)
-    (rows, a), (columns, b) = (_indices(labels[last], _extent(labels[last])) for labels in (a, b))
+    a, b = a[last], b[last]
+    (rows, a), (columns, b) = (_indices(labels, _extent(labels)) for labels in (a, b))
     width = len(columns)
     if len(rows) * width > _AREA_CELLS:
         return pair_counts(prediction, truth)
@@ -135,6 +136,23 @@ def area_counts(
     return rows[row], columns[cells - row * width], counts[cells].astype(np.int64)
 
 
+def sparse_places(flags: np.ndarray) -> np.ndarray:
+    """Returns where few of N flags are set: `np.flatnonzero(flags)` in half the time.
+
+    Args:
+        flags: (N,) bool, in one piece.
+
+    Returns:
+        (n,) int64, ascending.
+    """
+    whole = flags.size // 8 * 8
+    words = flags[:whole].view(np.uint64)
+    holding = np.flatnonzero(words != 0)
+    inside = np.flatnonzero(words[holding].view(bool))
+    places = 8 * holding[inside >> 3] + (inside & 7)
+    return np.concatenate([places, whole + np.flatnonzero(flags[whole:])])
+
+
 def _extent(labels: np.ndarray) -> range:
     """Returns the lowest to the highest label."""
     return range(int(labels.min()), int(labels.max()) + 1)
@@ -142,7 +160,7 @@ def _extent(labels: np.ndarray) -> range:
 
 def _renumbered(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the labels that occur, sorted, (L,) int64, and the map of their indices, (N,)."""
-    last = np.append(np.flatnonzero(labels[1:] != labels[:-1]), labels.size - 1)
+    last = np.append(sparse_places(labels[1:] != labels[:-1]), labels.size - 1)
     occurring, indices = _indices(labels[last], extent)
     if len(occurring) <= _TABLE_CELLS:
         indices = indices.astype(np.uint16)
@@ -151,14 +169,15 @@ def _renumbered(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarr
 
 def _indices(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the labels that occur, sorted, (L,) int64, and the index of each label, (N,)."""
-    occurring = np.unique(labels)
     if len(extent) <= _TABLE_CELLS:
+        places = labels.astype(np.int64) - extent[0]
         index_of = np.zeros(len(extent), np.int32)
-        index_of[occurring.astype(np.int64) - extent[0]] = np.arange(len(occurring))
-        indices = index_of[labels.astype(np.int64) - extent[0]]
-    else:
-        indices = occurring.searchsorted(labels).astype(np.int32)
-    return occurring.astype(np.int64), indices
+        index_of[places] = 1
+        occurring = np.flatnonzero(index_of)
+        index_of[occurring] = np.arange(len(occurring))
+        return occurring + extent[0], index_of[places]
+    occurring = np.unique(labels)
+    return occurring.astype(np.int64), occurring.searchsorted(labels).astype(np.int32)
 
 
 def _cells(
@@ -178,7 +197,7 @@ def _cells(
         signed = numbers.view(np.int16) if size <= 2**15 else numbers.astype(np.int32)
         # Of the histograms at hand the fastest: numpy's makes 64 bits of each pixel first.
         counts = torch.bincount(torch.from_numpy(signed), minlength=size).numpy()
-        cells = np.flatnonzero(counts)
+        cells = np.flatnonzero(counts != 0)
         counts = counts[cells]
     else:
         dtype = np.int32 if max(size, abs(rows[0]), abs(columns[0])) < 2**31 else np.int64
@@ -186,7 +205,7 @@ def _cells(
         numbers += truth.astype(dtype, copy=False)
         numbers -= dtype(columns[0])
         numbers.sort()
-        last = np.append(np.flatnonzero(numbers[1:] != numbers[:-1]), numbers.size - 1)
+        last = np.append(sparse_places(numbers[1:] != numbers[:-1]), numbers.size - 1)
         cells, counts = numbers[last].astype(np.int64), np.diff(last, prepend=-1)
     predicted = cells // width  # divmod takes five times as long
     return predicted + rows[0], cells - predicted * width + columns[0], counts

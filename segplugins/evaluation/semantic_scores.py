@@ -132,13 +132,14 @@ def pair_class_counts(
         pixels: (R,) counts.
         num_classes: K.
     """
-    right, size = rows == columns, num_classes + 1
-    labelled = np.where(columns < num_classes, pixels, 0)
+    size = num_classes + 1
+    right = np.flatnonzero(rows == columns)
+    weights = pixels.astype(np.float64)  # what bincount sums, converted once
     return np.stack(
         [
-            np.bincount(columns[right], pixels[right], size),
-            np.bincount(columns, pixels, size),
-            np.bincount(rows, labelled, size),
+            np.bincount(columns[right], weights[right], size),
+            np.bincount(columns, weights, size),
+            np.bincount(rows, weights * (columns < num_classes), size),
         ]
     )[:, :num_classes].astype(np.float64, copy=False)
 
