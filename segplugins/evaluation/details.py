@@ -11,7 +11,7 @@ from detectron2.evaluation import DatasetEvaluator
 from PIL import Image
 
 from segplugins.evaluation.gallery import LONG_SIDE, Gallery, Picture, sample_title
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.files.pictures import read_picture
 from segplugins.files.write import write_text

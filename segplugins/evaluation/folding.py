@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 
 
 class ClassFold:

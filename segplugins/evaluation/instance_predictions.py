@@ -13,7 +13,8 @@ from torch import Tensor
 from segplugins.evaluation.detections import Detections
 from segplugins.evaluation.instance_truth import TrueImage
 from segplugins.evaluation.mask_runs import encode_masks
-from segplugins.evaluation.samples import check_finite, check_size, describe
+from segplugins.evaluation.output_checks import check_finite, check_size
+from segplugins.evaluation.sample_identity import describe
 
 
 class Expected(NamedTuple):

@@ -9,7 +9,7 @@ from segplugins.evaluation.instance_truth import (
     truth_from_file,
     truth_from_records,
 )
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.structures import get_vocabulary
 from segplugins.structures.regions import Task
 

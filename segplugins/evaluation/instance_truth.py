@@ -7,7 +7,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Se
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.targets import regions_of
 from segplugins.files.coco import read_instances
 from segplugins.files.coco_annotations import InstanceEntry

@@ -27,10 +27,12 @@ from segplugins.evaluation.instance_pictures import image_quality, thinned_insta
 from segplugins.evaluation.instance_predictions import Expected, read_predictions
 from segplugins.evaluation.instance_setting import read_truth, tasks_of_truth
 from segplugins.evaluation.instance_truth import TrueImage
+from segplugins.evaluation.output_checks import output_of
 from segplugins.evaluation.presence import presence_counts, presence_scores
 from segplugins.evaluation.result_file import ResultFile, result_text
 from segplugins.evaluation.sample_evaluator import full_precision
-from segplugins.evaluation.samples import Samples, describe, output_of, sample_key
+from segplugins.evaluation.sample_identity import describe, sample_key
+from segplugins.evaluation.samples import Samples
 
 
 class InstanceEvaluator(DatasetEvaluator):

@@ -10,7 +10,7 @@ from segplugins.evaluation.details import write_details
 from segplugins.evaluation.groups import seen_unseen
 from segplugins.evaluation.image_statistics import write_statistics
 from segplugins.evaluation.sample_evaluator import full_precision
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.structures import Vocabulary
 
 

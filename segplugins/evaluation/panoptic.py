@@ -7,6 +7,7 @@ from detectron2.data import MetadataCatalog
 
 from segplugins.evaluation.gallery import Gallery, Thinned
 from segplugins.evaluation.image_statistics import ImageStatistics, sparse_rows
+from segplugins.evaluation.output_checks import check_size, output_of
 from segplugins.evaluation.panoptic_quality import (
     count_segments,
     grouped_quality,
@@ -16,7 +17,7 @@ from segplugins.evaluation.panoptic_quality import (
 )
 from segplugins.evaluation.panoptic_segments import Segments
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import check_size, describe, output_of
+from segplugins.evaluation.sample_identity import describe
 from segplugins.files.panoptic_ids import read_segment_ids
 from segplugins.structures import get_vocabulary
 

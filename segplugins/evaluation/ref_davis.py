@@ -20,7 +20,7 @@ from segplugins.evaluation.davis import (
 from segplugins.evaluation.gallery import Gallery, Thinned
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.submission import frame_path, write_labels
 from segplugins.evaluation.targets import phrase_masks, phrases
 from segplugins.evaluation.tracks import Tracks, frame_names

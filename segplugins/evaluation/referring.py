@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segplugins.evaluation.gallery import Gallery, thinned_masks
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
+from segplugins.evaluation.output_checks import check_size, tensor_of
 from segplugins.evaluation.referring_scores import (
     GeneralisedCounts,
     generalised_counts,
@@ -20,7 +21,7 @@ from segplugins.evaluation.referring_scores import (
     sample_iou,
 )
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import check_size, describe, tensor_of
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.targets import (
     binary_masks,
     check_phrase_truth,

@@ -15,7 +15,7 @@ from segplugins.evaluation.saliency import (
     saliency_sums,
 )
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.targets import (
     check_phrase_truth,
     one_phrase,

@@ -5,55 +5,13 @@ twice, and returns the rows in the order of the data set, so that a result does 
 number of processes, the batch size or the order of arrival.
 """
 
-import contextlib
-from typing import Any, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import detectron2.utils.comm as comm
-import torch
 from detectron2.data import DatasetCatalog
-from torch import Tensor
 
 from segplugins.evaluation.gallery import Gallery, Thinned
-
-# The keys that distinguish two records. One image can be several samples (an object with its
-# expressions, a frame with one expression); sets without these keys are distinguished by file.
-_IDENTITY = ("image_id", "ref_id", "video_id", "expression_id", "frame")
-
-
-def sample_key(record: Mapping[str, Any]) -> Tuple:
-    """Returns the identity of a record within its data set.
-
-    Args:
-        record: of the catalog or of the mapper. The key holds those of "image_id", "ref_id",
-            "video_id", "expression_id", "frame" that the record has; without any, "file_name".
-
-    Raises:
-        ValueError: it has none of them, or one that is neither a number nor text.
-    """
-    key = tuple((name, _plain_id(record, name)) for name in _IDENTITY if name in record)
-    if not key and "file_name" not in record:
-        raise ValueError(f"a record has neither file_name nor any of {_IDENTITY}: {list(record)}")
-    return key or (("file_name", record["file_name"]),)
-
-
-def _plain_id(record: Mapping[str, Any], name: str) -> Hashable:
-    """Returns an id as a number or text: two tensors of one value are not equal as keys."""
-    value = record[name]
-    if hasattr(value, "item"):
-        with contextlib.suppress(ValueError, RuntimeError):  # more than one number
-            value = value.item()
-    if not isinstance(value, (int, float, str, tuple)) or value != value:
-        raise ValueError(f"{describe(record)}: {name} must be a number or text, got {value!r:.60}")
-    return value
-
-
-def describe(record: Mapping[str, Any]) -> str:
-    """Returns the name of a record in messages: its file and its identity."""
-    parts = [f"{name} {record[name]}" for name in _IDENTITY if name in record]
-    file = record.get("file_name")
-    if file is None:
-        return ", ".join(parts)
-    return f"{file} ({', '.join(parts)})" if parts else str(file)
+from segplugins.evaluation.sample_identity import IDENTITY, describe, sample_key
 
 
 class Samples:
@@ -92,7 +50,7 @@ class Samples:
             if key in self._records:
                 raise ValueError(
                     f"data set '{dataset_name}' has two records {describe(record)}; give them "
-                    f"different values of one of {_IDENTITY}"
+                    f"different values of one of {IDENTITY}"
                 )
             self._records[key] = record
         self.reset()
@@ -225,55 +183,3 @@ class Samples:
         shares = comm.all_gather(set(self._rows))
         before = set().union(*shares[: comm.get_rank()])
         return [self._records[key] for key in self._rows if key in before]
-
-
-def output_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -> Any:
-    """Returns one entry of a model's output.
-
-    Raises:
-        ValueError: the model did not give it; the message names the image.
-    """
-    if output.get(name) is None:
-        raise ValueError(
-            f"{describe(record)}: the model gave {sorted(map(str, output))}, but no '{name}', "
-            "which this evaluation reads"
-        )
-    return output[name]
-
-
-def tensor_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -> Tensor:
-    """Returns one entry of a model's output as a tensor on its device.
-
-    Raises:
-        ValueError: the model did not give it, or it holds no real numbers; names the image.
-    """
-    value = output_of(record, output, name)
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{describe(record)}: {name} is no tensor: {error}") from error
-    if tensor.is_complex() or tensor.is_quantized or tensor.is_sparse:
-        raise ValueError(f"{describe(record)}: {name} is {tensor.dtype}, expected real numbers")
-    return tensor
-
-
-def check_finite(record: Mapping[str, Any], name: str, values: Tensor) -> None:
-    """Raises ValueError, naming the image, where a float tensor holds NaN or infinity."""
-    if not values.is_floating_point() or values.numel() == 0:
-        return
-    # The extremes carry NaN and infinity: one pass and no copy, where isfinite() makes one.
-    if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
-        raise ValueError(
-            f"{describe(record)}: {name} holds NaN or infinite values; a score of them would mean "
-            "nothing"
-        )
-
-
-def check_size(
-    record: Mapping[str, Any], name: str, got: Sequence[int], expected: Sequence[int]
-) -> None:
-    """Raises ValueError, naming the image and both sizes, where a prediction has another one."""
-    if tuple(got) != tuple(expected):
-        raise ValueError(
-            f"{describe(record)}: {name} has shape {tuple(got)}, the truth {tuple(expected)}"
-        )

@@ -3,69 +3,24 @@
 K evaluated classes, P classes that the model answers with, H W pixels.
 """
 
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from segplugins.evaluation.boundary_bands import banded_classes
-from segplugins.evaluation.calibration import calibration_sums, expected_calibration_error
-from segplugins.evaluation.counts import SharedCounts, add_cells
-from segplugins.evaluation.folding import ClassFold, whole_labels
+from segplugins.evaluation.calibration import expected_calibration_error
+from segplugins.evaluation.confusion import class_pairs
+from segplugins.evaluation.counts import SharedCounts
+from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.image_statistics import ImageStatistics, sparse_rows
-from segplugins.evaluation.label_maps import (
-    best_class,
-    boundary_labels,
-    pair_counts,
-)
+from segplugins.evaluation.label_maps import boundary_labels, pair_counts
+from segplugins.evaluation.output_checks import check_size, tensor_of
+from segplugins.evaluation.pixel_decision import PixelDecision, confidence_sums
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import check_size, describe, tensor_of
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.semantic_scores import pair_class_counts, semantic_metrics
 from segplugins.files.label_maps import read_label_map
-
-
-def confusion_matrix(pairs: Iterable[Tuple[np.ndarray, np.ndarray]], fold: ClassFold) -> np.ndarray:
-    """Counts label maps that are in memory; `SemanticEvaluator` counts those of a data set.
-
-    Args:
-        pairs: prediction and truth, (H, W) integers each.
-        fold: from their labels to K classes.
-
-    Returns:
-        (K + 1, K + 1) int64; see `semantic_metrics`.
-
-    Raises:
-        ValueError: two maps differ in size, or hold a label without a meaning.
-    """
-    matrix = np.zeros((fold.num_classes + 1,) * 2, np.int64)
-    for position, (prediction, truth) in enumerate(pairs):
-        record = {"file_name": f"pair {position}", "sem_seg_file_name": "the truth"}
-        check_size(record, "the prediction (height, width)", prediction.shape, truth.shape)
-        add_cells(matrix, *_class_pairs(record, prediction, truth, fold))
-    return matrix
-
-
-def _class_pairs(
-    record: Mapping[str, Any], prediction: np.ndarray, truth: np.ndarray, fold: ClassFold
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns evaluated class of prediction and of truth, and pixels of each pair of labels."""
-    maps = whole_labels(record, "prediction", prediction), whole_labels(record, "truth", truth)
-    predicted, true, pixels = pair_counts(*maps)
-    return (*fold(record, predicted, true), pixels)
 
 
 class _Row(NamedTuple):
@@ -141,8 +96,7 @@ class SemanticEvaluator(SampleEvaluator):
         super().__init__(dataset_name, gallery=gallery, distributed=distributed)
         self.classes = tuple(classes)
         self.fold = fold or ClassFold(len(self.classes))
-        self._threshold = background_threshold
-        self._none_class = none_class if background_threshold is not None else None
+        self._decision = PixelDecision(self.fold, background_threshold, none_class, calibration)
         self._background = background
         if boundary not in (False, True, "detectron2"):
             raise ValueError(
@@ -161,16 +115,17 @@ class SemanticEvaluator(SampleEvaluator):
                 f"'{dataset_name}': {len(self.classes)} classes, but a fold to "
                 f"{self.fold.num_classes}"
             )
-        if self._threshold is None:
+        threshold = self._decision.threshold
+        if threshold is None:
             return
         if len(self.fold.prediction) == self.fold.num_predicted:
             raise ValueError(
-                f"'{dataset_name}': background_threshold {self._threshold} needs an evaluated "
+                f"'{dataset_name}': background_threshold {threshold} needs an evaluated "
                 "class that stands for background"
             )
         if self._calibration:
             raise ValueError(
-                f"'{dataset_name}': no calibration with background_threshold {self._threshold}: "
+                f"'{dataset_name}': no calibration with background_threshold {threshold}: "
                 "background has no score of its own"
             )
 
@@ -196,10 +151,10 @@ class SemanticEvaluator(SampleEvaluator):
         return (self._counts.matrices if self._joined is None else self._joined)[0]
 
     def _measure(self, model_input: Mapping, record: dict, output: Mapping) -> _Row:
-        labels, confidence = self._label_map(record, tensor_of(record, output, "sem_seg"))
+        labels, confidence = self._decision.label_map(record, tensor_of(record, output, "sem_seg"))
         truth = self._read_truth(record["sem_seg_file_name"])
         check_size(record, "the prediction (height, width)", labels.shape, truth.shape)
-        pairs = _class_pairs(record, labels, truth, self.fold)
+        pairs = class_pairs(record, labels, truth, self.fold)
         layers = [pairs]
         if self._boundary:
             maps = self.fold(record, labels, truth)
@@ -211,65 +166,11 @@ class SemanticEvaluator(SampleEvaluator):
         counts = pair_class_counts(*pairs, len(self.classes))
         calibration = None
         if self._calibration:
-            calibration = self._confidence_sums(record, confidence, labels, truth)
+            calibration = confidence_sums(record, confidence, labels, truth, self.fold)
         self._show(record, labels, truth, counts)
         self._counts.add(describe(record), layers)  # last: from here on the image counts
         occurring = np.flatnonzero(counts.any(axis=0))
         return _Row(occurring, counts[:, occurring], calibration)
-
-    def _label_map(
-        self, record: Mapping[str, Any], prediction: Tensor
-    ) -> Tuple[np.ndarray, Optional[Tensor]]:
-        """Returns labels (H, W) on the host and, of scores, the highest of each pixel (H, W)."""
-        if prediction.dim() == 2 and not prediction.is_floating_point():
-            for needed, value in (
-                (self._threshold is not None, f"background threshold {self._threshold}"),
-                (self._calibration, "calibration"),
-            ):
-                if needed:
-                    raise ValueError(
-                        f"{describe(record)}: the prediction is a label map, but the {value} needs "
-                        "scores: set TEST.LABEL_MAPS False"
-                    )
-            return prediction.cpu().numpy(), None
-        classes = self.fold.num_predicted
-        if prediction.dim() != 3 or not prediction.is_floating_point():
-            raise ValueError(
-                f"{describe(record)}: the prediction is {prediction.dtype} "
-                f"{tuple(prediction.shape)}, expected float scores (K, H, W) or integer labels "
-                "(H, W)"
-            )
-        if len(prediction) != classes:
-            raise ValueError(
-                f"{describe(record)}: the prediction has {len(prediction)} channels, the "
-                f"vocabulary {classes} classes"
-            )
-        labels, highest = best_class(prediction, self._none_class)
-        unread = prediction[:0] if self._none_class is None else prediction[self._none_class]
-        if not bool(torch.isfinite(highest).all()) or bool(unread.isnan().any()):
-            raise ValueError(
-                f"{describe(record)}: the scores hold NaN or infinity, or a pixel has none"
-            )
-        highest = highest.to(torch.promote_types(highest.dtype, torch.float32))
-        if self._threshold is not None:
-            labels[highest < self._threshold] = self.fold.below_threshold
-        # Narrow numbers: less to bring from a device and to compare.
-        narrow = torch.int16 if classes < 2**15 else torch.int32
-        return labels.to(narrow).cpu().numpy(), highest
-
-    def _confidence_sums(
-        self, record: Mapping, confidence: Tensor, labels: np.ndarray, truth: np.ndarray
-    ) -> np.ndarray:
-        low, high = (float(value) for value in torch.aminmax(confidence))
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"{describe(record)}: the highest scores range from {low:g} to {high:g}; the "
-                "calibration needs probabilities 0-1 (a softmax or sigmoid)"
-            )
-        predicted, true = self.fold(record, labels, truth)
-        labelled = torch.from_numpy(true < len(self.classes)).to(confidence.device)
-        right = torch.from_numpy(predicted == true).to(confidence.device)
-        return calibration_sums(confidence[labelled], right[labelled])
 
     def _show(
         self, record: dict, labels: np.ndarray, truth: np.ndarray, counts: np.ndarray

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segplugins.evaluation.samples import check_finite, check_size, describe, tensor_of
+from segplugins.evaluation.output_checks import check_finite, check_size, tensor_of
+from segplugins.evaluation.sample_identity import describe
 from segplugins.files.label_maps import read_label_map, read_mask
 from segplugins.structures.regions import Region
 

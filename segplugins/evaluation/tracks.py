@@ -3,7 +3,7 @@
 import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 
 Track = Tuple[str, str]  # video, expression
 

@@ -11,7 +11,7 @@ from segplugins.evaluation.davis import davis_metrics, statistics
 from segplugins.evaluation.gallery import Gallery, thinned_masks
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import describe
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.submission import frame_path, write_mask, write_zip
 from segplugins.evaluation.targets import (
     binary_masks,

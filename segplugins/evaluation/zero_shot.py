@@ -10,8 +10,9 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from segplugins.evaluation.image_statistics import ImageStatistics, dense_rows
+from segplugins.evaluation.output_checks import check_finite, check_size, tensor_of
 from segplugins.evaluation.sample_evaluator import SampleEvaluator
-from segplugins.evaluation.samples import check_finite, check_size, describe, tensor_of
+from segplugins.evaluation.sample_identity import describe
 from segplugins.evaluation.zero_shot_scores import (
     RECALL_AT,
     classification_metrics,

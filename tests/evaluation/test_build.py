@@ -12,7 +12,7 @@ from PIL import Image
 import segplugins.data  # noqa: F401, registers the data sets
 from segplugins.config import add_shared_config
 from segplugins.evaluation import EVALUATORS, OpenVocabEvaluator, build_evaluator
-from segplugins.evaluation.semantic import semantic_metrics
+from segplugins.evaluation.semantic_scores import semantic_metrics
 from segplugins.evaluation.setting import match_names, read_setting
 from segplugins.files.vocabularies import parse_vocabulary
 from segplugins.structures import Vocabulary, register_vocabulary

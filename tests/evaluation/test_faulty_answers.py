@@ -13,7 +13,8 @@ from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
-from segplugins.evaluation.samples import Samples, sample_key
+from segplugins.evaluation.sample_identity import sample_key
+from segplugins.evaluation.samples import Samples
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.setting import read_setting
 from segplugins.evaluation.video import VideoEvaluator

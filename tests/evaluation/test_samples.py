@@ -1,14 +1,9 @@
 import pytest
 import torch
 
-from segplugins.evaluation.samples import (
-    Samples,
-    check_finite,
-    check_size,
-    describe,
-    output_of,
-    sample_key,
-)
+from segplugins.evaluation.output_checks import check_finite, check_size, output_of
+from segplugins.evaluation.sample_identity import describe, sample_key
+from segplugins.evaluation.samples import Samples
 
 RECORDS = [{"file_name": f"{i}.jpg", "image_id": i} for i in range(3)]
 

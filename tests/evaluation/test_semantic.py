@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
+from segplugins.evaluation.confusion import confusion_matrix
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.label_maps import (
@@ -16,11 +17,8 @@ from segplugins.evaluation.label_maps import (
     boundary_labels,
     pair_counts,
 )
-from segplugins.evaluation.semantic import (
-    SemanticEvaluator,
-    confusion_matrix,
-    semantic_metrics,
-)
+from segplugins.evaluation.semantic import SemanticEvaluator
+from segplugins.evaluation.semantic_scores import semantic_metrics
 from segplugins.files.label_maps import read_label_map
 
 

@@ -33,8 +33,9 @@ from segplugins.data.label_maps import (
 )
 from segplugins.engine.optim import build_optimizer
 from segplugins.engine.read_config import apply_settings, read_settings
+from segplugins.evaluation.confusion import confusion_matrix
 from segplugins.evaluation.folding import ClassFold
-from segplugins.evaluation.semantic import confusion_matrix, semantic_metrics
+from segplugins.evaluation.semantic_scores import semantic_metrics
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.normalizer import ImageNormalizer
