@@ -43,21 +43,6 @@ class InstanceEvaluator(DatasetEvaluator):
     instance_truth.py). Records need "image_id". Images are matched as they come: what is kept of
     a detection takes some 15 bytes a task.
 
-        >>> import torch
-        >>> from detectron2.data import DatasetCatalog, MetadataCatalog
-        >>> from detectron2.structures import Boxes, Instances
-        >>> from segplugins.structures.regions import Region
-        >>> records = [{"image_id": 1, "height": 8, "width": 8, "regions": [
-        ...     Region("cat", box=(0.0, 0.0, 4.0, 4.0), class_index=0)]}]
-        >>> DatasetCatalog.register("one_cat", lambda: records)
-        >>> _ = MetadataCatalog.get("one_cat").set(thing_classes=["cat"])
-        >>> found = Instances((8, 8), pred_boxes=Boxes(torch.tensor([[0.0, 0.0, 4.0, 3.0]])),
-        ...     scores=torch.tensor([0.9]), pred_classes=torch.tensor([0]))
-        >>> evaluator = InstanceEvaluator("one_cat")
-        >>> evaluator.process(records, [{"instances": found}])
-        >>> round(evaluator.evaluate()["bbox"]["AP"], 1)  # IoU 0.75 reaches 6 of 10 thresholds
-        60.0
-
     Args:
         dataset_name: registered in DatasetCatalog.
         tasks: of "bbox", "segm" and "boundary" (the smaller one of mask IoU and boundary IoU);
@@ -77,6 +62,23 @@ class InstanceEvaluator(DatasetEvaluator):
         ValueError: an option that makes no sense, a truth with a fault, records that are not those
             of the annotation file, or a test set without truth and no `output_dir`; later, a
             prediction that cannot be scored.
+
+    Example:
+        >>> cat = Region("cat", box=(0.0, 0.0, 4.0, 4.0), class_index=0)
+        >>> records = [{"image_id": 1, "height": 8, "width": 8, "regions": [cat]}]
+        >>> DatasetCatalog.register("one_cat", lambda: records)
+        >>> metadata = MetadataCatalog.get("one_cat").set(thing_classes=["cat"])
+        >>> instances = Instances(
+        ...     (8, 8),
+        ...     pred_boxes=Boxes(torch.tensor([[0.0, 0.0, 4.0, 3.0]])),
+        ...     scores=torch.tensor([0.9]),
+        ...     pred_classes=torch.tensor([0]),
+        ... )
+        >>> evaluator = InstanceEvaluator("one_cat")
+        >>> evaluator.process(records, [{"instances": instances}])
+        >>> # An IoU of 3/4 reaches 6 of the 10 thresholds.
+        >>> round(evaluator.evaluate()["bbox"]["AP"], 1)
+        60.0
     """
 
     reads = frozenset({"instances"})

@@ -1,4 +1,4 @@
-"""Average precision against pycocotools, lvis and boundary-iou-api's rules, and by hand."""
+"""Average precision of boxes and masks against pycocotools and lvis, and by hand."""
 
 import copy
 import json

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 import segplugins.evaluation
@@ -18,8 +19,10 @@ from segplugins.structures.regions import Region, encode_mask
 
 # What the examples take for imported.
 NAMES = {
+    "Boxes": Boxes,
     "DatasetCatalog": DatasetCatalog,
     "Image": Image,
+    "Instances": Instances,
     "MetadataCatalog": MetadataCatalog,
     "Region": Region,
     "SemanticEvaluator": SemanticEvaluator,
@@ -63,4 +66,5 @@ def test_every_evaluator_has_an_example():
     for evaluator in classes[1:]:
         if evaluator.__module__.startswith("segplugins.evaluation"):
             assert f"{evaluator.__module__}.{evaluator.__qualname__}" in EXAMPLES, evaluator
-    assert "segplugins.evaluation.open_vocab.OpenVocabEvaluator" in EXAMPLES
+    for others in ("instances.InstanceEvaluator", "open_vocab.OpenVocabEvaluator"):
+        assert f"segplugins.evaluation.{others}" in EXAMPLES

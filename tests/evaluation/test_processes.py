@@ -1,21 +1,27 @@
 """Processes and batches do not change a number or a picture, for every evaluator in one run."""
 
+import importlib
 import json
 import multiprocessing
+import pkgutil
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
+import segplugins.evaluation
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.instances import InstanceEvaluator
+from segplugins.evaluation.open_vocab import OpenVocabEvaluator
 from segplugins.evaluation.panoptic import PanopticEvaluator
 from segplugins.evaluation.ref_davis import RefDavisEvaluator
 from segplugins.evaluation.referring import ReferringEvaluator
 from segplugins.evaluation.salient import SalientEvaluator
+from segplugins.evaluation.sample_evaluator import SampleEvaluator
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.video import VideoEvaluator
 from segplugins.evaluation.zero_shot import ClassificationEvaluator, RetrievalEvaluator
@@ -73,8 +79,10 @@ def output_of(index):
     instances.scores = torch.tensor([0.5, 0.1 * index])
     instances.pred_classes = torch.tensor([0, 1])
     found = [int(label) for label in np.unique(guess) if label]
+    probabilities = torch.from_numpy(0.2 + 0.2 * (guess == np.arange(4)[:, None, None]))
     return {
         "sem_seg": torch.from_numpy(guess),
+        "probabilities": probabilities * (0.5 + generator.random()),
         "phrase_masks": torch.from_numpy((guess == 1) * generator.random(SIZE))[None],
         "panoptic_seg": (torch.from_numpy(guess), [{"id": k, "category_id": k - 1} for k in found]),
         "instances": instances,
@@ -88,6 +96,9 @@ def evaluators_of(name):
     kept = {"gallery": Gallery(2)}
     return {
         "semantic": SemanticEvaluator(name, ("other", "car", "cat", "sky"), boundary=True, **kept),
+        "calibrated": SemanticEvaluator(
+            name, ("other", "car", "cat", "sky"), boundary="detectron2", calibration=True, **kept
+        ),
         "referring": ReferringEvaluator(name, **kept),
         "generalised": ReferringEvaluator(name, generalised=True, no_target_below=3, **kept),
         "salient": SalientEvaluator(name, **kept),
@@ -104,7 +115,16 @@ def evaluators_of(name):
         ),
         "classification": ClassificationEvaluator(name),
         "retrieval": RetrievalEvaluator(name),
+        "open vocabulary": OpenVocabEvaluator(
+            name,
+            [SemanticEvaluator(name, ("other", "car", "cat", "sky")), SalientEvaluator(name)],
+            [0, 2],
+            classes=("other", "car", "cat", "sky"),
+        ),
     }
+
+
+_WITHOUT_PICTURES = ("classification", "retrieval", "open vocabulary")
 
 
 def share_of(rank, world):
@@ -122,7 +142,10 @@ def evaluate(name, records, rank=0, world=1, answer=output_of, batch=1):
         share = share_of(rank, world)
         for start in range(0, len(share), batch):
             chosen = share[start : start + batch]
-            evaluator.process([records[i] for i in chosen], [answer(i) for i in chosen])
+            answers = [answer(i) for i in chosen]
+            if kind == "calibrated":
+                answers = [{"sem_seg": one["probabilities"]} for one in answers]
+            evaluator.process([records[i] for i in chosen], answers)
         # The processes but the first give an empty result, or none.
         results[kind] = dict(evaluator.evaluate() or {})
         if results[kind] and getattr(evaluator, "gallery", None) is not None:
@@ -178,7 +201,7 @@ def test_any_number_of_processes_and_any_batch_gives_the_same_numbers_and_pictur
     for kind, tasks in expected.items():
         measured = [scores for task, scores in tasks.items() if task != "pictures"]
         assert any(0 < value < 100 for scores in measured for value in scores.values()), kind
-        assert kind in ("classification", "retrieval") or len(tasks["pictures"]) == 12, kind
+        assert kind in _WITHOUT_PICTURES or len(tasks["pictures"]) == 12, kind
     assert_equal(evaluate(name, records, batch=COUNT), expected)
     context = multiprocessing.get_context("fork")  # inherits the registered data set
     for world in (2, 3):
@@ -197,6 +220,18 @@ def test_any_number_of_processes_and_any_batch_gives_the_same_numbers_and_pictur
         )
         assert_equal(first, expected)
         assert not any(any(results.values()) for results in others)  # the first one reports
+
+
+def test_every_evaluator_is_among_those_compared(catalog, tmp_path):
+    register_vocabulary(VOCABULARY)
+    name = catalog([record_of(0, tmp_path)], vocabulary=VOCABULARY.name)
+    compared = {type(evaluator) for evaluator in evaluators_of(name).values()}
+    classes = set()
+    for module in pkgutil.iter_modules(segplugins.evaluation.__path__):
+        members = vars(importlib.import_module(f"segplugins.evaluation.{module.name}")).values()
+        classes |= {m for m in members if isinstance(m, type) and issubclass(m, DatasetEvaluator)}
+    own = {each for each in classes if each.__module__.startswith("segplugins.")}
+    assert own - {SampleEvaluator} == compared
 
 
 @pytest.mark.gpu

@@ -13,9 +13,11 @@ from segplugins.evaluation.confusion import confusion_matrix
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.gallery import Gallery
 from segplugins.evaluation.label_maps import (
+    area_counts,
     best_class,
     boundary_labels,
     pair_counts,
+    sparse_places,
 )
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.evaluation.semantic_scores import semantic_metrics
@@ -529,6 +531,27 @@ def test_every_pair_of_labels_is_counted_once(shape, guess, truth, dtypes):
         ]
         ours = np.stack(pair_counts(*maps), axis=1)
         assert list(map(tuple, ours.tolist())) == counted_plainly(*maps)
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
+def test_places_of_few_flags_are_those_of_numpy(share):
+    generator = np.random.default_rng(20)
+    for size in [*range(34), 1000, 1001, 1007]:
+        flags = generator.random(size) < share
+        assert np.array_equal(sparse_places(flags), np.flatnonzero(flags)), size
+
+
+@pytest.mark.parametrize("highest", [3, 300, 2**16, 2**24, 2**31 - 1])
+@pytest.mark.parametrize("lowest", [0, -5])
+def test_areas_are_counted_as_pixels_are(highest, lowest):
+    generator = np.random.default_rng(highest)
+    for _ in range(25):
+        numbers = generator.integers(lowest, highest, 12)
+        coarse = generator.integers(0, 12, (2, 4, 3))
+        maps = numbers[coarse].repeat(9, axis=1).repeat(16, axis=2)
+        maps[1] = np.roll(maps[1], 3, axis=1)
+        for ours, theirs in zip(area_counts(*maps), pair_counts(*maps)):
+            assert ours.dtype == np.int64 and np.array_equal(ours, theirs)
 
 
 def test_maps_without_a_pixel_hold_no_pair():
