@@ -92,6 +92,11 @@ def output_of(index):
     }
 
 
+def as_read_by(kind, output):
+    """The same answer with probabilities in place of labels for the evaluator that needs them."""
+    return {"sem_seg": output["probabilities"]} if kind == "calibrated" else output
+
+
 def evaluators_of(name):
     kept = {"gallery": Gallery(2)}
     return {
@@ -142,9 +147,7 @@ def evaluate(name, records, rank=0, world=1, answer=output_of, batch=1):
         share = share_of(rank, world)
         for start in range(0, len(share), batch):
             chosen = share[start : start + batch]
-            answers = [answer(i) for i in chosen]
-            if kind == "calibrated":
-                answers = [{"sem_seg": one["probabilities"]} for one in answers]
+            answers = [as_read_by(kind, answer(i)) for i in chosen]
             evaluator.process([records[i] for i in chosen], answers)
         # The processes but the first give an empty result, or none.
         results[kind] = dict(evaluator.evaluate() or {})
