@@ -44,12 +44,12 @@ def _truth_reader(setting: Setting) -> Dict[str, Any]:
 
 
 def _plain(evaluator: Type[DatasetEvaluator]) -> Build:
-    """For evaluators that need the data set's name and nothing else."""
+    """Returns how to build an evaluator that needs only the name of the data set."""
     return lambda setting, folder, **options: evaluator(setting.dataset_name, **options)
 
 
 def _writing(evaluator: Type[DatasetEvaluator]) -> Build:
-    """For evaluators that also write their predictions, as a server expects them."""
+    """Returns how to build an evaluator that also writes its predictions for a server."""
 
     def build(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator:
         options = {"output_dir": os.path.join(folder, "submission"), **options}
@@ -59,7 +59,7 @@ def _writing(evaluator: Type[DatasetEvaluator]) -> Build:
 
 
 def _under_own_names(evaluator: Type[DatasetEvaluator]) -> Build:
-    """For evaluators that compare class by class and cannot fold one vocabulary into another."""
+    """Returns how to build an evaluator that cannot fold one vocabulary into another."""
 
     def build(setting: Setting, folder: str, **options: Any) -> DatasetEvaluator:
         if not setting.is_own:
@@ -91,7 +91,7 @@ EVALUATORS: Dict[str, Build] = {
     "classification": _under_own_names(ClassificationEvaluator),
     "retrieval": _plain(RetrievalEvaluator),
 }
-# Those whose pictures have nothing painted on them.
+# Evaluators without masks to paint on pictures.
 _WITHOUT_MASKS = ("classification", "retrieval")
 
 
