@@ -51,7 +51,7 @@ class InstanceEntry(msgspec.Struct, gc=False):
 
 def read_annotations(
     listed: Iterable[Tuple[int, InstanceEntry]],
-    images: Mapping[Id, ImageEntry],
+    images: Dict[Id, ImageEntry],
     image_of: Mapping[Id, Id],
     category_of: Optional[Mapping[Id, Id]],
     faults: FileFaults,
@@ -62,7 +62,7 @@ def read_annotations(
 
     Args:
         listed: position in the file and entry.
-        images: by id.
+        images: by id; pictures that mix masks and boxes are taken out.
         image_of: per image id of the file the id of the image that it stands for.
         category_of: likewise; None: classes do not matter.
         faults: receives what is wrong.
@@ -98,7 +98,7 @@ def _batches(
 class _Reader:
     def __init__(
         self,
-        images: Mapping[Id, ImageEntry],
+        images: Dict[Id, ImageEntry],
         image_of: Mapping[Id, Id],
         category_of: Optional[Mapping[Id, Id]],
         faults: FileFaults,
@@ -363,6 +363,8 @@ class _Reader:
             )
             place = {"record": number, "entry": ("images", self._images[number].position)}
             self._faults.report("mixed", message, **place)
+        for number in mixed:
+            del self._images[number]  # without its objects it would pass for a picture of nothing
         if len(masks) > len(mixed) and len(boxes) > len(mixed):
             message = (
                 f"the objects of {len(masks - mixed)} images have masks, those of "

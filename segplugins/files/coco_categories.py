@@ -5,7 +5,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 import msgspec
 
 from segplugins.files.faults import FileFaults
-from segplugins.files.values import Id, as_flag, as_id
+from segplugins.files.values import LARGEST, Id, as_flag, as_id
 from segplugins.structures.vocabulary import Vocabulary
 
 _NO_GROUP = (None, "", "none")
@@ -118,7 +118,7 @@ def _name(category: CategoryEntry, renamed: Optional[Mapping[int, str]]) -> bool
     except ValueError:
         number = None
     name = (renamed or {}).get(number, category.name)
-    if isinstance(name, (int, float)) and not isinstance(name, bool):
+    if isinstance(name, (int, float)) and not isinstance(name, bool) and abs(name) < LARGEST:
         name = str(name)  # classes such as 7 or 2024
     category.name = name.strip() if isinstance(name, str) else name
     return isinstance(name, str) and bool(category.name)

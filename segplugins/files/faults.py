@@ -94,12 +94,16 @@ class Strict:
 class Skip:
     """Counts faults by kind, and keeps the first `keep` of them for the report.
 
+    `left_out` counts those for which an annotation, a region or a file is left out: not those that
+    are mended, and not images and categories, whose annotations are counted one by one.
+
     Args:
         keep: number of faults kept; memory stays bounded however faulty a set is.
     """
 
     def __init__(self, keep: int = 100):
         self.counts: Counter = Counter()
+        self.left_out = 0
         self.first: List[Fault] = []
         self._keep = keep
 
@@ -107,6 +111,9 @@ class Skip:
         if fault.remark:
             return
         self.counts[fault.kind] += 1
+        above = fault.entry[0] if isinstance(fault.entry, tuple) and fault.entry else None
+        if fault.mend is None and above not in ("images", "categories"):
+            self.left_out += 1
         if len(self.first) < self._keep:
             self.first.append(fault)
 

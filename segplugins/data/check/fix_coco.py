@@ -171,7 +171,10 @@ def _completed(annotation: Dict[str, Any], size: Tuple[int, int], done: Counter)
         return annotation
     if isinstance(mask, dict) and mask.get("size") is None:
         mask["size"] = list(size)
-    bitmap = decode_mask(mask, *size)
+    try:
+        bitmap = decode_mask(mask, *size)
+    except ValueError:
+        return annotation  # of a set of boxes, which does not read masks
     box = box_of_mask(bitmap)
     if box is None:
         return annotation

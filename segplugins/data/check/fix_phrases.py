@@ -61,7 +61,7 @@ def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         path: of the lines.
 
     Returns:
-        JSON lines, what was left out, and how many lines with a picture are left.
+        JSON lines, what was left out, and how many regions with a target are left.
     """
     edits = Edits(checked.findings.faults, path)
     positions, regions_out = _of_lines(checked, edits, path)
@@ -82,7 +82,7 @@ def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
             ]
             done["regions left out"] += len(listed) - len(regions)
             record = {**record, "regions": regions}
-            left += 1
+            left += sum(bool(region.get("box") or region.get("mask")) for region in regions)
         kept.append(dump_json(record))
     return "\n".join(kept) + "\n", done, left
 

@@ -7,7 +7,7 @@ from typing import List, Optional
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segplugins.data.catalog import dataset_root, load_dataset
-from segplugins.data.check.whole_set import set_faults
+from segplugins.data.check.whole_set import count_targets, set_faults
 from segplugins.data.pairs import is_pairs
 from segplugins.data.shards import index_shard
 from segplugins.files.faults import STRICT, Collect, Fault, FaultError, Skip
@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 POLICIES = ("strict", "skip")
 _NAMED = 5
+# Above this share of annotations left out, what stays says more about the fault than about the set:
+# a wrong folder, a wrong vocabulary, another version of the file.
+LARGEST_SHARE_LEFT_OUT = 0.5
 # What malformed files make readers raise.
 READING_ERRORS = (
     ValueError,
@@ -120,7 +123,8 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
             out and counted in the log.
 
     Raises:
-        ValueError: an unknown policy; a fault under "strict"; nothing to learn from.
+        ValueError: an unknown policy; a fault under "strict"; nothing to learn from; more than
+            `LARGEST_SHARE_LEFT_OUT` of the annotations left out.
         KeyError, FileNotFoundError: see `load_with_faults`.
     """
     if policy not in POLICIES:
@@ -131,6 +135,7 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
     except FaultError as error:
         raise type(error)(error.fault, hint=_hint(name)) from error
     check_usable(name, records)
+    _check_share(name, records, skip)
     if skip.counts:
         logger.warning(
             "data set '%s': %d entries of its files are at fault (%s) and left out or mended, %d "
@@ -143,6 +148,21 @@ def load_by_policy(name: str, policy: str) -> List[dict]:
             name,
         )
     return records
+
+
+def _check_share(name: str, records: List[dict], skip: Skip) -> None:
+    source = MetadataCatalog.get(name).get("annotation_source")
+    if source is not None and Source(*source).kind == "refs":
+        return  # faults of all splits are counted, and only one of them is loaded
+    left_out = skip.left_out
+    total = left_out + (count_targets(records) if left_out else 0)
+    if left_out > LARGEST_SHARE_LEFT_OUT * total:
+        raise ValueError(
+            f"data set '{name}': {left_out} of {total} annotations are at fault and would be left "
+            f"out, more than {LARGEST_SHARE_LEFT_OUT:.0%}; the first: {skip.first[0]}; "
+            f"tools/check_dataset.py --dataset {name} lists all. Mend the file, or train on a copy "
+            "that --fix has cleaned"
+        )
 
 
 def check_usable(name: str, records: List[dict]) -> None:

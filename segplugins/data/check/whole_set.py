@@ -20,6 +20,11 @@ def set_faults(name: str, records: List[dict]) -> List[Fault]:
     return [*_usable_targets(name, records), *_vocabulary(name, records)]
 
 
+def count_targets(records: List[dict]) -> int:
+    """Returns the number of annotations, segments and regions of records; a map counts as one."""
+    return sum(sum(_counts(record)) for record in records)
+
+
 def _vocabulary(name: str, records: List[dict]) -> List[Fault]:
     """Regions of free text have no classes that average precision could be of."""
     free = [r for r in records[:1] if "regions" in r and r.get("vocabulary") is None]

@@ -236,3 +236,35 @@ def test_the_original_content_is_not_changed_by_the_sieve(root, instances, conte
     load_with_faults(name)
     assert (root / "small.json").read_bytes() == before
     assert json.loads(before) == content
+
+
+@pytest.mark.parametrize("faulty, refused", [(2, False), (3, True)])
+def test_more_than_half_of_the_annotations_left_out_is_an_error(
+    instances, content, caplog, faulty, refused
+):
+    first = content["annotations"][0]
+    content["annotations"] = [{**first, "id": number} for number in range(2 + faulty)]
+    for annotation in content["annotations"][:faulty]:
+        annotation["category_id"] = 8
+    name = instances(content)
+    if refused:
+        with pytest.raises(
+            ValueError, match="3 of 5 annotations are at fault .*more than 50%.*--fix"
+        ):
+            load_by_policy(name, "skip")
+        return
+    assert sum(len(record["annotations"]) for record in load_by_policy(name, "skip")) == 2
+    assert "2 entries of its files are at fault (unknown-id 2)" in caplog.text
+
+
+def test_mended_annotations_are_not_left_out(instances, content):
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [1, 1, 9, 7]
+    name = instances(content)
+    assert sum(len(record["annotations"]) for record in load_by_policy(name, "skip")) == 3
+
+
+def test_annotations_of_an_image_that_is_left_out_count_one_by_one(instances, content):
+    content["images"][0]["height"] = 0  # two of the three annotations
+    with pytest.raises(ValueError, match="2 of 3 annotations"):
+        load_by_policy(instances(content), "skip")

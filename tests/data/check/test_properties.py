@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -174,7 +174,7 @@ def written(folder, kind, changes):
     return register(kind, "set.json")
 
 
-@pytest.mark.parametrize("kind", ["instances", "panoptic", "lines"])
+@pytest.mark.parametrize("kind", ["instances", "panoptic", "lines", "refs", "boxes"])
 @given(changes=CHANGES)
 @BOUNDED
 def test_strict_training_stops_where_the_checker_finds_a_fault_and_only_there(
@@ -215,8 +215,11 @@ def substance(records):
     return kept
 
 
-@pytest.mark.parametrize("kind", ["panoptic"])
+@pytest.mark.parametrize("kind", ["instances", "panoptic", "refs", "boxes"])
 @given(changes=CHANGES)
+@example(changes=[(184, float("nan"))])  # the name of a category
+@example(changes=[(130, [0.1, 0.2]), (141, "a")])  # a mask of a box
+@example(changes=[(110, ...), (178, {"counts": [10, 20, 50]}), (68, "12")])
 @BOUNDED
 def test_a_cleaned_copy_reads_as_the_set_without_its_faults(folder, kind, changes):
     name = written(folder, kind, changes)

@@ -95,3 +95,12 @@ def test_it_runs_as_a_command_with_workers_and_progress(root, images, content):
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stderr
     assert "record 1, annotation 11: a polygon leaves the 8x10 image" in done.stdout
+
+
+@pytest.mark.parametrize("file", ["small.json", "images/1.png", "set.yaml"])
+def test_a_report_is_not_written_over_a_file_of_the_set(root, instances, content, call, file):
+    name = instances(content)
+    (root / "set.yaml").write_text("kind: coco\n")
+    before = (root / file).read_bytes()
+    status, _ = call("--dataset", name, "--json", root / file)
+    assert status == 2 and (root / file).read_bytes() == before
