@@ -1,5 +1,6 @@
-"""UMG-CLIP: a CLIP trained on images, regions and tags (ECCV 2024). Today: its pre-training."""
+"""UMG-CLIP: a CLIP trained on images, regions and tags (ECCV 2024); README.md says what stands."""
 
+from . import optim  # noqa: F401  names that SOLVER.OPTIMIZER and LR_SCHEDULER_NAME can ask for
 from .clip_pretraining import ClipPretraining, clip_state_dict
 from .config import add_config
 
