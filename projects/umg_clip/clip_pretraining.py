@@ -1,7 +1,9 @@
 """ClipPretraining: trains a small CLIP whose every pixel means something, from image-text pairs.
 
 Reading order: a caption belongs to its image (contrastive.py); a name in its tags belongs to some
-cells of it, and a boxed one to the cells of its box (local_alignment.py). What it saves is read by
+cells of it, and a boxed one to the cells of its box (local_alignment.py); off unless a weight says
+otherwise, a region belongs to its caption, and images and regions lie near their tags
+(granularity.py: Eq. 3 of the paper). What it saves is read by
 `load_clip` and, under the same parameter names, by models that hold an encoder and a classifier.
 
 B images, (h, w) grid of the encoder, P = h w cells, D width of the shared space.
@@ -27,9 +29,13 @@ from segplugins.structures import Vocabulary, get_vocabulary
 from segplugins.structures.vocabulary import PLACEHOLDER
 from segplugins.text import TextEncoder, template_set
 
+from .granularity import RegionTexts, draw_regions, draw_tag_lists, tag_regression
 from .local_alignment import allowed_texts, assignment_loss, presence_loss
+from .regions import region_embeddings
 
-LOSSES = ("loss_caption", "loss_presence", "loss_assignment")
+LOSSES = ("loss_caption", "loss_presence", "loss_assignment")  # unless a config says otherwise
+GRANULAR_LOSSES = ("loss_region_caption", "loss_image_tag", "loss_region_tag")
+ALL_LOSSES = (*LOSSES, *GRANULAR_LOSSES)
 
 
 @META_ARCH_REGISTRY.register()
@@ -40,8 +46,9 @@ class ClipPretraining(nn.Module):
         encoder: images to an embedding of every cell, and of the whole.
         normalizer: records to one padded batch.
         classifier: the text encoder, trained, and the temperature, learned.
-        loss_weights: factor on each of `LOSSES`; 0 leaves it out.
+        loss_weights: factor on each of `ALL_LOSSES`; 0 leaves it out.
         label_maps: answer with label maps instead of scores per class.
+        max_regions: most regions of an image whose captions and tags are learned from.
 
     Raises:
         ValueError: a loss without a factor, a factor without a loss, or no factor above 0.
@@ -59,14 +66,15 @@ class ClipPretraining(nn.Module):
         classifier: VocabularyClassifier,
         loss_weights: Mapping[str, float],
         label_maps: bool,
+        max_regions: int = 10,
     ):
         super().__init__()
         self.register_forward_pre_hook(FiniteWeights())
-        if set(loss_weights) != set(LOSSES) or min(loss_weights.values()) < 0:
-            raise ValueError(f"loss_weights must be {LOSSES}, none below 0, got {loss_weights}")
+        if set(loss_weights) != set(ALL_LOSSES) or min(loss_weights.values()) < 0:
+            raise ValueError(f"loss_weights must be {ALL_LOSSES}, none below 0, got {loss_weights}")
         if not any(loss_weights.values()):
             raise ValueError(
-                f"all weights of {LOSSES} are 0, so nothing would be trained; set one of "
+                f"all weights of {ALL_LOSSES} are 0, so nothing would be trained; set one of "
                 "MODEL.UMG_CLIP.CAPTION_WEIGHT, PRESENCE_WEIGHT and ASSIGNMENT_WEIGHT above 0"
             )
         self.encoder = encoder
@@ -74,6 +82,7 @@ class ClipPretraining(nn.Module):
         self.classifier = classifier
         self.loss_weights = {name: weight for name, weight in loss_weights.items() if weight}
         self.label_maps = label_maps
+        self.max_regions = max_regions
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
@@ -81,7 +90,14 @@ class ClipPretraining(nn.Module):
         clip, node = cfg.MODEL.CLIP, cfg.MODEL.UMG_CLIP
         towers = load_clip(clip.NAME, clip.WEIGHTS)
         encoder = DenseConvNeXt(towers.visual)
-        weights = (node.CAPTION_WEIGHT, node.PRESENCE_WEIGHT, node.ASSIGNMENT_WEIGHT)
+        weights = (
+            node.CAPTION_WEIGHT,
+            node.PRESENCE_WEIGHT,
+            node.ASSIGNMENT_WEIGHT,
+            node.REGION_CAPTION_WEIGHT,
+            node.IMAGE_TAG_WEIGHT,
+            node.REGION_TAG_WEIGHT,
+        )
         return {
             "encoder": encoder,
             "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
@@ -93,7 +109,8 @@ class ClipPretraining(nn.Module):
                 learn_temperature=True,
                 frozen_text=False,
             ),
-            "loss_weights": dict(zip(LOSSES, weights)),
+            "loss_weights": dict(zip(ALL_LOSSES, weights)),
+            "max_regions": node.MAX_REGIONS,
             "label_maps": cfg.TEST.LABEL_MAPS,
         }
 
@@ -137,9 +154,16 @@ class ClipPretraining(nn.Module):
         prompts = [random.choice(self.classifier.templates) for _ in names]
         prompts = [prompt.replace(PLACEHOLDER, name) for prompt, name in zip(prompts, names)]
         # Without any text of its own a process encodes an empty one, for the gradient of 0 below.
-        texts = self.classifier.text_encoder.pooled(captions + prompts or [""])
-        caption_embeddings = texts[: len(captions)]
-        name_embeddings = texts[len(captions) : len(captions) + len(names)]
+        regions, tag_lists, tagged = RegionTexts([], [], [], []), [], []
+        if self.loss_weights.keys() & {"loss_region_caption", "loss_region_tag"}:
+            regions = draw_regions(records, self.max_regions)
+        if "loss_image_tag" in self.loss_weights:
+            tag_lists, tagged = draw_tag_lists(records)
+        groups = [captions, prompts, regions.captions, regions.tags, tag_lists]
+        texts = self.classifier.text_encoder.pooled(sum(groups, []) or [""])
+        counts = [len(group) for group in groups]
+        parts = texts[: sum(counts)].split(counts)
+        caption_embeddings, name_embeddings, *granular = parts
         losses = {}
         if "loss_caption" in self.loss_weights:
             losses["loss_caption"] = contrastive(
@@ -150,12 +174,39 @@ class ClipPretraining(nn.Module):
             )
         if names:
             losses |= self._local_losses(cells, name_embeddings, names, shown, records, images)
+        losses |= self._granular_losses(cells, pooled[tagged], granular, regions, images)
         # A batch without tags, or without captions, still gives every loss and every gradient.
         zero = 0.0 * (cells.sum() + pooled.sum() + texts.sum() + self.classifier.scale())
         return {
             name: weight * (losses.get(name, 0.0) + zero)
             for name, weight in self.loss_weights.items()
         }
+
+    def _granular_losses(
+        self,
+        cells: Tensor,
+        tagged: Tensor,
+        texts: Sequence[Tensor],
+        regions: RegionTexts,
+        images: ImageList,
+    ) -> Dict[str, Tensor]:
+        """Returns those of `GRANULAR_LOSSES` with a factor; every process takes part in them."""
+        captions, tags, tag_lists = texts
+        places = regions.shares(*images.tensor.shape[-2:], cells.device)
+        embeddings = region_embeddings(cells, *places)
+        losses = {}
+        if "loss_region_caption" in self.loss_weights:
+            losses["loss_region_caption"] = contrastive(
+                embeddings,
+                captions,
+                self.classifier.scale(),
+                labels=text_labels(regions.captions, cells.device),
+            )
+        if "loss_region_tag" in self.loss_weights:
+            losses["loss_region_tag"] = tag_regression(embeddings, tags)
+        if "loss_image_tag" in self.loss_weights:
+            losses["loss_image_tag"] = tag_regression(tagged, tag_lists)
+        return losses
 
     def _local_losses(
         self,

@@ -1,0 +1,108 @@
+"""Losses of regions and tags in ClipPretraining: values, switches, records that lack something."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from torch.nn import functional as F
+
+from segplugins.config import add_shared_config
+from segplugins.modeling.contrastive import contrastive
+from segplugins.projects.umg_clip import add_config
+from segplugins.projects.umg_clip.clip_pretraining import GRANULAR_LOSSES
+from segplugins.projects.umg_clip.granularity import (
+    draw_regions,
+    draw_tag_lists,
+    tag_regression,
+)
+from segplugins.projects.umg_clip.regions import region_embeddings
+from segplugins.structures.regions import Region
+
+OFF = ("CAPTION_WEIGHT", "PRESENCE_WEIGHT", "ASSIGNMENT_WEIGHT")
+ON = ("REGION_CAPTION_WEIGHT", "IMAGE_TAG_WEIGHT", "REGION_TAG_WEIGHT")
+
+
+def build(**weights):
+    torch.manual_seed(0)
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "ClipPretraining", "cpu"
+    for name, value in {**dict.fromkeys(OFF, 0.0), **dict.fromkeys(ON, 1.0), **weights}.items():
+        cfg.MODEL.UMG_CLIP[name] = value
+    return build_model(cfg).train()
+
+
+def record(*regions, tags=("red",), size=(48, 64)):
+    image = torch.randint(0, 255, (3, *size), dtype=torch.uint8)
+    return {"image": image, "key": "k", "captions": [], "tags": list(tags), "regions": regions}
+
+
+LEFT = Region("red", box=(0, 0, 32, 48), extra={"captions": ["a red wall"]})
+RIGHT = Region("blue", box=(32, 0, 64, 48))
+
+
+def test_the_regression_is_one_minus_the_cosine():
+    visual, texts = torch.randn(5, 256), 3 * torch.randn(5, 256)
+    expected = (1 - F.cosine_similarity(visual, texts)).mean()
+    torch.testing.assert_close(tag_regression(visual, texts), expected)
+    assert tag_regression(visual[:0], texts[:0]) == 0
+    # Beyond a difference of 1 it is linear: |1 - (-1)| - 1/2.
+    assert tag_regression(torch.ones(1, 1), -torch.ones(1, 1)) == 1.5
+
+
+def test_regions_and_tags_are_drawn():
+    drawn = draw_regions([record(), record(LEFT, RIGHT, Region("sky"))], 10)
+    assert drawn.image == [1, 1] and sorted(drawn.tags) == ["blue", "red"]
+    assert dict(zip(drawn.tags, drawn.captions)) == {"red": "a red wall", "blue": "blue"}
+    assert len(draw_regions([record(LEFT, RIGHT)], 1).boxes) == 1
+    boxes, image = drawn.shares(96, 128, torch.device("cpu"))
+    assert [0, 0, 0.25, 0.5] in boxes.tolist() and image.tolist() == [1, 1]
+    texts, having = draw_tag_lists([record(tags=()), record(tags=("a", "b"))])
+    assert having == [1] and texts[0] in ("a, b", "b, a")
+
+
+def test_losses_are_those_of_their_regions():
+    model, batch = build(), [record(LEFT, RIGHT)]
+    losses = model(batch)
+    assert set(losses) == set(GRANULAR_LOSSES)
+    images = model.normalizer(batch)
+    cells, features = model.encoder(images.tensor)
+    boxes = torch.tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    regions = region_embeddings(cells, boxes, torch.zeros(2, dtype=torch.long))
+    captions, tags = (
+        model.classifier.text_encoder.pooled(texts)
+        for texts in (["a red wall", "blue"], ["red", "blue"])
+    )
+    expected = contrastive(regions, captions, model.classifier.scale())
+    torch.testing.assert_close(losses["loss_region_caption"], expected)
+    torch.testing.assert_close(losses["loss_region_tag"], tag_regression(regions, tags))
+    expected = tag_regression(model.encoder.pooled(features), tags[:1])
+    torch.testing.assert_close(losses["loss_image_tag"], expected)
+
+
+@pytest.mark.parametrize("weight", ON)
+def test_a_weight_scales_its_loss_and_zero_leaves_it_out(weight):
+    batch, name = [record(LEFT, RIGHT)], "loss_" + weight.removesuffix("_WEIGHT").lower()
+    plain, twice = build()(batch), build(**{weight: 2.0})(batch)
+    torch.testing.assert_close(twice[name], 2 * plain[name])
+    assert set(build(**{weight: 0.0})(batch)) == set(GRANULAR_LOSSES) - {name}
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [record(tags=())],
+        [record(), record(RIGHT, tags=())],
+        [record(Region("speck", box=(70, 50, 70.5, 50.5)))],
+        [record(Region("long", box=(1, 1, 9, 9), extra={"captions": ["word " * 200]}))],
+    ],
+    ids=["nothing", "one region in two images", "outside", "a long caption"],
+)
+def test_whatever_is_missing_losses_and_gradients_are_finite(batch):
+    model = build()
+    losses = model(batch)
+    assert set(losses) == set(GRANULAR_LOSSES) and all(v.isfinite() for v in losses.values())
+    sum(losses.values()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
