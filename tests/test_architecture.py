@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "clip": {"files"},
     "config": set(),
     "pictures": set(),
+    "search": {"files"},
     "processes": set(),
     "projects": set(),
     "text": {"clip", "structures"},

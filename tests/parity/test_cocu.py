@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from torch.nn import functional as F
 
 from segplugins.config import add_shared_config
+from segplugins.engine.optim import build_lr_scheduler
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.modeling.contrastive import contrastive
@@ -391,6 +392,30 @@ def test_language_driven_expansion(curation):
         scores = score_concepts(image, rows[:0], rows, [[]] * len(rows), ranking="naive")
         np.testing.assert_allclose(scores.combined, record["lang_s_a"], atol=1e-5)
         assert ranked(archive.names, scores.combined)[:3] == record["lang_naive_top3"]
+
+
+# --- schedule
+
+
+def test_the_learning_rate_of_every_step(parity):
+    recording = read(parity / "lr_schedule.npz")
+    expected = recording["lr_used_at_iteration"].numpy()
+    epoch = int(recording["iters_per_epoch"])
+    share = int(recording["batch"]) / 4096
+    cfg = get_cfg()
+    cfg.SOLVER.LR_SCHEDULER_NAME = "GroupViTCosine"
+    cfg.SOLVER.MAX_ITER = epoch * int(recording["epochs"])
+    cfg.SOLVER.WARMUP_ITERS = epoch * int(recording["warmup_epochs"])
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.BASE_LR_END = 1.6e-3 * share, 4e-5 * share
+    cfg.SOLVER.WARMUP_FACTOR = 4e-6 / 1.6e-3
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=cfg.SOLVER.BASE_LR)
+    schedule, ours = build_lr_scheduler(cfg, optimizer), []
+    for _ in expected:
+        ours.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
 # --- lists
