@@ -19,6 +19,7 @@ from segplugins.projects.cocu import add_config
 from segplugins.projects.cocu.curation.clusters import cluster_concepts, draw_probabilities
 from segplugins.projects.cocu.curation.concepts import ConceptExtractor
 from segplugins.projects.cocu.curation.scores import build_archive, ranked, score_concepts
+from segplugins.projects.cocu.curation.vocabulary import shared_names
 from segplugins.projects.cocu.decode import class_logits, pixel_segments, segment_scores
 from segplugins.projects.cocu.group_vit import GroupViT
 from segplugins.projects.cocu.grouping import Assignment, GroupingBlock
@@ -431,6 +432,27 @@ def test_the_full_model_has_the_official_names_and_shapes(parity):
     recorded = json.loads((parity / "groupvit_state_dict_keys.json").read_text())
     ours = {name: [list(value.shape), str(value.dtype)[6:]] for name, value in state.items()}
     assert ours == recorded
+
+
+def test_evaluation_classes_in_the_released_list_of_concepts(parity):
+    concepts = json.loads((parity / "concept_gallery.json").read_text())["concepts"]
+    sets = json.loads((parity / "class_names.json").read_text())
+    shared, named = {}, set()
+    for name, description in sets.items():
+        classes = description["names"][1 if description["with_background"] else 0 :]
+        shared[name] = (len(shared_names(concepts, classes)), len(classes))
+        named.update(name.strip() for name in shared_names(concepts, classes))
+    assert shared == {
+        "voc21": (20, 20),
+        "pcontext60": (56, 59),
+        "coco_object81": (75, 80),
+        "imagenet_s50": (38, 50),
+        "imagenet_s300": (221, 300),
+        "cityscapes19": (18, 19),
+        "ade150": (115, 150),
+        "coco_stuff171": (127, 171),
+    }
+    assert len(named) == 410 and len(concepts) == 1921
 
 
 def test_templates_are_the_released_ones(parity):
