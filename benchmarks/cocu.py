@@ -30,7 +30,7 @@ def run(bench: Any) -> None:
         assert torch.equal(index.query(queries, _NEIGHBOURS).rows[:some], one_by_one(some))
 
     bench.compare(
-        f"{_NEIGHBOURS} neighbours of {count} queries in {rows} x {_WIDTH}, each alone and in blocks",
+        f"{_NEIGHBOURS} neighbours of {count} queries in {rows} x {_WIDTH}, alone and in blocks",
         lambda: one_by_one(some),
         lambda: index.query(queries, _NEIGHBOURS),
         check=check,
