@@ -21,10 +21,10 @@ _SAMPLE_SECONDS = 0.002
 
 
 class Bench:
-    """Collects rows and prints each when it is known.
+    """Collects rows and prints each one at once.
 
     Args:
-        quick: asks the measured parts for their smallest sizes: shows that a benchmark runs, its
+        quick: asks the measured parts for their smallest sizes, only to show that they run; the
             figures mean nothing.
         device: where models are measured, "cpu" or "cuda".
         show: receives each line of the report, for instance `print`.
@@ -117,14 +117,14 @@ class Bench:
             RuntimeError: the call failed in its process.
         """
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
+        receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
-            target=_measured, args=(theirs, self.device.type, fn, args, prepare)
+            target=_measured, args=(sender, self.device.type, fn, args, prepare)
         )
         process.start()
-        theirs.close()
+        sender.close()
         try:
-            answer = ours.recv()
+            answer = receiver.recv()
         except EOFError:
             answer = f"the process ended with exit code {process.exitcode}"
         process.join()

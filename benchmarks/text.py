@@ -34,13 +34,13 @@ def _encoding(bench: Any, towers: ClipTowers) -> None:
     """80 templates x 50 names against the loop over classes at the full context."""
     names = [f"{first} {second}" for first in _FIRST for second in _SECOND]
     templates = template_set("imagenet80")
-    some = 2  # classes that the baseline gets, since one takes it 80 texts x 77 tokens
+    baseline_names = 2  # each takes the baseline 80 texts x 77 tokens
     encoder = TextEncoder(towers, batch=256 if bench.device.type == "cpu" else 4096)
     prompts = [template.replace("{}", name) for name in names for template in templates]
 
     def loop_over_classes() -> Tensor:
         classes = []
-        for name in names[:some]:
+        for name in names[:baseline_names]:
             tokens = towers.tokenize([template.replace("{}", name) for template in templates])
             classes.append(towers.text(tokens.to(bench.device))[0])
         return torch.cat(classes)
@@ -49,8 +49,9 @@ def _encoding(bench: Any, towers: ClipTowers) -> None:
         return encoder.pooled(prompts)
 
     def check() -> None:
-        expected, found = loop_over_classes(), ours()[: some * len(templates)]
-        difference = (F.normalize(found, dim=-1) - F.normalize(expected, dim=-1)).abs().max()
+        expected = loop_over_classes()
+        embeddings = ours()[: len(expected)]
+        difference = (F.normalize(embeddings, dim=-1) - F.normalize(expected, dim=-1)).abs().max()
         assert difference < (1e-5 if bench.device.type == "cpu" else 1e-4), difference
         bench.note(f"largest difference of a unit embedding: {difference:.1e}")
 
@@ -61,12 +62,12 @@ def _encoding(bench: Any, towers: ClipTowers) -> None:
         check=check,
         repeats=2,
         at_least=9,
-        baseline_share=some / len(names),
+        baseline_share=baseline_names / len(names),
     )
 
 
 def _warm_load(bench: Any, towers: ClipTowers) -> None:
-    """A bank that another process left on disk; what stands in it does not matter here."""
+    """A bank that another process left on disk; its content does not matter here."""
     encoder = TextEncoder(towers)
     groups = [(f"name {i}",) for i in range(50 if bench.quick else 847)]
     templates = template_set("imagenet80")

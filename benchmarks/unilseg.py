@@ -60,7 +60,7 @@ def _shrink(node: CfgNode) -> None:
 
 
 def record_of(side: int, count: int) -> dict:
-    """Returns: a square image that is asked for so many classes."""
+    """Returns a square image with a vocabulary of so many classes."""
     words = Vocabulary(f"unilseg-{count}", tuple(f"thing number {i}" for i in range(count)))
     register_vocabulary(words)
     draw = torch.Generator().manual_seed(0)
@@ -74,7 +74,7 @@ def record_of(side: int, count: int) -> dict:
 
 
 def texts_of(record: dict, texts: List[str]) -> dict:
-    """Returns: the same image asked for some texts, to be answered with probabilities."""
+    """Returns the same image with some texts, whose results are probabilities."""
     return {**record, "vocabulary": None, "texts": texts, "task": Task.SALIENT}
 
 

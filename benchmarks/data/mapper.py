@@ -82,12 +82,12 @@ def _seeded(read: Read, record: Record, number: int) -> Record:
 
 def _check(records: Sequence[Record], baseline: Read, ours: Read) -> None:
     for number, record in enumerate(records):
-        theirs, mine = (_seeded(read, record, number) for read in (baseline, ours))
-        assert torch.equal(theirs["image"], mine["image"])
-        if "sem_seg" in theirs:
-            assert torch.equal(theirs["sem_seg"], mine["sem_seg"])
+        baseline_record, our_record = (_seeded(read, record, number) for read in (baseline, ours))
+        assert torch.equal(baseline_record["image"], our_record["image"])
+        if "sem_seg" in baseline_record:
+            assert torch.equal(baseline_record["sem_seg"], our_record["sem_seg"])
             continue
-        a, b = theirs["instances"], mine["instances"]
+        a, b = baseline_record["instances"], our_record["instances"]
         assert len(a) == len(b)
         if a.has("gt_masks"):
             differing = (a.gt_masks.tensor != b.gt_masks.tensor).float().mean().item()

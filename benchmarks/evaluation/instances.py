@@ -138,10 +138,12 @@ def _average_precision(bench: Any) -> None:
                 return pycocotools_scores(path, results, task)
 
             def ours(task: str = task) -> List[float]:
-                known = truth_from_file(path, with_masks=task == "segm")
-                found, rules = _detections(results), Rules(False, COCO_LIMIT)
-                matches = [match_image(known.images[i], found[i], task, rules) for i in found]
-                positives = count_positives(known.images.values(), len(known.names))
+                truth = truth_from_file(path, with_masks=task == "segm")
+                detections, rules = _detections(results), Rules(False, COCO_LIMIT)
+                matches = [
+                    match_image(truth.images[i], detections[i], task, rules) for i in detections
+                ]
+                positives = count_positives(truth.images.values(), len(truth.names))
                 return list(coco_scores(rank_detections(matches, positives)).values())[:6]
 
             claim = 10 if task == "segm" else 15
@@ -155,8 +157,8 @@ def pycocotools_scores(path: str, results: List[dict], task: str) -> List[float]
     unused = "segmentation" if task == "bbox" else "bbox"
     kept = [{k: v for k, v in r.items() if k != unused} for r in results]
     with contextlib.redirect_stdout(io.StringIO()):
-        known = COCO(path)
-        evaluation = COCOeval(known, known.loadRes(kept), task)
+        truth = COCO(path)
+        evaluation = COCOeval(truth, truth.loadRes(kept), task)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

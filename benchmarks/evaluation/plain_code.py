@@ -127,7 +127,7 @@ def weighted_f(q: np.ndarray, g: np.ndarray) -> float:
 
 
 def dilation() -> Tuple[Dilation, str]:
-    """Returns OpenCV's dilation, which the reference uses, or SciPy's; and whose it is."""
+    """Returns OpenCV's dilation, which the reference uses, or SciPy's, and the library's name."""
     try:
         import cv2
     except ImportError:

@@ -58,9 +58,10 @@ def _wobbled(generator: np.random.Generator, ids: np.ndarray, reach: float) -> n
 
 def _listed(ids: np.ndarray, kinds: np.ndarray) -> List[Dict[str, int]]:
     areas = np.bincount(ids.reshape(-1))
-    found = [int(i) for i in np.flatnonzero(areas) if i]
+    ids_present = [int(i) for i in np.flatnonzero(areas) if i]
     return [
-        {"id": i, "category_id": int(kinds[i]), "area": int(areas[i]), "iscrowd": 0} for i in found
+        {"id": i, "category_id": int(kinds[i]), "area": int(areas[i]), "iscrowd": 0}
+        for i in ids_present
     ]
 
 

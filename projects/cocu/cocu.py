@@ -2,9 +2,9 @@
 
 Paper: Xing et al., "Rewrite Caption Semantics: Bridging Semantic Gaps for Language-Supervised
 Semantic Segmentation", NeurIPS 2023. Reading order: the image encoder group_vit.py with its
-grouping grouping.py, text encoder and projectors texts.py, the loss of several concepts
-multi_label.py (Eq. 3 to 5), and how masks are read from segments decode.py and pamr.py. Which
-concepts an image gets is decided before training, in curation/ (Eq. 6 to 8).
+grouping grouping.py, the text encoder and the projectors texts.py, the loss over several concepts
+multi_label.py (Eq. 3 to 5), and the decoding of masks from segments decode.py and pamr.py. The
+concepts of an image are chosen before training, in curation/ (Eq. 6 to 8).
 
 B images, L concepts of an image, K classes, G segments, D width of the shared space, H W pixels.
 """
@@ -40,7 +40,7 @@ _TEMPERATURE = 0.07
 
 @dataclass(frozen=True)
 class Inference:
-    """How images are answered at test.
+    """Options of the results at test.
 
     Args:
         templates: prompts of class names, unless the vocabulary brings its own.
@@ -83,7 +83,7 @@ class CoCu(nn.Module):
         labels: L, concepts of an image in training.
         templates: prompts of concepts in training.
         loss_form: see `multi_label_contrastive`.
-        inference: how images are answered at test.
+        inference: options of the test results.
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
@@ -184,20 +184,20 @@ class CoCu(nn.Module):
         texts = captions + [text for row in concepts for text in row]
         # A batch without a text still runs the text encoder, so that every process does the same.
         embedded = self.embed(texts or ["nothing"])
-        of_captions = embedded[: len(captions)]
+        caption_embeddings = embedded[: len(captions)]
         images = pooled[described]
-        nothing = 0.0 * (pooled.sum() + embedded.sum())
+        zero = 0.0 * (pooled.sum() + embedded.sum())
         loss = contrastive(
             images,
-            of_captions,
+            caption_embeddings,
             self.scale(self.logit_scale),
             labels=text_labels(captions, pooled.device),
         )
-        losses = {"loss_caption": loss + nothing}
+        losses = {"loss_caption": loss + zero}
         if self.labels:
-            of_concepts = embedded[len(captions) : len(texts)]
-            of_concepts = of_concepts.unflatten(0, (len(captions), self.labels))
-            losses["loss_concepts"] = nothing + self.concept_loss(images, of_concepts)
+            concept_embeddings = embedded[len(captions) : len(texts)]
+            concept_embeddings = concept_embeddings.unflatten(0, (len(captions), self.labels))
+            losses["loss_concepts"] = zero + self.concept_loss(images, concept_embeddings)
         return losses
 
     def concept_loss(self, images: Tensor, concepts: Tensor) -> Tensor:
@@ -207,13 +207,13 @@ class CoCu(nn.Module):
         return multi_label_contrastive(images, concepts, scale, form=self.loss_form)
 
     def draw_texts(self, records: Sequence[dict]) -> Tuple[List[str], List[List[str]], List[int]]:
-        """Returns a caption and L prompts of each image that has any text, and which these are."""
+        """Returns a caption and L prompts of each image with text, and the image indices."""
         captions, concepts, described = [], [], []
         for index, record in enumerate(records):
-            written = list(record.get("captions") or record.get("tags") or ())
-            if not written:
+            sentences = list(record.get("captions") or record.get("tags") or ())
+            if not sentences:
                 continue
-            caption = written[int(torch.randint(len(written), ()))]
+            caption = sentences[int(torch.randint(len(sentences), ()))]
             names = list(record.get("tags") or ())
             order = torch.randperm(len(names))[: self.labels].tolist()
             prompts = [self._prompt(names[place]) for place in order]
@@ -237,7 +237,7 @@ class CoCu(nn.Module):
         return parameter.exp().clamp(max=_MAX_SCALE)
 
     def class_embedding(self, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Returns (K, D), unit length: the mean over the templates of what is not normalised."""
+        """Returns (K, D): the mean of the raw embeddings over the templates, normalised."""
         key = (tuple(names), tuple(templates))
         if key not in self._class_embeddings:
             prompts = [t.replace(PLACEHOLDER, name) for name in names for t in templates]
@@ -255,10 +255,10 @@ class CoCu(nn.Module):
         """Returns (K, height, width) scores of one image, or its (height, width) label map."""
         names, templates, background = _classes(record, self.inference.templates)
         threshold = self.inference.background_threshold if background is not None else None
-        asked = [
+        class_names = [
             name for index, name in enumerate(names) if threshold is None or index != background
         ]
-        texts = self.class_embedding(asked, templates)
+        texts = self.class_embedding(class_names, templates)
         image = self.normalizer.normalize(record["image"])[None]
         logits = self._window_logits(image, texts, threshold)
         if self.inference.local_consistency:
@@ -281,11 +281,11 @@ class CoCu(nn.Module):
         places: List[Window] = windows(size, (side, side), 1 - self.inference.stride / side)
         total, counts = None, image.new_zeros(size)
         for place in places:
-            part = self.logits(place.of(image), texts, threshold)
+            part = self.logits(place.crop(image), texts, threshold)
             if total is None:
                 total = part.new_zeros(1, part.shape[1], *size)
-            place.of(total).add_(part)
-            place.of(counts).add_(1)
+            place.crop(total).add_(part)
+            place.crop(counts).add_(1)
         return total / counts
 
     def logits(self, images: Tensor, texts: Tensor, threshold: Optional[float]) -> Tensor:
@@ -296,14 +296,14 @@ class CoCu(nn.Module):
             texts: (K, D), of `class_embedding`.
             threshold: of the background; None = none.
         """
-        seen = self.img_encoder(_padded(images, self.normalizer.divisibility))
+        segments = self.img_encoder(_padded(images, self.normalizer.divisibility))
         scores, _ = segment_scores(
-            self.img_projector(seen.tokens),
-            self.img_projector(seen.pooled),
+            self.img_projector(segments.tokens),
+            self.img_projector(segments.pooled),
             texts,
             self.scale(self.logit_scale),
         )
-        pixels = pixel_segments(seen.maps(), images.shape[-2:])
+        pixels = pixel_segments(segments.maps(), images.shape[-2:])
         return class_logits(scores, pixels, threshold)
 
 

@@ -25,7 +25,7 @@ def add_config(cfg: CN) -> None:
     node.TEXT = CN({"WIDTH": 256, "LAYERS": 12, "CONTEXT": 77})
     # Projectors into the shared space: hidden width, and width of the space.
     node.PROJECTOR = CN({"HIDDEN": 4096, "OUT": 256})
-    # Concepts of an image beside its caption (L); where an image has fewer, its caption stands in.
+    # Concepts of an image beside its caption (L); if it has fewer, its caption is repeated.
     # 0 = the caption alone.
     node.LABELS = 3
     # Prompts of concepts in training, a set of segplugins/text/template_sets.

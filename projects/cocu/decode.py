@@ -1,4 +1,4 @@
-"""Zero-shot segmentation: which segment a pixel belongs to, and which class the segment resembles.
+"""Zero-shot segmentation: the segment of each pixel and the class of each segment.
 
 B images, G segments, K classes, D width of the shared space, (h, w) patch grid, H W pixels.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_KEPT = 5  # classes that may be answered for an image: those most like the whole
+_KEPT = 5  # candidate classes of an image: those most similar to the whole image
 
 
 def segment_scores(
@@ -62,5 +62,5 @@ def class_logits(
     if background_threshold is None:
         return logits
     threshold = scores.flatten(1).max(dim=1).values.clamp(max=background_threshold)
-    nothing = logits.max(dim=1, keepdim=True).values < threshold[:, None, None, None]
-    return torch.cat([nothing.to(logits), logits], dim=1)
+    background = logits.max(dim=1, keepdim=True).values < threshold[:, None, None, None]
+    return torch.cat([background.to(logits), logits], dim=1)

@@ -37,7 +37,7 @@ class TextBlock(nn.Module):
         self.mlp = nn.Sequential(OrderedDict(parts))
 
     def forward(self, x: Tensor, blocked: Tensor) -> Tensor:
-        """Returns (T, L, C); `blocked` (L, L) bool is True where a token may not look."""
+        """Returns (T, L, C); `blocked` (L, L) bool is True for blocked pairs of tokens."""
         normed = self.ln_1(x)
         attended, _ = self.attn(normed, normed, normed, attn_mask=blocked, need_weights=False)
         x = x + attended

@@ -16,7 +16,7 @@ _PATCHES = (
 _PARTS = ("img_encoder.", "img_projector.", "text_encoder.", "text_projector.")
 _SCALES = ("logit_scale", "multi_label_logit_scale")
 _TRANSFORMERS = ("vision_model.", "text_model.", "visual_projection.", "text_projection.")
-# transformers' beginnings and ours, outside of the stages.
+# Prefixes of transformers and ours, outside of the stages.
 _PREFIXES = (
     ("vision_model.embeddings.position_embeddings", "img_encoder.pos_embed"),
     ("vision_model.embeddings.patch_embeddings.projection.", "img_encoder.patch_embed.proj."),
@@ -30,7 +30,7 @@ _PREFIXES = (
     ("visual_projection.", "img_projector."),
     ("text_projection.", "text_projector."),
 )
-# Then parts of names, in image and text blocks.
+# Next, parts of names, in image and text blocks.
 _IMAGE = (
     (".layers.", ".blocks."),
     (".layer_norm1.", ".norm1."),

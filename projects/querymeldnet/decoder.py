@@ -121,7 +121,7 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderOutput(NamedTuple):
-    """What the decoder predicts.
+    """Predictions of the decoder.
 
     Args:
         predictions: of the queries that take part in the matching; earlier heads are named "0"
@@ -257,11 +257,11 @@ class MeldDecoder(nn.Module):
         references, states = [boxes], []
         blocked = attention_mask(layout, self.meld, memory.device)
         for layer in self.layers:
-            given = boxes.detach() if states else boxes
-            positions = self.position_head(box_codes(given, self.code_channels))
-            levels = given[:, :, None].expand(-1, -1, len(shapes), -1)
+            anchors = boxes.detach() if states else boxes
+            positions = self.position_head(box_codes(anchors, self.code_channels))
+            levels = anchors[:, :, None].expand(-1, -1, len(shapes), -1)
             state = layer(state, positions, levels, memory, shapes, layout, blocked)
-            boxes = (self.box_head(state) + inverse_sigmoid(given)).sigmoid()
+            boxes = (self.box_head(state) + inverse_sigmoid(anchors)).sigmoid()
             references.append(boxes)
             states.append(self.norm(state))
         return states, references
@@ -294,7 +294,7 @@ class MeldDecoder(nn.Module):
 def _split_heads(
     heads: Dict[str, QueryPredictions], layout: QueryLayout, noised: Optional[NoisedQueries]
 ) -> DecoderOutput:
-    """Parts denoising queries, which come first, from the others."""
+    """Separates the denoising queries, which come first, from the others."""
     count = layout.denoising
 
     def rows(
@@ -316,9 +316,9 @@ def _split_heads(
     last.earlier = matched
     if noised is None:
         return DecoderOutput(last, None, layout)
-    of_noise = {name: rows(h, slice(0, count), noised.is_real) for name, h in heads.items()}
-    noise_last = of_noise.pop("")
-    noise_last.earlier = of_noise
+    noised_heads = {name: rows(h, slice(0, count), noised.is_real) for name, h in heads.items()}
+    noise_last = noised_heads.pop("")
+    noise_last.earlier = noised_heads
     return DecoderOutput(last, noise_last, layout)
 
 
@@ -332,7 +332,7 @@ def build_layers(
     meld_shared: bool,
     **options,
 ) -> List[DecoderLayer]:
-    """Returns decoder layers; with an exchange each if the meld is "dual".
+    """Returns decoder layers; each with an exchange if the meld is "dual".
 
     Args:
         count: of layers.

@@ -1,8 +1,8 @@
-"""Denoising queries: noised targets that the decoder has to put right (Mask DINO, DINO).
+"""Denoising queries: noised targets that the decoder has to restore (Mask DINO, DINO).
 
 B images, N targets of an image, G groups, P = G * (targets of the fullest image) denoising queries,
 R repeated targets of the batch, D width. Query j of group g of an image stands at g * (P / G) + j;
-places that no target fills are zero and count for nothing.
+places without a target are zero and do not count.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class NoisedQueries(NamedTuple):
 
     @property
     def repeats(self) -> int:
-        """How often each target is matched."""
+        """Number of matches of each target."""
         return self.groups
 
 
@@ -125,9 +125,9 @@ class Denoising:
         label_projection: Tensor,
         replaceable: Sequence[bool],
     ) -> NoisedQueries:
-        """Returns denoising queries; none in number if no image has a target, or one has too many.
+        """Returns denoising queries: zero of them without targets, or if an image has too many.
 
-        Without any, losses have the same names and collectives as on processes that have some.
+        Without any, the losses keep their names and the collectives of the other processes.
 
         Args:
             targets: B of them.

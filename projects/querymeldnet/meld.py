@@ -1,4 +1,4 @@
-"""The meld: how learnable, conditional and denoising queries look at each other.
+"""The meld: attention between learnable, conditional and denoising queries.
 
 Paper Sec. 3.2 describes a dual-query cross-attention without its form. Three forms are offered:
 
@@ -109,7 +109,7 @@ class MeldExchange(nn.Module):
         table = queries[:, noised : noised + learnable]
         table_places = positions[:, noised : noised + learnable]
         normed, table_normed = self.norm_c(others), self.norm_l(table)
-        # Keys never hold denoising queries: they know the targets.
+        # Keys never hold denoising queries, which contain the targets.
         keys, values = normed[:, noised:] + places[:, noised:], normed[:, noised:]
         to_table, _ = self.l_from_c(table_normed + table_places, keys, values, need_weights=False)
         to_others, _ = self.c_from_l(

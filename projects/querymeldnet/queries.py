@@ -87,7 +87,7 @@ class Proposals(NamedTuple):
 
 
 class ConditionalQueries(nn.Module):
-    """Takes the cells that fit a text of the image best as queries (two-stage, Mask DINO).
+    """Selects as queries the cells that fit a text of the image best (two-stage, Mask DINO).
 
     Args:
         count: Q.

@@ -1,11 +1,11 @@
 """QueryMeldNet: one model for many data sets and tasks, by queries of two kinds that are melded.
 
-Paper: "Scaling up image segmentation across data and tasks". No official code is known; what the
-paper leaves open is Mask DINO's, whose checkpoints load. Reading order: a backbone, the shared
+Paper: "Scaling up image segmentation across data and tasks". No official code is known; open
+details follow Mask DINO, whose checkpoints load. Reading order: a backbone, the shared
 pixel decoder, the texts of each image texts.py, learnable and conditional queries queries.py,
 their meld meld.py in the decoder decoder.py, the class head heads.py (Sec. 3.2). Training matches
 the union of both kinds without looking at the kind, and denoises noised targets denoising.py
-(Sec. 3.3). What becomes of predictions is results.py.
+(Sec. 3.3). results.py turns predictions into results.
 
 B images, Q queries, K texts, H W pixels.
 """
@@ -72,7 +72,7 @@ class QueryMeldNet(nn.Module):
         label_projection: texts to the content of denoising queries.
         criterion: matching and losses.
         denoising: how targets are noised.
-        inference: how images are answered at test.
+        inference: options of the test results.
     """
 
     learns_from: FrozenSet[str] = frozenset({"instances"})
@@ -287,12 +287,12 @@ def build_decoder(cfg: CfgNode) -> MeldDecoder:
         ValueError: an unknown query mode or meld.
     """
     node = cfg.MODEL.QMN
-    for key, value, known in (
+    for key, value, choices in (
         ("QUERY_MODE", node.QUERY_MODE, QUERY_MODES),
         ("MELD.TYPE", node.MELD.TYPE, MELDS),
     ):
-        if value not in known:
-            raise ValueError(f"MODEL.QMN.{key} must be one of {known}, got '{value}'")
+        if value not in choices:
+            raise ValueError(f"MODEL.QMN.{key} must be one of {choices}, got '{value}'")
     total = node.NUM_LEARNABLE + node.NUM_CONDITIONAL
     learnable, conditional = {
         "meld": (node.NUM_LEARNABLE, node.NUM_CONDITIONAL),

@@ -1,4 +1,4 @@
-"""What becomes of predictions at test, by the task of the record.
+"""Turns predictions into the results of each task at test.
 
 Q queries, K classes or texts, (h, w) mask resolution, H W pixels of the result.
 """
@@ -25,7 +25,7 @@ from segplugins.structures.regions import Task
 
 @dataclass(frozen=True)
 class Inference:
-    """How images are answered at test.
+    """Options of the results at test.
 
     Args:
         topk: most instances of an image.
@@ -109,8 +109,8 @@ class Inference:
         if task == Task.SALIENT:
             return {"phrase_masks": self._soft_masks(logits, masks, resize)}
         if task == Task.REFERRING:
-            answered, scores = phrase_masks(logits, masks, resize)
-            return {"phrase_masks": answered, "phrase_scores": scores}
+            selected, scores = phrase_masks(logits, masks, resize)
+            return {"phrase_masks": selected, "phrase_scores": scores}
         if task in (Task.INSTANCE, Task.DETECTION):
             return {"instances": top_instances(logits, masks, boxes, resize, topk=self.topk)}
         result = {"sem_seg": self._semantic(logits, masks, resize)}
@@ -149,9 +149,9 @@ class Inference:
 
 
 def _things(record: dict, logits: Tensor) -> Tensor:
-    """Returns (K,) bool: which classes are things; without a vocabulary all are."""
-    known: Optional[Sequence[bool]] = None
+    """Returns (K,) bool, True for things; without a vocabulary all classes are things."""
+    is_thing: Optional[Sequence[bool]] = None
     if record.get("vocabulary") is not None:
-        known = get_vocabulary(record["vocabulary"]).is_thing
-    flags = [True] * logits.shape[1] if known is None else list(known)
+        is_thing = get_vocabulary(record["vocabulary"]).is_thing
+    flags = [True] * logits.shape[1] if is_thing is None else list(is_thing)
     return torch.tensor(flags).to(logits.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The texts of a batch: what each image is asked for, encoded once per distinct string.
+"""The texts of a batch, each distinct string encoded once.
 
 B images, K texts of the image with most (others are padded), R distinct strings, D_t text width.
 """
@@ -57,7 +57,7 @@ def names_of(record: dict) -> List[str]:
 
 
 def training_texts(records: Sequence[dict], classifier: VocabularyClassifier) -> TextBatch:
-    """Returns the texts of a training batch; each class name stands in one random template.
+    """Returns the texts of a training batch; each class name in one random template.
 
     A text that an image has twice would be right and wrong for the same query: only its first place
     counts, the others are masked, see `TextBatch.first`.
@@ -132,5 +132,7 @@ def _padded(embeddings: Sequence[Tensor], rows: Sequence[Sequence[int]]) -> Text
     mask = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
     device = embeddings[0].device
     index, mask = index.to(device, non_blocking=True), mask.to(device, non_blocking=True)
-    stacked = torch.stack([embedding[one] for embedding, one in zip(embeddings, index)])
+    stacked = torch.stack(
+        [embedding[rows_of_image] for embedding, rows_of_image in zip(embeddings, index)]
+    )
     return TextBatch(stacked, mask, tuple((1,) * len(row) for row in rows))

@@ -1,8 +1,8 @@
-"""Work that falls into independent parts, done a few parts at a time.
+"""Independent parts of a computation, done a few at a time.
 
-A decoder row is a class and a position of the class layer is a pixel; both are many and alone. Done
-all at once their intermediate results leave the processor's cache and cost more to move than to
-compute: on one CPU core the last decoder stage then takes three times as long.
+A decoder row is a class and a position of the class layer is a pixel; both are many and
+independent. Computed all at once, their intermediate results leave the processor's cache and cost
+more to move than to compute: on one CPU core the last decoder stage then takes three times as long.
 """
 
 from typing import Callable

@@ -1,12 +1,12 @@
 """Inference of one image over any number of classes in bounded memory.
 
-Every row of the decoder is a class and alone, but for the class layer, and linear attention needs
-of the other classes no more than two sums (`ClassSums`). So each stage takes one pass over the
-chunks that only adds up the sums, and the last pass gives the scores; what lies before a stage is
-computed again in each pass. The result is that of all classes at once, up to rounding. Plain groups
-of classes, each decoded by itself, would give another result.
+Each row of the decoder is one class and independent of the others, except in the class layer, and
+linear attention needs only two sums of the other classes (`ClassSums`). So each stage takes one
+pass over the chunks that only adds up the sums, and the last pass gives the scores; everything
+before a stage is computed again in each pass. The result is that of all classes at once, up to
+rounding. Plain groups of classes, each decoded by itself, would give another result.
 
-T classes · n classes that still stand · P templates · D width of the embeddings.
+T classes · n classes that remain · P templates · D width of the embeddings.
 """
 
 from typing import Iterator, List, Optional, Sequence
@@ -21,7 +21,7 @@ from .rejection import FirstScores, RunningTopK
 
 
 class Decoding:
-    """The decoder's answer for one image, given out class by class.
+    """The decoder's probabilities of one image, available class by class.
 
     Args:
         decoder: its pooling is that of its present mode.
@@ -34,7 +34,7 @@ class Decoding:
 
     Attributes:
         classes: (n,) int64 on the CPU, ascending: the classes that were not rejected.
-        rejections: how many classes stood after each rejection; none took place if empty.
+        rejections: number of classes left after each rejection; empty if there was none.
 
     Raises:
         ValueError: a negative chunk, or top_k below 1.
@@ -87,7 +87,7 @@ class Decoding:
         return precise_score(self.decoder.head, rows.features)[0].sigmoid()
 
     def _reject(self, level: int, best: RunningTopK) -> None:
-        """Drops the classes that the head before a stage finds nowhere."""
+        """Drops the classes that are nowhere among the best of the head before a stage."""
         if best.k >= len(self.classes):
             return
         first = FirstScores(self.decoder) if level == 0 else None
@@ -112,7 +112,7 @@ class Decoding:
         self.classes = kept
 
     def _pass_stage(self, level: int) -> None:
-        """Brings all classes through a stage, or notes what they are to each other there."""
+        """Runs a stage on all classes, or only adds up their summary for it."""
         stage, pooling = self.decoder.stages[level], self.decoder.class_pooling
         if self._rows is None and len(self.classes) <= self.chunk:
             self._rows = self._compute(self.classes)

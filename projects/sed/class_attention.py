@@ -1,4 +1,4 @@
-"""Attention along the class axis, split in two: what the classes are, and who looks at them.
+"""Attention along the class axis, in two steps: a summary of all classes, and its readers.
 
 B images · N positions of one image · T classes · heads of d channels.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class ClassSums(NamedTuple):
-    """All that linear attention knows of the classes: two sums over them, in float32.
+    """Summary of the classes for linear attention: two sums over them, in float32.
 
     They add up over any split of the classes, which is what makes inference by class chunks exact.
     """
@@ -21,7 +21,7 @@ class ClassSums(NamedTuple):
 
 
 class ClassTokens(NamedTuple):
-    """What softmax attention knows of the classes: their keys and values. Grows with T."""
+    """Summary of the classes for softmax attention: their keys and values. Grows with T."""
 
     keys: Tensor  # (B, N, heads, T, d)
     values: Tensor  # (B, N, heads, T, d)

@@ -25,10 +25,10 @@ def add_config(cfg: CN) -> None:
     # Pixels without a label: "negative" = they are none of the classes, as in the official code;
     # "mask" = they do not count.
     node.IGNORED_PIXELS = "negative"
-    # Most classes of a training step: those that its images show, then others by lot. A step costs
-    # what its classes cost. 0 = all, as the paper.
+    # Most classes of a training step: those that its images show, then random ones. The cost
+    # of a step grows with its classes. 0 = all, as in the paper.
     node.TRAIN_CLASSES = 0
-    # Train nothing but the rejection heads of a model that is trained already.
+    # Train only the rejection heads of a trained model.
     node.REJECTION_HEADS_ONLY = False
 
     node.DECODER = decoder = CN()

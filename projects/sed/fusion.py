@@ -14,7 +14,7 @@ from .blocks import in_blocks
 
 
 class ImageTerms(NamedTuple):
-    """What the first convolution owes to the weights and the image: the same for every class."""
+    """Terms of the first convolution that depend on weights and image: shared by all classes."""
 
     kernel: Tensor  # (C, K, 4, 4), upsampling and convolution in one
     share: Tensor  # (B, K, 2H, 2W), what the skip features and the biases add
@@ -26,9 +26,9 @@ class SkipFusion(nn.Module):
     The paper concatenates [upsampled features | skip features | cost guidance] for every class and
     convolves. A convolution of a concatenation is a sum of three, and two of them are not done per
     class here: the skip features are the same for all classes (nothing is repeated), and the
-    upsampling, a deconvolution 2x2 with nothing behind it, joins the 3x3 convolution in a single
-    deconvolution 4x4 of half the work, so that upsampled features never exist. This is exact but
-    for rounding.
+    upsampling, a deconvolution 2x2 with nothing after it, is merged with the 3x3 convolution: one
+    deconvolution 4x4 of half the work, so that upsampled features never exist. This is exact up
+    to rounding.
 
     Args:
         width: C.
@@ -53,19 +53,19 @@ class SkipFusion(nn.Module):
         self.second_norm = nn.GroupNorm(out_width // 16, out_width)
 
     def image_terms(self, skip: Tensor) -> ImageTerms:
-        """Computes once what all classes share.
+        """Computes the terms that all classes share.
 
         Args:
             skip: (B, g, 2H, 2W), the reduced skip features.
         """
-        of_up, of_skip, _ = self._first_kernels()
+        up_kernel, skip_kernel, _ = self._first_kernels()
         with torch.autocast(skip.device.type, enabled=False):
             # The deconvolution's kernel pushed through the convolution is the kernel of both.
-            kernel = F.conv2d(self.up.weight, of_up, padding=2)
+            kernel = F.conv2d(self.up.weight, up_kernel, padding=2)
         # The deconvolution's bias goes through the convolution too, and less of it arrives at the
         # border, where that pads with zeros.
         bias = self.up.bias[None, :, None, None].expand(-1, -1, *skip.shape[-2:])
-        share = F.conv2d(skip, of_skip, padding=1) + F.conv2d(bias, of_up, padding=1)
+        share = F.conv2d(skip, skip_kernel, padding=1) + F.conv2d(bias, up_kernel, padding=1)
         return ImageTerms(kernel, share.contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor, guidance: Tensor, terms: ImageTerms) -> Tensor:
@@ -79,9 +79,9 @@ class SkipFusion(nn.Module):
         Returns:
             (B, T, K, 2H, 2W).
         """
-        of_guidance = self._first_kernels()[2]
+        guidance_kernel = self._first_kernels()[2]
         y = in_blocks(
-            lambda part: self._fuse(x[:, part], guidance[:, part], terms, of_guidance),
+            lambda part: self._fuse(x[:, part], guidance[:, part], terms, guidance_kernel),
             x.shape[1],
             dim=1,
             elements=terms.share.numel(),
@@ -89,11 +89,13 @@ class SkipFusion(nn.Module):
         )
         return y.permute(0, 1, 4, 2, 3)
 
-    def _fuse(self, x: Tensor, guidance: Tensor, terms: ImageTerms, of_guidance: Tensor) -> Tensor:
+    def _fuse(
+        self, x: Tensor, guidance: Tensor, terms: ImageTerms, guidance_kernel: Tensor
+    ) -> Tensor:
         """(B, n, C, H, W), (B, n, g, 2H, 2W) -> (B, n, 2H, 2W, K)"""
         batch = x.shape[:2]
         y = F.conv_transpose2d(x.flatten(0, 1), terms.kernel, stride=2, padding=1)
-        y = y.add_(F.conv2d(guidance.flatten(0, 1), of_guidance, padding=1))
+        y = y.add_(F.conv2d(guidance.flatten(0, 1), guidance_kernel, padding=1))
         # Spread to the rows first: adding into a view of them would copy the gradient.
         y = y.add_(terms.share[:, None].expand(-1, batch[1], -1, -1, -1).flatten(0, 1))
         y = F.relu(self.first_norm(y), inplace=True)

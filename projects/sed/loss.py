@@ -1,4 +1,4 @@
-"""SED's loss: every class at every pixel is a question of its own, yes or no.
+"""SED's loss: a binary decision for every class at every pixel.
 
 B images · T classes · (H, W) pixels of the labels.
 """
@@ -60,7 +60,7 @@ def class_loss(logits: Tensor, labels: Tensor, *, ignored: str) -> Tensor:
 
     Args:
         logits: (B, T, h, w), s; brought to the labels' size bilinearly (align_corners=False).
-        labels: (B, H, W) int64. What lies outside 0..T-1 is ignored.
+        labels: (B, H, W) int64. Values outside 0..T-1 are ignored.
         ignored: "negative", as the official code: an ignored pixel says no to every class and
             counts in the mean; "mask": it is left out of sum and mean.
 

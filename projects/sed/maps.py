@@ -14,7 +14,7 @@ _ELEMENTS = 2**24
 
 
 class ClassMaps(Protocol):
-    """Probabilities of classes, computed when they are asked for."""
+    """Probabilities of classes, computed on demand."""
 
     classes: Tensor  # (n,) int64 on the CPU, ascending: all others have probability 0
     chunk: int  # most classes to ask for at a time
@@ -24,11 +24,11 @@ class ClassMaps(Protocol):
 
 
 def score_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
-    """Gives the probability of every class at every pixel.
+    """Returns the probability of every class at every pixel.
 
     Args:
         maps: of the image.
-        order: (T,) int64, what the result calls the classes of `maps`: 0..T-1, each once.
+        order: (T,) int64, index in the result of each class of `maps`: 0..T-1, each once.
         size: height and width of the result.
 
     Returns:
@@ -48,7 +48,7 @@ def label_map(maps: ClassMaps, order: Tensor, size: Sequence[int]) -> Tensor:
 def best_classes(
     maps: ClassMaps, order: Tensor, size: Sequence[int], *, left_out: Optional[int] = None
 ) -> Tuple[Tensor, Tensor]:
-    """Gives the class of the highest probability at every pixel; arguments as `score_map`.
+    """Returns the class of the highest probability at every pixel; arguments as `score_map`.
 
     Only the best of the classes seen so far is kept: (T, height, width) never exists.
 
@@ -56,7 +56,7 @@ def best_classes(
         maps: of the image.
         order: (T,) int64, see `score_map`.
         size: height and width of the result.
-        left_out: class of the result that is not in the running.
+        left_out: class of the result that does not compete.
 
     Returns:
         (height, width) int64, and (height, width) float32, its probability. Where no other class
@@ -87,8 +87,8 @@ def _upsampled(maps: ClassMaps, size: Sequence[int]) -> Iterator[Tuple[Tensor, T
         part = slice(start, start + maps.chunk)
         scores = maps.probabilities(part)
         classes = maps.classes[part].to(scores.device, non_blocking=True)
-        for some, grid in zip(classes.split(most), scores.split(most)):
-            yield some, resize(grid, size)
+        for part_classes, grid in zip(classes.split(most), scores.split(most)):
+            yield part_classes, resize(grid, size)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the model reads off its records: the vocabulary in force and the labels."""
+"""Reads the vocabulary and the labels from the records."""
 
 from functools import lru_cache
 from typing import Sequence, Tuple
@@ -14,7 +14,7 @@ NO_LABEL = -1  # of the pixels that padding adds
 
 @lru_cache(maxsize=16)
 def alphabetical(vocabulary: Vocabulary) -> Tuple[Vocabulary, Tuple[int, ...]]:
-    """Returns the vocabulary with its classes sorted by name, and where each stood before."""
+    """Returns the vocabulary with its classes sorted by name, and the former index of each."""
     order = sorted(range(len(vocabulary)), key=vocabulary.classes.__getitem__)
     return vocabulary.select(order), tuple(order)
 
@@ -55,7 +55,7 @@ def drawn_classes(labels: Tensor, classes: int, most: int) -> Tensor:
     """
     if not 0 < most < classes:
         return torch.arange(classes, device=labels.device)
-    # Shown ones first, then by lot; a count per class needs no wait for what is unique.
+    # Shown classes first, then random ones; counts per class avoid waiting for `unique`.
     class_labels = labels[(labels >= 0) & (labels < classes)]
     shown = torch.bincount(class_labels, minlength=classes) > 0
     rank = shown + torch.rand(classes, device=labels.device)

@@ -1,4 +1,4 @@
-"""Category early rejection (Sec. 3.3, Fig. 4): classes that are nowhere near the top are dropped.
+"""Category early rejection (Sec. 3.3, Fig. 4): drops classes that are nowhere among the best.
 
 Scores are raw logits of a head before one of the decoder's stages; a class stays if it is among the
 k best at any pixel.
@@ -18,7 +18,8 @@ from .decoder import GradualFusionDecoder
 class RunningTopK:
     """The k best classes of every pixel, of scores that come in chunks of classes.
 
-    Nothing in it grows with the number of classes, and nothing waits for the device before `union`.
+    Its memory does not grow with the number of classes, and it does not wait for the device before
+    `union`.
 
     Args:
         k: classes per pixel, at least 1.
@@ -35,7 +36,7 @@ class RunningTopK:
         self._classes: Optional[Tensor] = None  # the same shape
 
     def add(self, scores: Tensor, classes: Tensor) -> None:
-        """Takes in a chunk.
+        """Adds the scores of a chunk.
 
         Args:
             scores: (n, H, W).
@@ -78,7 +79,7 @@ class FirstScores:
             self._tap_bias = taps @ embedding.bias
         self._padding = embedding.padding
         self._bias = head.bias
-        # The taps are put where they belong afterwards: so the head's zero padding stays exact.
+        # The taps are placed afterwards, so that the zero padding of the head stays exact.
         self._place = torch.eye(9, device=taps.device, dtype=taps.dtype).view(1, 9, 3, 3)
 
     def __call__(self, cost: Tensor) -> Tensor:

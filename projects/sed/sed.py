@@ -1,4 +1,4 @@
-"""SED: an encoder and a decoder, from a picture and any class names to a map.
+"""SED: an encoder and a decoder that turn an image and any class names into a label map.
 
 Paper: Xie, Cao, Xie, Khan, Pang, "SED: A Simple Encoder-Decoder for Open-Vocabulary Semantic
 Segmentation", CVPR 2024. Reading order: the hierarchical encoder (Sec. 3.1) is the library's
@@ -50,7 +50,7 @@ SKIPS = ("res4", "res3", "res2")
 
 @dataclass(frozen=True)
 class Inference:
-    """How images are answered at test.
+    """Options of the results at test.
 
     Args:
         top_k: classes per pixel that early rejection keeps; None = no rejection.
@@ -58,7 +58,7 @@ class Inference:
         overlap: of sliding windows; None = one look at the whole image.
         label_maps: answer with label maps instead of probabilities per class.
         background_threshold: with label maps, pixels below it are a vocabulary's none-class, which
-            is not in the running then. None = no such rule.
+            does not compete then. None = no such rule.
 
     Raises:
         ValueError: a value outside its range.
@@ -95,7 +95,7 @@ class SED(nn.Module):
         resolution: height and width that images are resized to, in pixels.
         rejection_heads_only: train nothing but the rejection heads.
         train_classes: most classes of a training step, those shown first; 0 = all.
-        inference: how images are answered at test.
+        inference: options of the test results.
 
     Raises:
         ValueError: a resolution that does not fit the encoder's stride, or `train_classes` < 0.
@@ -185,7 +185,7 @@ class SED(nn.Module):
         }
 
     def _freeze_untrained(self, rejection_heads_only: bool) -> None:
-        """Takes out of training what no loss reaches: weight decay would still move it."""
+        """Freezes parameters without a loss, which weight decay would still change."""
         final, *early = self.criterion.weights
         heads = self.decoder.rejection_heads
         if rejection_heads_only or not final:  # the heads read detached features
@@ -306,7 +306,7 @@ class SED(nn.Module):
         size = image.shape[-2:]
         places = windows(size, self.resolution, self.inference.overlap)
         decodings = [
-            next(self.decode(self.resized(place.of(image)[None]), [vocabulary_of(record)]))
+            next(self.decode(self.resized(place.crop(image)[None]), [vocabulary_of(record)]))
             for place in places
         ]
         return WindowedDecoding(decodings, places, size)

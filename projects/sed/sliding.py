@@ -1,6 +1,6 @@
 """Sliding windows: an image larger than the network's input, seen piece by piece.
 
-Off by default and behind none of the paper's numbers: the official code has it switched off.
+Off by default; the paper's numbers are measured without it.
 """
 
 from typing import Sequence
@@ -44,18 +44,18 @@ class WindowedDecoding:
 
     def probabilities(self, part: slice) -> Tensor:
         """Returns (m, height, width) float32, of `self.classes[part]`."""
-        wanted = self.classes[part]
+        classes = self.classes[part]
         device = self._windows[0][0].device
-        total = torch.zeros(len(wanted), *self._size, device=device)
+        total = torch.zeros(len(classes), *self._size, device=device)
         counts = torch.zeros(self._size, device=device)
         for decoding, place in self._windows:
-            place.of(counts).add_(1)
-            # Both are sorted: the window's share of the wanted classes lies in one run.
-            first = int(torch.searchsorted(decoding.classes, wanted[0]))
-            last = int(torch.searchsorted(decoding.classes, wanted[-1], right=True))
+            place.crop(counts).add_(1)
+            # Both are sorted: the window's share of the classes lies in one run.
+            first = int(torch.searchsorted(decoding.classes, classes[0]))
+            last = int(torch.searchsorted(decoding.classes, classes[-1], right=True))
             if first == last:
                 continue
             maps = resize(decoding.probabilities(slice(first, last)), place[2:])
-            rows = torch.searchsorted(wanted, decoding.classes[first:last])
-            place.of(total).index_add_(0, rows.to(device, non_blocking=True), maps)
+            rows = torch.searchsorted(classes, decoding.classes[first:last])
+            place.crop(total).index_add_(0, rows.to(device, non_blocking=True), maps)
         return total / counts

@@ -10,7 +10,7 @@ from torch import Tensor
 from segplugins.engine.convert import Renaming, released_config
 
 PREDICTOR = "sem_seg_head.predictor."
-# CLIP's temperature stands in the official checkpoint and in no equation of SED.
+# CLIP's temperature is in the official checkpoint but in no equation of SED.
 UNUSED = (f"{PREDICTOR}clip_model.logit_scale",)
 # By the channels of the encoder's stem.
 _RELEASED = {128: "convnext_b.yaml", 192: "convnext_l.yaml"}

@@ -1,4 +1,4 @@
-"""ClipPretraining: trains a small CLIP whose every pixel means something, from image-text pairs.
+"""ClipPretraining: trains a small CLIP with meaningful pixel embeddings on image-text pairs.
 
 Reading order: a caption belongs to its image (contrastive.py); a name in its tags belongs to some
 cells of it, and a boxed one to the cells of its box (local_alignment.py); off unless a weight says
@@ -224,8 +224,8 @@ class ClipPretraining(nn.Module):
         grid = tuple(side // stride for side in images.tensor.shape[-2:])
         allowed = torch.stack(
             [
-                allowed_texts(names, of_image, record.get("regions", ()), size, grid, stride)
-                for of_image, record, size in zip(shown, records, images.image_sizes)
+                allowed_texts(names, shown_names, record.get("regions", ()), size, grid, stride)
+                for shown_names, record, size in zip(shown, records, images.image_sizes)
             ]
         )
         allowed = allowed.to(cells.device, non_blocking=True).flatten(1, 2)
@@ -252,15 +252,15 @@ class ClipPretraining(nn.Module):
         full = [side * stride for side in cells.shape[-2:]]
         result = (record["height"], record["width"])
 
-        def upsampled(some: Tensor) -> Tensor:
-            some = F.interpolate(some[None], full, mode="bilinear")[..., : size[0], : size[1]]
-            return F.interpolate(some, result, mode="bilinear")[0]
+        def upsampled(maps: Tensor) -> Tensor:
+            maps = F.interpolate(maps[None], full, mode="bilinear")[..., : size[0], : size[1]]
+            return F.interpolate(maps, result, mode="bilinear")[0]
 
         if not self.label_maps:
             return upsampled(logits).float().softmax(dim=0)
         best = labels = None
-        for start, some in zip(range(0, len(logits), _CLASSES), logits.split(_CLASSES)):
-            highest, index = upsampled(some).max(dim=0)
+        for start, chunk in zip(range(0, len(logits), _CLASSES), logits.split(_CLASSES)):
+            highest, index = upsampled(chunk).max(dim=0)
             if best is None:
                 best, labels = highest, index
             else:
@@ -286,19 +286,19 @@ def _vocabulary_of(record: dict) -> Union[Vocabulary, Sequence[str]]:
 
 
 def _drawn_captions(records: Sequence[dict]) -> Tuple[List[str], List[int]]:
-    """Returns one caption of each image that has any, and which images those are."""
-    having = [index for index, record in enumerate(records) if record.get("captions")]
-    return [random.choice(records[index]["captions"]) for index in having], having
+    """Returns one caption of each image with captions, and the indices of these images."""
+    described = [index for index, record in enumerate(records) if record.get("captions")]
+    return [random.choice(records[index]["captions"]) for index in described], described
 
 
 def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
-    """Returns T names of what the batch shows, and (B, T) bool, which image shows which."""
+    """Returns the T names that the batch shows, and (B, T) bool: the names of each image."""
     names_shown = [
         {*record.get("tags", ()), *(r.text for r in record.get("regions", ()) if r.has_target)}
         for record in records
     ]
     names = sorted(set().union(*names_shown))
-    shown = [[name in of_image for name in names] for of_image in names_shown]
+    shown = [[name in image_names for name in names] for image_names in names_shown]
     return names, torch.tensor(shown, dtype=torch.bool).reshape(len(records), len(names))
 
 

@@ -85,7 +85,7 @@ def allowed_texts(
     grid: Tuple[int, int],
     stride: int,
 ) -> Tensor:
-    """Says which texts the cells of one image may show.
+    """Returns the texts that each cell of one image may show.
 
     Inside boxes the text of the smallest box that holds the cell's centre (a box without any
     centre takes the cell that its own lies in); elsewhere the image's texts that have no box; in

@@ -1,4 +1,4 @@
-"""Attention whose queries and keys can be made apart, and the layer both paths are built of.
+"""Attention with separate computation of queries and keys, and the layer of both paths.
 
 B images or phrases · S visual tokens · L words · C channels · every sequence is (B, length, C).
 """
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 class Attention(nn.MultiheadAttention):
-    """torch's attention, its parameters and names, in two steps: what one image asks is worked out
-    once and put to many phrases, what a phrase answers is worked out once and put to many images.
+    """torch's attention, its parameters and names, in two steps: the queries of an image are
+    computed once for many phrases, and the keys of a phrase once for many images.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float):
@@ -36,7 +36,7 @@ class Attention(nn.MultiheadAttention):
         Args:
             queries: of `queries`; 1 image may ask B phrases.
             memory: of `keys_and_values`.
-            is_key: (B, L) bool, False where there is nothing to look at. None: all are looked at.
+            is_key: (B, L) bool, False for keys that are ignored. None: no key is ignored.
         """
         keys, values = memory
         queries = queries.expand(len(keys), -1, -1, -1)
@@ -66,7 +66,7 @@ class Attention(nn.MultiheadAttention):
 class AttentionLayer(nn.Module):
     """Self-attention, attention to a memory, feed-forward; each added and then normed.
 
-    What looks at what is the caller's: the vision path puts words among its tokens.
+    The caller chooses keys and values: the vision path adds words to its tokens.
 
     Args:
         channels: C.

@@ -1,4 +1,4 @@
-"""What a score is worth: two answers that UniLSeg must beat, measured by the same evaluators.
+"""Two baselines that UniLSeg must beat, measured by the same evaluators.
 
     python tools/eval.py --config-file FILE MODEL.WEIGHTS FILE MODEL.META_ARCHITECTURE \\
         ShuffledPhrases
@@ -32,8 +32,8 @@ class ConstantForeground(UniLSeg):
         size, device = (record["height"], record["width"]), self.normalizer.device
         if record.get("vocabulary") is None:
             shape = (len(record["texts"]), *size)
-            grey = record.get("task") == Task.SALIENT
-            kind = torch.float32 if grey else torch.bool
+            is_salient = record.get("task") == Task.SALIENT
+            kind = torch.float32 if is_salient else torch.bool
             return {"phrase_masks": torch.ones(shape, dtype=kind, device=device)}
         if self.inference.label_maps:
             return {"sem_seg": torch.zeros(size, dtype=torch.int64, device=device)}
@@ -43,10 +43,10 @@ class ConstantForeground(UniLSeg):
 
 @META_ARCH_REGISTRY.register()
 class ShuffledPhrases(UniLSeg):
-    """The model as it is, each image asked for what the phrases of another image say.
+    """The same model, where each image gets the phrases of another image.
 
-    Classes of a vocabulary exchange their phrases, anew for each image. What this scores, a model
-    scores that looks at images alone.
+    The classes of a vocabulary exchange their phrases, differently for each image. This is the
+    score of a model that ignores its phrases.
 
     Args:
         pool: phrases of all images.
@@ -84,7 +84,7 @@ class ShuffledPhrases(UniLSeg):
 
 
 def phrases_of(dataset_names: Sequence[str], prompts: Prompts) -> List[str]:
-    """Returns all phrases that images of some data sets are asked for, in order, repeats kept."""
+    """Returns all phrases of the images of some data sets, in order, with repeats."""
     phrases: List[str] = []
     for name in dataset_names:
         vocabulary = dataset_metadata(name).vocabulary

@@ -21,7 +21,7 @@ def add_config(cfg: CN) -> None:
     node.TEST = test = CN()
     # Probabilities above it belong to a mask. The paper: 0.5; the official code: 0.35.
     test.THRESHOLD = 0.5
-    # Phrases that are answered at a time: bounds memory, not the result. At 480 pixels one takes
+    # Phrases computed at a time: bounds memory, not the result. At 480 pixels one takes
     # about 0.4 GB in float32.
     test.PROMPT_CHUNK = 8
     # "paper": logits bilinearly to the image; "official": probabilities bicubically to it.
@@ -79,14 +79,14 @@ def _add_model(node: CN) -> None:
 def _add_training(node: CN) -> None:
     # Phrases of one image in a step; its features are shared. The paper: 1.
     node.TEXTS_PER_IMAGE = 1
-    # With this probability a class that the image does not show is asked for instead.
+    # Probability of using a class that the image does not show.
     node.NEGATIVE_PROB = 0.0
     # Factors on binary cross-entropy and dice; the paper gives none. 0 = left out.
     node.BCE_WEIGHT = 1.0
     node.DICE_WEIGHT = 1.0
     # The response of every decoder layer is trained, not the last one's alone.
     node.DEEP_SUPERVISION = True
-    # Where they meet: "response" = targets are brought to the responses; "image" = the reverse.
+    # "response" = targets are resized to the responses; "image" = the reverse.
     node.LOSS_AT = "response"
 
 

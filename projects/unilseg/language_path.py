@@ -1,4 +1,4 @@
-"""The language path: the sentence asks the coarsest scale and becomes the one query of its mask.
+"""The language path: the sentence attends to the coarsest scale and becomes the query of its mask.
 
 B phrases · C channels and (h, w) grid of the coarsest scale · D width of the sentence · Q of the
 query.
@@ -58,7 +58,7 @@ class LanguagePath(nn.Module):
             self.norm = nn.LayerNorm(query_dim)
 
     def embed(self, sentences: Tensor) -> Tensor:
-        """Returns (B, Q), what the sentence alone says, of f_s (B, D); its ReLU is e.
+        """Returns (B, Q), the projection of the sentence f_s (B, D); its ReLU is e.
 
         Raises:
             ValueError: one phrase cannot be normed over the batch.
@@ -93,8 +93,10 @@ class LanguagePath(nn.Module):
         query = torch.zeros_like(start)
         queries = []
         for layer in self.layers:
-            asking = query + start
-            query = layer.add_self(query, layer.self_attn(asking, asking, query))
+            query_with_start = query + start
+            query = layer.add_self(
+                query, layer.self_attn(query_with_start, query_with_start, query)
+            )
             query = layer.add_memory(query, layer.cross_attn(query + start, keys, values))
             query = layer.add_feed_forward(query)
             queries.append(self.norm(query)[:, 0])

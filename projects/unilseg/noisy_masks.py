@@ -1,4 +1,4 @@
-"""Spoils a share of a data set's masks, to see what training on a machine's masks is like.
+"""Spoils a share of a data set's masks, to measure the effect of machine-made masks on training.
 
     python -m segplugins.projects.unilseg.noisy_masks --dataset drawn_train_referring \\
         --share 0.3 --out output/unilseg/noisy
@@ -24,20 +24,20 @@ from segplugins.structures.regions import box_of_mask, encode_mask
 
 logger = logging.getLogger(__name__)
 
-# What a region lines record says of who drew its masks: below 1, a machine.
+# Score of a region that marks its mask as machine-made: below 1.
 _DRAWN_BY_MACHINE = 0.99
 
 
 def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
-    """Returns a mask (H, W) bool as machines get it wrong: its box, half of it, or moved."""
+    """Returns a mask (H, W) bool with a fault of machine-made masks: its box, half, or moved."""
     box = box_of_mask(mask)
     if box is None:
         return mask
     x0, y0, x1, y1 = map(int, box)
     kind = draw.choice(("box", "half", "shift"))
     if kind == "shift":
-        far = [max(1, side // 2) for side in (y1 - y0, x1 - x0)]
-        shift = [draw.choice((-distance, distance)) for distance in far]
+        distances = [max(1, side // 2) for side in (y1 - y0, x1 - x0)]
+        shift = [draw.choice((-distance, distance)) for distance in distances]
         return _shifted(mask, *shift)
     changed = np.zeros_like(mask)
     if kind == "box":
@@ -49,7 +49,7 @@ def spoiled(mask: np.ndarray, draw: random.Random) -> np.ndarray:
 
 
 def _shifted(mask: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Moves a mask; what leaves the image is gone."""
+    """Moves a mask; parts outside the image are lost."""
     height, width = mask.shape
     moved = np.zeros_like(mask)
     y, x = np.nonzero(mask)
@@ -94,12 +94,12 @@ def write_noisy_set(dataset_name: str, lines: Iterable[dict], out: Path) -> None
     with open(out / "noisy.jsonl", "w", encoding="utf-8") as file:
         for line in lines:
             file.write(json.dumps(line, default=_plain) + "\n")
-    described = {
+    description = {
         "kind": "regions",
         "images": "/",  # file names are whole paths without their first slash
         "sets": {f"{dataset_name}_noisy": {"lines": "noisy.jsonl"}},
     }
-    (out / "noisy.yaml").write_text(yaml.safe_dump(described))
+    (out / "noisy.yaml").write_text(yaml.safe_dump(description))
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Pre-Fusion (Eq. 1): every place of every scale looks at the words before anything else does.
+"""Pre-Fusion (Eq. 1): every position of every scale attends to the words first.
 
 B phrases · L words · C_i channels and (h_i, w_i) grid of scale i · W width of the words.
 """
@@ -32,7 +32,7 @@ class ScaleFusion(nn.Module):
         self.attention = Attention(channels, heads, dropout)
 
     def questions(self, feature: Tensor) -> Tensor:
-        """Returns what each place of (B, C_i, h, w) asks; the same for every phrase."""
+        """Returns the queries of each position of (B, C_i, h, w); the same for every phrase."""
         position = sine_positions_2d(*feature.shape[1:], device=feature.device).to(feature.dtype)
         return self.attention.queries(tokens(feature + position))
 
@@ -46,7 +46,7 @@ class ScaleFusion(nn.Module):
 
 
 class PreFusion(nn.Module):
-    """`ScaleFusion` at the scales asked for; the others pass.
+    """Applies `ScaleFusion` at the chosen scales; the others pass unchanged.
 
     Args:
         channels: C_i of each scale, finest first.
@@ -80,7 +80,7 @@ class PreFusion(nn.Module):
         )
 
     def questions(self, features: Sequence[Tensor]) -> Dict[str, Tensor]:
-        """Returns per fused scale what its places ask, worked out once for all phrases."""
+        """Returns the queries of each fused scale, computed once for all phrases."""
         return {name: scale.questions(features[int(name)]) for name, scale in self.scales.items()}
 
     def forward(

@@ -1,4 +1,4 @@
-"""Prompts (Table 1): what a task makes of a class name or a phrase before the model reads it."""
+"""Prompts (Table 1): the phrase that a task makes of a class name."""
 
 from typing import Dict, List, Sequence, Tuple
 
@@ -15,8 +15,8 @@ class Prompts:
     Args:
         templates: [[task, template], ...]. A template with "{}" takes the name; one without is the
             phrase itself, whatever the name. Tasks that are not listed take names as they stand.
-        synonyms: "first": a class is asked for by its first name; "mean": by all of them, and the
-            probabilities are averaged.
+        synonyms: "first": the first name of a class is its phrase; "mean": all of them are, and
+            their probabilities are averaged.
 
     Raises:
         ValueError: no such task, an empty template, or an unknown `synonyms`.
@@ -45,7 +45,7 @@ class Prompts:
         return self.templates.get(str(task), PLACEHOLDER).replace(PLACEHOLDER, name)
 
     def of_record(self, record: dict) -> List[Tuple[str, ...]]:
-        """Returns per class of a record's vocabulary, or per text, the phrases it is asked for by.
+        """Returns per class of a record's vocabulary, or per text, its phrases.
 
         A vocabulary's own templates replace the task's.
 
@@ -70,8 +70,8 @@ class Prompts:
         every = slice(None) if self.synonyms == "mean" else slice(1)
         names = [synonyms[every] for synonyms in vocabulary.synonyms]
         if vocabulary.templates is None:
-            return [tuple(self.phrase(task, name) for name in some) for some in names]
+            return [tuple(self.phrase(task, name) for name in synonyms) for synonyms in names]
         return [
-            tuple(t.replace(PLACEHOLDER, name) for t in vocabulary.templates for name in some)
-            for some in names
+            tuple(t.replace(PLACEHOLDER, name) for t in vocabulary.templates for name in synonyms)
+            for synonyms in names
         ]

@@ -1,4 +1,4 @@
-"""From responses to pixels of the image: the letter-box undone, scores, label maps.
+"""Turns responses into results at the size of the image: scores and label maps.
 
 T phrases · K classes · (h, w) grid of the responses · (H, W) size of the result in pixels.
 """
@@ -13,15 +13,15 @@ RESIZES = ("paper", "official")
 
 
 class Placement(NamedTuple):
-    """Where an image lies in what the model saw, and how large the result is.
+    """Position of an image on the canvas of the model, and the size of its result.
 
     Args:
-        seen: (height, width) that the responses cover, in pixels.
-        box: (x0, y0, x1, y1) of the image in there.
+        canvas: (height, width) that the responses cover, in pixels.
+        box: (x0, y0, x1, y1) of the image on the canvas.
         size: (H, W).
     """
 
-    seen: Tuple[int, int]
+    canvas: Tuple[int, int]
     box: Tuple[float, float, float, float]
     size: Tuple[int, int]
 
@@ -30,10 +30,10 @@ def probabilities(responses: Tensor, placement: Placement, resize: str) -> Tenso
     """Returns (T, H, W) float32, 0-1, of logits (T, h, w).
 
     Args:
-        responses: logits over all that the model saw.
+        responses: logits over the whole canvas.
         placement: of the image.
         resize: "paper": logits bilinearly to the image, then the sigmoid; "official": bilinearly to
-            what the model saw with corners aligned, the sigmoid, then bicubically to the image,
+            the canvas with corners aligned, the sigmoid, then bicubically to the image,
             pixel index to pixel index.
     """
     (height, width), (x0, y0, x1, y1), size = placement
@@ -41,7 +41,7 @@ def probabilities(responses: Tensor, placement: Placement, resize: str) -> Tenso
     step_y, step_x = (y1 - y0) / size[0], (x1 - x0) / size[1]
     maps = responses.float()[None]
     if resize == "paper":
-        # Straight to the image: what lies between is never made. -1 and 1 are the outer borders.
+        # Sampled directly at the size of the image. -1 and 1 are the outer borders.
         y = 2 * (y0 + step_y * (rows + 0.5)) / height - 1
         x = 2 * (x0 + step_x * (columns + 0.5)) / width - 1
         return _sampled(maps, y, x, mode="bilinear", corners=False).sigmoid_()
@@ -59,8 +59,8 @@ def _sampled(maps: Tensor, y: Tensor, x: Tensor, *, mode: str, corners: bool) ->
     return F.grid_sample(maps, places, mode=mode, padding_mode=padding, align_corners=corners)[0]
 
 
-class Asked:
-    """The classes or texts of a record, by the distinct phrases that stand for them.
+class PhraseGroups:
+    """The classes or texts of a record, each with the phrases that stand for it.
 
     Phrases are answered in alphabetical order, so that the result does not depend on the caller's
     order, not even in the last bit.
@@ -93,20 +93,20 @@ class Asked:
 Answer = Callable[[List[str]], Tensor]  # phrases to probabilities (T, H, W)
 
 
-def score_map(asked: Asked, answer: Answer, chunk: int) -> Tensor:
+def score_map(groups: PhraseGroups, answer: Answer, chunk: int) -> Tensor:
     """Returns (K, H, W) probabilities, filled a chunk of phrases at a time."""
     scores = None
-    for phrases, meaning in asked.chunks(chunk):
+    for phrases, meaning in groups.chunks(chunk):
         answers = answer(phrases)
         if scores is None:
-            scores = answers.new_zeros(len(asked), *answers.shape[1:])
+            scores = answers.new_zeros(len(groups), *answers.shape[1:])
         for index, row, share in meaning:
             scores[index].add_(answers[row], alpha=share)
     return scores
 
 
 def label_map(
-    asked: Asked,
+    groups: PhraseGroups,
     answer: Answer,
     chunk: int,
     *,
@@ -114,23 +114,23 @@ def label_map(
     threshold: Optional[float] = None,
 ) -> Tensor:
     """Returns (H, W) int64, the labels of `best_classes`."""
-    return best_classes(asked, answer, chunk, none=none, threshold=threshold)[0]
+    return best_classes(groups, answer, chunk, none=none, threshold=threshold)[0]
 
 
 def best_classes(
-    asked: Asked,
+    groups: PhraseGroups,
     answer: Answer,
     chunk: int,
     *,
     none: Optional[int] = None,
     threshold: Optional[float] = None,
 ) -> Tuple[Tensor, Tensor]:
-    """Gives the most probable class of each pixel, the lower index of equals.
+    """Returns the most probable class of each pixel, the lower index of equals.
 
     Memory does not grow with K, where each class has one phrase.
 
     Args:
-        asked: K classes.
+        groups: K classes.
         answer: phrases to probabilities.
         chunk: phrases at a time.
         none: class that means "none of the others", not in the running where there is a threshold.
@@ -140,9 +140,9 @@ def best_classes(
         (H, W) int64, and (H, W) float32, the highest probability of a class in the running.
     """
     rule = none is not None and threshold is not None
-    groups = [() if rule and k == none else group for k, group in enumerate(asked.groups)]
+    kept = [() if rule and k == none else group for k, group in enumerate(groups.groups)]
     best = labels = None
-    for index, scores in _class_scores(Asked(groups), answer, chunk):
+    for index, scores in _class_scores(PhraseGroups(kept), answer, chunk):
         if best is None:
             best, labels = scores.clone(), torch.full_like(scores, index, dtype=torch.int64)
             continue
@@ -154,11 +154,11 @@ def best_classes(
     return labels.masked_fill_(best < threshold, none) if rule else labels, best
 
 
-def _class_scores(asked: Asked, answer: Answer, chunk: int) -> Iterator[Tuple[int, Tensor]]:
+def _class_scores(groups: PhraseGroups, answer: Answer, chunk: int) -> Iterator[Tuple[int, Tensor]]:
     """Yields a class and its probabilities (H, W), as soon as its last phrase is answered."""
-    missing = [len(group) for group in asked.groups]
+    missing = [len(group) for group in groups.groups]
     started: Dict[int, Tensor] = {}
-    for phrases, meaning in asked.chunks(chunk):
+    for phrases, meaning in groups.chunks(chunk):
         answers = answer(phrases)
         for index, row, share in meaning:
             part = answers[row] if share == 1 else answers[row] * share

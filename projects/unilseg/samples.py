@@ -1,4 +1,4 @@
-"""Training samples: of each image some phrases, and of each phrase the mask of all it means.
+"""Training samples: some phrases of each image, each with the mask of all its regions.
 
 H, W are the size of an image in pixels.
 """
@@ -13,7 +13,7 @@ from segplugins.structures.regions import Task
 
 from .prompts import Prompts
 
-# Their phrases are asked for although they may have no target; a class that is not there is not.
+# Tasks whose phrases are used even without a target; absent classes are not.
 _ASKED_ANYWAY = (Task.REFERRING, Task.SALIENT)
 
 
@@ -32,13 +32,13 @@ class Sample(NamedTuple):
 
 
 class Sampling:
-    """Draws from torch's global generator, which phrases of each image are trained.
+    """Draws the training phrases of each image, from torch's global generator.
 
     Args:
         prompts: names to phrases.
         per_image: phrases of one image, different ones; fewer where it has fewer.
-        negative_prob: with this probability a class that is not in the image is asked for instead,
-            of those of which it is known.
+        negative_prob: probability of using an absent class instead, one that is known to be
+            absent.
 
     Raises:
         ValueError: a value outside its range.
@@ -86,7 +86,7 @@ class Sampling:
 
 
 def _candidates(record: dict) -> Tuple[List[Tuple[str, List[int]]], List[str]]:
-    """Returns names to ask for with their rows of the instances, and names that are not there."""
+    """Returns the names with their rows of the instances, and the names of absent classes."""
     instances = record.get("instances")
     if instances is None or (len(instances) and not instances.has("gt_masks")):
         raise ValueError(

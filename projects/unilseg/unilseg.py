@@ -1,10 +1,10 @@
-"""UniLSeg: an image and a phrase, whatever its granularity, to one mask.
+"""UniLSeg: turns an image and a phrase of any granularity into one mask.
 
 Paper: Liu, Zhang, Wang, Wang, Yang, Tang, "Universal Segmentation at Arbitrary Granularity with
 Language Instruction", CVPR 2024. Reading order: a Swin and CLIP's text encoder, Pre-Fusion (Eq. 1)
 pre_fusion.py, the vision path (Eq. 2 to 5) vision_path.py, the language path language_path.py;
-their product is the response (Eq. 6). What a task makes of a name is prompts.py, what is trained of
-an image samples.py, what becomes of responses at test responses.py.
+their product is the response (Eq. 6). prompts.py turns names into phrases, samples.py draws the
+training samples of an image, and responses.py turns responses into results.
 
 B images · T phrases · L words · J decoder layers · (h, w) finest grid · H W pixels.
 """
@@ -31,7 +31,7 @@ from .language_path import LanguagePath
 from .loss import ResponseLoss
 from .pre_fusion import PreFusion
 from .prompts import Prompts
-from .responses import RESIZES, Asked, Placement, best_classes, probabilities, score_map
+from .responses import RESIZES, PhraseGroups, Placement, best_classes, probabilities, score_map
 from .samples import Sample, Sampling, padded_masks
 from .vision_path import VisionPath
 
@@ -40,7 +40,7 @@ _PHRASE_BYTES = 128 * 2**20  # of encoded phrases that are kept
 
 @dataclass(frozen=True)
 class Inference:
-    """How images are answered at test.
+    """Options of the results at test.
 
     Args:
         threshold: probabilities above it belong to a mask.
@@ -75,7 +75,7 @@ class Inference:
 
 
 class Phrases(NamedTuple):
-    """What the text encoder says of T phrases.
+    """Features of T phrases from the text encoder.
 
     Args:
         words: f_w, (T, L, D).
@@ -88,8 +88,8 @@ class Phrases(NamedTuple):
     is_word: Tensor
 
 
-class Seen(NamedTuple):
-    """What the image encoder says of images, and what Pre-Fusion asks for them.
+class ImageFeatures(NamedTuple):
+    """Features of the image encoder, and the queries that Pre-Fusion makes of them.
 
     Args:
         features: f_v, (B, C_i, h_i, w_i) each, finest first.
@@ -99,11 +99,11 @@ class Seen(NamedTuple):
     features: Sequence[Tensor]
     questions: Dict[str, Tensor]
 
-    def of(self, rows: Union[slice, Tensor]) -> "Seen":
-        """Returns that of some of the images, or one image several times."""
-        return Seen(
+    def select(self, rows: Union[slice, Tensor]) -> "ImageFeatures":
+        """Returns the features of some images; an index may repeat."""
+        return ImageFeatures(
             [feature[rows] for feature in self.features],
-            {name: asked[rows] for name, asked in self.questions.items()},
+            {name: questions[rows] for name, questions in self.questions.items()},
         )
 
 
@@ -119,8 +119,8 @@ class UniLSeg(nn.Module):
         vision_path: fused features and words to the pixel map.
         language_path: the coarsest fused feature and the sentence to the query.
         criterion: responses and masks to losses.
-        sampling: what is trained of an image.
-        inference: how images are answered at test.
+        sampling: draws the training samples of an image.
+        inference: options of the test results.
     """
 
     learns_from: FrozenSet[str] = frozenset({"instances"})
@@ -152,7 +152,7 @@ class UniLSeg(nn.Module):
         self.sampling = sampling
         self.inference = inference
         self._encoded = RowCache(_PHRASE_BYTES)
-        self._last: Tuple[tuple, Optional[Phrases]] = ((), None)  # of the list asked for last
+        self._last: Tuple[tuple, Optional[Phrases]] = ((), None)  # of the latest list
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
@@ -223,7 +223,7 @@ class UniLSeg(nn.Module):
         return self.answer(records)
 
     def losses(self, records: Sequence[dict]) -> Dict[str, Tensor]:
-        """Returns see `ResponseLoss`; a batch without any phrase gives 0 and a gradient of 0."""
+        """Returns the losses of `ResponseLoss`; without any phrase losses and gradients are 0."""
         samples = self.sampling(records)
         counts = 1.0 if samples else 0.0
         if not samples:
@@ -232,81 +232,91 @@ class UniLSeg(nn.Module):
         images = self.normalizer(list(records)).tensor
         rows = torch.tensor([sample.image for sample in samples], device=images.device)
         phrases = self.encode_phrases([sample.phrase for sample in samples])
-        responses = self.respond(self.encode_images(images).of(rows), phrases)
+        responses = self.respond(self.encode_images(images).select(rows), phrases)
         masks = padded_masks(samples, images.shape[-2:], images.device)
         return {name: counts * loss for name, loss in self.criterion(responses, masks).items()}
 
-    def encode_images(self, images: Tensor) -> Seen:
-        """Returns what is the same for every phrase, of (B, 3, H, W), normalised."""
+    def encode_images(self, images: Tensor) -> ImageFeatures:
+        """Returns the features that all phrases share, of images (B, 3, H, W), normalised."""
         maps = self.image_encoder(images)
         features = [maps[name] for name in sorted(maps)]
-        return Seen(features, self.pre_fusion.questions(features))
+        return ImageFeatures(features, self.pre_fusion.questions(features))
 
     def encode_phrases(self, phrases: Sequence[str]) -> Phrases:
-        """Returns what the text encoder says of T phrases."""
+        """Returns the features of T phrases from the text encoder."""
         features = self.text_encoder(phrases)
         return Phrases(features.tokens, features.pooled, features.is_token)
 
-    def respond(self, seen: Seen, phrases: Phrases) -> Tensor:
+    def respond(self, image_features: ImageFeatures, phrases: Phrases) -> Tensor:
         """The response map (Eq. 6), after every decoder layer.
 
         Args:
-            seen: of T images, or of one image that T phrases ask about.
+            image_features: of T images, or of one image that T phrases ask about.
             phrases: T.
 
         Returns:
             (J, T, h, w) logits.
         """
-        fused = self.pre_fusion(*seen, phrases.words, phrases.is_word)
+        fused = self.pre_fusion(*image_features, phrases.words, phrases.is_word)
         pixels = self.vision_path(fused, phrases.words, phrases.is_word)
         queries = self.language_path(fused[-1], phrases.sentences)
         return torch.einsum("jtc,tchw->jthw", torch.stack(queries), pixels)
 
     @torch.no_grad()
     def answer(self, records: Sequence[dict]) -> List[dict]:
-        """Returns see `forward`; each image as if it were alone."""
-        asked = [Asked(self.ask(record)) for record in records]
+        """Returns the results that `forward` describes; each image is answered on its own."""
+        phrase_groups = [PhraseGroups(self.ask(record)) for record in records]
         images = self.normalizer(list(records))
-        seen = self.encode_images(images.tensor)
+        image_features = self.encode_images(images.tensor)
         results = []
-        for i, (record, its, size) in enumerate(zip(records, asked, images.image_sizes)):
+        for i, (record, groups, size) in enumerate(zip(records, phrase_groups, images.image_sizes)):
             placement = Placement(
-                seen=tuple(images.tensor.shape[-2:]),
+                canvas=tuple(images.tensor.shape[-2:]),
                 box=record.get("image_box", (0, 0, size[1], size[0])),
                 size=(record["height"], record["width"]),
             )
-            results.append(self._answer(record, its, seen.of(slice(i, i + 1)), placement))
+            results.append(
+                self._answer(record, groups, image_features.select(slice(i, i + 1)), placement)
+            )
         return results
 
     def ask(self, record: dict) -> List[Tuple[str, ...]]:
         """Returns per class of the record's vocabulary, or per text, its phrases."""
         return self.sampling.prompts.of_record(record)
 
-    def _answer(self, record: dict, asked: Asked, seen: Seen, placement: Placement) -> dict:
-        how = self.inference
-        encoded = self._cached_phrases(asked.distinct)
-        place = {phrase: row for row, phrase in enumerate(asked.distinct)}
+    def _answer(
+        self,
+        record: dict,
+        groups: PhraseGroups,
+        image_features: ImageFeatures,
+        placement: Placement,
+    ) -> dict:
+        inference = self.inference
+        encoded = self._cached_phrases(groups.distinct)
+        place = {phrase: row for row, phrase in enumerate(groups.distinct)}
 
-        def answer_some(phrases: List[str]) -> Tensor:
+        def answer_chunk(phrases: List[str]) -> Tensor:
             rows = [place[phrase] for phrase in phrases]
-            some = Phrases(*(part[rows] for part in encoded))
-            return probabilities(self.respond(seen, some)[-1], placement, how.resize)
+            chunk = Phrases(*(part[rows] for part in encoded))
+            return probabilities(
+                self.respond(image_features, chunk)[-1], placement, inference.resize
+            )
 
         def answer(phrases: List[str]) -> Tensor:
-            return joined_chunks(answer_some, phrases)
+            return joined_chunks(answer_chunk, phrases)
 
         if record.get("vocabulary") is None:
-            scores = score_map(asked, answer, how.chunk)
-            grey = record.get("task") == Task.SALIENT
-            return {"phrase_masks": scores if grey else scores > how.threshold}
-        if not how.label_maps:
-            return {"sem_seg": score_map(asked, answer, how.chunk)}
+            scores = score_map(groups, answer, inference.chunk)
+            is_salient = record.get("task") == Task.SALIENT
+            return {"phrase_masks": scores if is_salient else scores > inference.threshold}
+        if not inference.label_maps:
+            return {"sem_seg": score_map(groups, answer, inference.chunk)}
         labels, scores = best_classes(
-            asked,
+            groups,
             answer,
-            how.chunk,
+            inference.chunk,
             none=get_vocabulary(record["vocabulary"]).none_index,
-            threshold=how.background_threshold,
+            threshold=inference.background_threshold,
         )
         return {"sem_seg": labels, "sem_seg_scores": scores}
 

@@ -1,4 +1,4 @@
-"""The vision path: places and words look at one another, from coarse to fine, into a pixel map.
+"""The vision path: attention between positions and words, from coarse to fine, gives a pixel map.
 
 B phrases · L words · C_i channels and (h_i, w_i) grid of scale i, finest first · D width of the
 path, which is that of the words.
@@ -61,25 +61,24 @@ class MultiModalLayer(AttentionLayer):
         position = sine_positions_2d(x.shape[1], height, width, device=x.device).to(x.dtype)[None]
         seen = self._seen(x, position, words, is_word)
         x = self.add_self(tokens(x), tokens(resized(seen, (height, width))))
-        # The position is in what asks and in what is asked, not in what is answered (the paper
-        # has it there too).
+        # Positions are added to queries and keys but not to values (the paper adds them there too).
         seen = self.cross_attn(x + tokens(position), words + word_positions, words, is_word)
         return grid(self.add_feed_forward(self.add_memory(x, seen)), height, width)
 
     def _seen(self, x: Tensor, position: Tensor, words: Tensor, is_word: Tensor) -> Tensor:
-        """Returns (B, D, h', w'), what the places of the smaller grid see of it and of words.
+        """Returns (B, D, h', w'), attention of the smaller grid to itself and to the words.
 
-        The words ask nothing here: what they would see is not used.
+        Words are no queries here: their result would not be used.
         """
         small = [max(1, side // self.ratio) for side in x.shape[-2:]]
         values = tokens(resized(x, small))
         keys = values + tokens(resized(position, small))
-        looked_at = is_word.new_ones(len(x), values.shape[1])
+        is_position = is_word.new_ones(len(x), values.shape[1])
         seen = self.self_attn(
             keys,
             torch.cat([keys, words], dim=1),
             torch.cat([values, words], dim=1),
-            torch.cat([looked_at, is_word], dim=1),
+            torch.cat([is_position, is_word], dim=1),
         )
         return grid(seen, *small)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segplugins.engine.convert import OWN_BUFFERS, Renaming, released_config
 
-# Of CLIP; its image tower and temperature stand in the official checkpoint without a use.
+# Of CLIP; its image tower and temperature in the official checkpoint are not used.
 _TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
-_MOST_LAYERS = 12  # of the language path that are known; the released models have 6
+_MOST_LAYERS = 12  # of the language path that can be renamed; the released models have 6
 # By the channels of the image encoder's patches.
 _RELEASED = {128: "unilseg_20.yaml"}
 
@@ -72,7 +72,7 @@ official_name = _NAMES.official
 
 
 def our_name(official: str) -> str:
-    """Returns the name of an official tensor in this model; one that is not known stays."""
+    """Returns the name of an official tensor in this model; an unknown one stays as it is."""
     bare = official.removeprefix("module.")
     ours = _NAMES.ours(bare)
     return official if ours == bare else ours

@@ -13,8 +13,8 @@ class Window(NamedTuple):
     height: int
     width: int
 
-    def of(self, image: Tensor) -> Tensor:
-        """Returns: (..., height, width), a view into an image or map (..., H, W)."""
+    def crop(self, image: Tensor) -> Tensor:
+        """Returns (..., height, width), a view into an image or map (..., H, W)."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 

@@ -45,7 +45,7 @@ def test_every_pixel_is_in_a_window_and_no_window_leaves_the_image(size, overlap
     for place in windows(size, (8, 6), overlap):
         assert place.top >= 0 and place.top + place.height <= size[0]
         assert place.left >= 0 and place.left + place.width <= size[1]
-        place.of(counts).add_(1)
+        place.crop(counts).add_(1)
     assert counts.min() >= 1
 
 
@@ -58,6 +58,6 @@ def test_an_overlap_outside_of_its_range_is_an_error(overlap):
 def test_a_window_is_a_view_of_the_last_two_dimensions():
     image = torch.arange(2 * 5 * 6).view(2, 5, 6)
     place = Window(top=1, left=2, height=3, width=4)
-    assert torch.equal(place.of(image), image[:, 1:4, 2:6])
-    place.of(image).zero_()
+    assert torch.equal(place.crop(image), image[:, 1:4, 2:6])
+    place.crop(image).zero_()
     assert image[:, 1:4, 2:6].sum() == 0 and image[:, 0].sum() > 0

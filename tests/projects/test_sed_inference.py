@@ -183,7 +183,7 @@ def test_windows_cover_the_image_and_the_last_lies_inside(length, window, overla
     assert all(place.height == min(window, length) and place.width == 5 for place in found)
     covered = torch.zeros(length, 5)
     for place in found:
-        place.of(covered).add_(1)
+        place.crop(covered).add_(1)
     assert covered.min() >= 1
 
 

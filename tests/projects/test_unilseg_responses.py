@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from segplugins.data.augmentations import LetterBox, Stretch
 from segplugins.projects.unilseg.responses import (
-    Asked,
+    PhraseGroups,
     Placement,
     label_map,
     probabilities,
@@ -99,7 +99,7 @@ class Answering:
 @pytest.mark.parametrize("chunk", [1, 2, 8])
 def test_a_class_has_the_mean_of_its_phrases_whatever_the_chunk(chunk):
     answer = Answering()
-    scores = score_map(Asked([("b",), ("c", "a"), ("b",)]), answer, chunk)
+    scores = score_map(PhraseGroups([("b",), ("c", "a"), ("b",)]), answer, chunk)
     torch.testing.assert_close(
         scores, torch.stack([MAPS["b"], (MAPS["a"] + MAPS["c"]) / 2, MAPS["b"]])
     )
@@ -111,21 +111,21 @@ def test_a_class_has_the_mean_of_its_phrases_whatever_the_chunk(chunk):
     "groups", [["a", "b", "c"], ["b", "a"], ["c", "b", "a"], [("a", "c"), "b"]]
 )
 def test_a_label_map_is_the_best_class_of_the_scores_and_the_first_of_equals(groups, chunk):
-    asked = Asked([tuple(group) for group in groups])
-    want = score_map(asked, Answering(), 8).argmax(dim=0)  # a and b are equal at one pixel
-    assert torch.equal(label_map(asked, Answering(), chunk), want)
+    groups = PhraseGroups([tuple(group) for group in groups])
+    want = score_map(groups, Answering(), 8).argmax(dim=0)  # a and b are equal at one pixel
+    assert torch.equal(label_map(groups, Answering(), chunk), want)
 
 
 def test_below_the_threshold_a_pixel_is_none_of_the_classes():
-    asked = Asked([("a",), ("c",), ("b",)])  # the second one means "none of the others"
-    labels = label_map(asked, Answering(), 8, none=1, threshold=0.5)
+    groups = PhraseGroups([("a",), ("c",), ("b",)])  # the second one means "none of the others"
+    labels = label_map(groups, Answering(), 8, none=1, threshold=0.5)
     assert labels.tolist() == [[0, 2], [1, 1]]
-    assert label_map(asked, Answering(), 8, none=1).tolist() == [[0, 2], [0, 1]]
+    assert label_map(groups, Answering(), 8, none=1).tolist() == [[0, 2], [0, 1]]
 
 
 def test_permuted_classes_give_permuted_scores_to_the_last_bit():
     groups = [("a",), ("b",), ("c",)]
-    scores = score_map(Asked(groups), Answering(), 2)
+    scores = score_map(PhraseGroups(groups), Answering(), 2)
     order = [2, 0, 1]
-    permuted = score_map(Asked([groups[i] for i in order]), Answering(), 2)
+    permuted = score_map(PhraseGroups([groups[i] for i in order]), Answering(), 2)
     assert torch.equal(permuted, scores[order])

@@ -1,1 +1,1 @@
-"""Curation: which concepts an image shows that its caption leaves out (CoCu, Sec. 3.2 and 3.3)."""
+"""Curation: concepts that an image shows but its caption omits (CoCu, Sec. 3.2 and 3.3)."""

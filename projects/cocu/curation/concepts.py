@@ -1,4 +1,4 @@
-"""Concepts of a caption: the names of a vocabulary that stand in it, word by word."""
+"""Concepts of a caption: the vocabulary names that it contains, word by word."""
 
 import re
 from typing import Dict, FrozenSet, List, Sequence
@@ -34,10 +34,10 @@ class ConceptExtractor:
         Args:
             words: of `caption_words`.
         """
-        found: Dict[str, None] = {}
+        concepts: Dict[str, None] = {}
         for length in range(1, self._longest + 1):
             for start in range(len(words) - length + 1):
                 name = " ".join(words[start : start + length])
                 if name in self.names:
-                    found.setdefault(name)
-        return list(found)
+                    concepts.setdefault(name)
+        return list(concepts)

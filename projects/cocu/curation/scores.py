@@ -1,4 +1,4 @@
-"""Scores of the concepts of an archive: does the image itself show them (CoCu, Eq. 6-8)?
+"""Scores of the concepts of an archive: how well the image shows them (CoCu, Eq. 6-8).
 
 I images of the index, N retrieved images, M concepts of the archive, D width of CLIP's space.
 """
@@ -40,9 +40,9 @@ class ConceptScores(NamedTuple):
 
     Args:
         similarity: s_a, (M,) cosine of image and concept (Eq. 6).
-        relative: s_b, (M,) that cosine by the mean over the image and the images whose captions
-            hold the concept (Eq. 7).
-        combined: (M,), what concepts are ranked by.
+        relative: s_b, (M,) the cosine divided by its mean over the image and the images whose
+            captions hold the concept (Eq. 7).
+        combined: (M,), the score that ranks the concepts.
     """
 
     similarity: np.ndarray
