@@ -90,9 +90,10 @@ def test_each_distinct_text_is_encoded_once_and_padding_is_masked():
     ]
     batch = training_texts(records, classifier)
     assert classifier.asked == [["x", "y", "z"]]
-    # x, y, z are 1, 2, 3; short rows are filled with their own first text.
+    # x, y, z are 1, 2, 3; short rows are filled with their own first text; "X" repeats "x".
     assert batch.embedding[..., 0].tolist() == [[1, 2, 1], [2, 2, 2], [3, 1, 3]]
-    assert batch.mask.tolist() == [[True] * 3, [True, False, False], [True, True, False]]
+    assert batch.mask.tolist() == [[True, True, False], [True, False, False], [True, True, False]]
+    assert batch.first == ((0, 1, 0), None, None)
     assert batch.counts == ((1, 1, 1), (1,), (1, 1))
 
 
