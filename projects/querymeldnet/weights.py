@@ -8,7 +8,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from torch import Tensor
 
-from segplugins.engine.convert import Renaming
+from segplugins.engine.convert import Renaming, pixel_decoder_prefixes
 
 _PIXEL, _PREDICTOR = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
 _DECODER = f"{_PREDICTOR}decoder."
@@ -20,13 +20,7 @@ _CLASSES = ("class_embed.", "label_enc.")
 def _prefixes() -> Iterator[Tuple[str, str]]:
     """Yields (official, ours)."""
     yield "backbone.", "backbone."
-    yield f"{_PIXEL}transformer.encoder.layers.", "pixel_decoder.layers."
-    yield f"{_PIXEL}transformer.level_embed", "pixel_decoder.level_embed"
-    yield f"{_PIXEL}input_proj.", "pixel_decoder.input_proj."
-    yield f"{_PIXEL}mask_features.", "pixel_decoder.mask_features."
-    for official, ours in (("adapter_1", "lateral"), ("layer_1", "output")):
-        yield f"{_PIXEL}{official}.norm.", f"pixel_decoder.{ours}.1."
-        yield f"{_PIXEL}{official}.", f"pixel_decoder.{ours}.0."
+    yield from pixel_decoder_prefixes(_PIXEL)
     yield f"{_PREDICTOR}query_feat.", "decoder.learnable.content."
     yield f"{_PREDICTOR}query_embed.", "decoder.learnable.anchors."
     yield f"{_PREDICTOR}enc_output_norm.", "decoder.conditional.norm."

@@ -5,7 +5,7 @@ from typing import Dict, Iterator, Mapping, Tuple
 
 from torch import Tensor
 
-from segplugins.engine.convert import Renaming
+from segplugins.engine.convert import Renaming, pixel_decoder_prefixes
 
 _PIXEL, _PREDICTOR = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
 _LAYERS = 32  # more than any released decoder has
@@ -37,13 +37,7 @@ def eva_names(official: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 def _prefixes() -> Iterator[Tuple[str, str]]:
     """Yields (official, ours) of FC-CLIP's decoders."""
-    yield f"{_PIXEL}transformer.encoder.layers.", "pixel_decoder.layers."
-    yield f"{_PIXEL}transformer.level_embed", "pixel_decoder.level_embed"
-    yield f"{_PIXEL}input_proj.", "pixel_decoder.input_proj."
-    yield f"{_PIXEL}mask_features.", "pixel_decoder.mask_features."
-    for official, ours in (("adapter_1", "lateral"), ("layer_1", "output")):
-        yield f"{_PIXEL}{official}.norm.", f"pixel_decoder.{ours}.1."
-        yield f"{_PIXEL}{official}.", f"pixel_decoder.{ours}.0."
+    yield from pixel_decoder_prefixes(_PIXEL)
     for official, ours in (
         ("query_feat.", "content."),
         ("query_embed.", "place."),

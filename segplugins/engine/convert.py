@@ -3,7 +3,18 @@
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -102,6 +113,21 @@ def _numpy_scalars() -> List[Any]:
     names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
     kinds = [getattr(dtypes, f"{kind}DType") for kind in ("Float64", "Float32", "Int64", "Int32")]
     return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+def pixel_decoder_prefixes(prefix: str) -> Iterator[Tuple[str, str]]:
+    """Yields (official, ours) of the deformable pixel decoder of Mask2Former and its descendants.
+
+    Args:
+        prefix: before its names in the official checkpoint.
+    """
+    yield f"{prefix}transformer.encoder.layers.", "pixel_decoder.layers."
+    yield f"{prefix}transformer.level_embed", "pixel_decoder.level_embed"
+    yield f"{prefix}input_proj.", "pixel_decoder.input_proj."
+    yield f"{prefix}mask_features.", "pixel_decoder.mask_features."
+    for official, ours in (("adapter_1", "lateral"), ("layer_1", "output")):
+        yield f"{prefix}{official}.norm.", f"pixel_decoder.{ours}.1."
+        yield f"{prefix}{official}.", f"pixel_decoder.{ours}.0."
 
 
 class Renaming:

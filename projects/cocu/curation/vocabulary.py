@@ -14,8 +14,35 @@ from segplugins.structures.vocabulary import folded, get_vocabulary
 
 from .concepts import caption_words
 
+# Words that stand before a noun phrase and, after one, end it.
+_PREPOSITIONS = frozenset(
+    [
+        "of",
+        "on",
+        "in",
+        "at",
+        "with",
+        "by",
+        "near",
+        "under",
+        "over",
+        "above",
+        "below",
+        "behind",
+        "beside",
+        "between",
+        "into",
+        "onto",
+        "from",
+        "through",
+        "across",
+        "along",
+        "around",
+        "against",
+    ]
+)
 # Words that nouns follow: determiners, small numbers, prepositions.
-_BEFORE = frozenset(
+_BEFORE = _PREPOSITIONS | frozenset(
     [
         "a",
         "an",
@@ -46,33 +73,11 @@ _BEFORE = frozenset(
         "several",
         "many",
         "few",
-        "of",
-        "on",
-        "in",
-        "at",
-        "with",
-        "by",
-        "near",
-        "under",
-        "over",
-        "above",
-        "below",
-        "behind",
-        "beside",
-        "between",
-        "into",
-        "onto",
-        "from",
-        "through",
-        "across",
-        "along",
-        "around",
-        "against",
         "for",
     ]
 )
 # Words that end a phrase after its noun. "and" does not: "red and white".
-_AFTER = frozenset(
+_AFTER = _PREPOSITIONS | frozenset(
     [
         "is",
         "are",
@@ -83,28 +88,6 @@ _AFTER = frozenset(
         "that",
         "which",
         "who",
-        "of",
-        "on",
-        "in",
-        "at",
-        "with",
-        "by",
-        "near",
-        "under",
-        "over",
-        "above",
-        "below",
-        "behind",
-        "beside",
-        "between",
-        "into",
-        "onto",
-        "from",
-        "through",
-        "across",
-        "along",
-        "around",
-        "against",
         "while",
         "for",
         "to",
