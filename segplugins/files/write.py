@@ -84,6 +84,24 @@ def remove_stale(folder: PathLike) -> List[Path]:
     return stale
 
 
+def remove_stale_of(path: PathLike) -> List[Path]:
+    """Removes what killed processes left of one file; other processes may write its neighbours.
+
+    The caller makes sure that no process writes this file.
+
+    Returns:
+        The files removed.
+    """
+    path = Path(path)
+    name = re.compile(rf"\.{re.escape(path.stem[:100])}\.\d+-\d+{re.escape(_MARK + path.suffix)}")
+    if not path.parent.is_dir():
+        return []
+    stale = [each for each in path.parent.iterdir() if name.fullmatch(each.name)]
+    for each in stale:
+        each.unlink(missing_ok=True)
+    return stale
+
+
 def end_whole_lines(path: PathLike) -> int:
     """Cuts the last line off a text file of lines if it does not end in a line break.
 
