@@ -4,7 +4,7 @@ N rows of the index, D their width, Q queries, k neighbours.
 """
 
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from segplugins.files.write import PathLike, replacing
 
 _DTYPES = {torch.float16: np.float16, torch.float32: np.float32}
 _ROWS, _QUERIES = 65_536, 256  # 64 MiB of float32 scores at a time
+_GROUP = 64  # scores whose maximum is looked at before any of them
 
 
 class Neighbours(NamedTuple):
@@ -137,33 +138,49 @@ class ExactIndex:
                     stream.write(rows.cpu().contiguous().numpy().tobytes())
 
     @classmethod
-    def open(cls, path: PathLike, width: Optional[int] = None) -> "ExactIndex":
-        """Returns the index of a .npy file, memory-mapped: rows are read when they are searched.
+    def open(
+        cls, paths: Union[PathLike, Sequence[PathLike]], width: Optional[int] = None
+    ) -> "ExactIndex":
+        """Returns the index of .npy files, memory-mapped: rows are read when they are searched.
 
         Args:
-            path: what `save` or numpy wrote, (N, D) float16 or float32.
-            width: D that is expected; None = whatever the file has.
+            paths: what `save` or numpy wrote, (N, D) float16 or float32; several files are one
+                index, file after file. A file may have no rows.
+            width: D that is expected; None = whatever the first file has.
 
         Raises:
-            ValueError: a file of another kind or width, or a truncated one.
+            ValueError: no file; a file of another kind or width, or a truncated one.
         """
-        try:
-            # Copy-on-write: torch takes no read-only memory; nothing is ever written.
-            rows = np.load(Path(path), mmap_mode="c", allow_pickle=False)
-        except FileNotFoundError:
-            raise
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path}: not a whole .npy file of vectors ({error})") from None
-        dtypes = {np.dtype(name): dtype for dtype, name in _DTYPES.items()}
-        fits = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.dtype in dtypes
-        if not fits or rows.shape[1] != (width or rows.shape[1]):
-            got = f"{rows.dtype} of shape {rows.shape}" if hasattr(rows, "shape") else "an archive"
-            raise ValueError(
-                f"{path}: holds {got}; expected (N, {width or 'D'}) of float16 or float32"
-            )
-        index = cls(rows.shape[1], dtypes[rows.dtype])
-        index._parts.append(torch.from_numpy(rows))
+        paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+        if not paths:
+            raise ValueError("an index is opened from at least one file")
+        index = None
+        for path in paths:
+            rows = _mapped(path, width if index is None else index.width)
+            dtype = next(dtype for dtype, name in _DTYPES.items() if rows.dtype == name)
+            index = index or cls(rows.shape[1], dtype)
+            if dtype != index.dtype:
+                raise ValueError(f"{path}: holds {dtype}, the files before it {index.dtype}")
+            if len(rows):
+                index._parts.append(torch.from_numpy(rows))
         return index
+
+
+def _mapped(path: PathLike, width: Optional[int]) -> np.ndarray:
+    """Returns the (N, D) rows of a .npy file, copy-on-write."""
+    try:
+        # torch takes no read-only memory; nothing is ever written.
+        rows = np.load(Path(path), mmap_mode="c", allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a whole .npy file of vectors ({error})") from None
+    fits = isinstance(rows, np.ndarray) and rows.ndim == 2
+    fits = fits and any(rows.dtype == name for name in _DTYPES.values())
+    if not fits or rows.shape[1] != (width or rows.shape[1]):
+        got = f"{rows.dtype} of shape {rows.shape}" if hasattr(rows, "shape") else "an archive"
+        raise ValueError(f"{path}: holds {got}; expected (N, {width or 'D'}) of float16 or float32")
+    return rows
 
 
 def _nothing(queries: int, k: int, device: torch.device) -> Neighbours:
@@ -173,9 +190,9 @@ def _nothing(queries: int, k: int, device: torch.device) -> Neighbours:
 
 def _top(scores: Tensor, k: int) -> Neighbours:
     """Returns the k highest of (Q, n), equal ones in the order of their places."""
-    values, places = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    values, places = _highest(scores, min(k + 1, scores.shape[1]))
     if values.shape[1] > k:
-        # Where the last kept value equals the first left out, topk chose between them freely.
+        # Where the last kept value equals the first left out, the choice between them was free.
         tied = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]
         values, places = values[:, :k].clone(), places[:, :k].clone()
         if len(tied):
@@ -184,3 +201,22 @@ def _top(scores: Tensor, k: int) -> Neighbours:
     places, order = places.sort(dim=1)
     values, again = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return Neighbours(values, places.gather(1, again))
+
+
+def _highest(scores: Tensor, count: int) -> Neighbours:
+    """Returns the `count` highest of (Q, n); which of equal ones stand at the end is free.
+
+    They lie in the `count` groups with the highest maxima: each of these holds one score that no
+    score of another group exceeds. So most scores are only compared with their group's maximum.
+    """
+    groups = scores.shape[1] // _GROUP
+    if groups < 4 * count:
+        return Neighbours(*scores.topk(count, dim=1))
+    grouped = scores[:, : groups * _GROUP].unflatten(1, (groups, _GROUP))
+    chosen = grouped.amax(dim=2).topk(count, dim=1).indices
+    inside = torch.arange(_GROUP, device=scores.device)
+    places = (chosen[..., None] * _GROUP + inside).flatten(1)
+    rest = torch.arange(groups * _GROUP, scores.shape[1], device=scores.device)
+    places = torch.cat([places, rest.expand(len(scores), -1)], dim=1)
+    values, best = scores.gather(1, places).topk(count, dim=1)
+    return Neighbours(values, places.gather(1, best))

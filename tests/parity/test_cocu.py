@@ -16,8 +16,18 @@ from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.modeling.contrastive import contrastive
 from segplugins.projects.cocu import add_config
-from segplugins.projects.cocu.curation.clusters import cluster_concepts, draw_probabilities
+from segplugins.projects.cocu.curation.clusters import (
+    cluster_archives,
+    cluster_concepts,
+    draw_probabilities,
+)
 from segplugins.projects.cocu.curation.concepts import ConceptExtractor
+from segplugins.projects.cocu.curation.ranking import (
+    ConceptLists,
+    IndexConcepts,
+    concept_cosines,
+    rank_archives,
+)
 from segplugins.projects.cocu.curation.scores import build_archive, ranked, score_concepts
 from segplugins.projects.cocu.curation.vocabulary import shared_names
 from segplugins.projects.cocu.decode import class_logits, pixel_segments, segment_scores
@@ -360,6 +370,52 @@ def test_archives_scores_and_ranks(curation):
         assert ranked(archive.names, official.combined) == record["ranked_score_official"]
 
 
+def test_archives_of_many_images_are_ranked_together(curation):
+    names = curation["vocabulary_json"]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    number = {names[place]: rank for rank, place in enumerate(order)}
+    concepts = curation["concept_embedding"].numpy()[order]
+    index = curation["index_image_embedding"].numpy()
+    external = curation["query_image_embedding"].numpy()
+    lists = [[number[name] for name in part] for part in curation["index_extracts_json"]]
+    captions = ConceptLists.of(lists)
+    rows = np.repeat(np.arange(len(lists)), [len(part) for part in lists])
+    known = IndexConcepts(captions, concept_cosines(index, concepts, rows, captions.ids))
+    records = curation["records_json"]
+    images = [(index if r["query"] == "self" else external)[r["query_row"]] for r in records]
+    neighbours = np.array([record["retrieved"] for record in records])
+    for kind, options in {
+        "score_exact_norm": {},
+        "score_paper": {"norm": "none"},
+        "score_naive": {"ranking": "naive"},
+    }.items():
+        ranks = rank_archives(np.stack(images), neighbours, known, concepts, **options)
+        for image, record in enumerate(records):
+            ours = [names[order[c]] for c in ranks.concept[ranks.image == image]]
+            assert ours == record[f"ranked_{kind}"]
+            scores = dict(zip(record["archive"], record[kind]))
+            expected = [scores[name] for name in ours]
+            np.testing.assert_allclose(ranks.score[ranks.image == image], expected, atol=1e-5)
+
+
+def test_archives_are_clustered_together_as_well_as_recorded(curation):
+    names = curation["vocabulary_json"]
+    concepts = curation["concept_embedding"].numpy()
+    records = curation["records_json"]
+    members = np.full((len(records), max(len(r["archive"]) for r in records)), -1)
+    for row, record in zip(members, records):
+        row[: len(record["archive"])] = [names.index(name) for name in record["archive"]]
+    labels = cluster_archives(concepts, members, 3, np.random.default_rng(0))
+    for row, ours, record in zip(members, labels, records):
+        ours, rows = ours[row >= 0], concepts[row[row >= 0]]
+        expected = np.array(record["paper_cluster_of"])
+        if record["paper_partition_unique"]:
+            assert np.array_equal(ours[:, None] == ours, expected[:, None] == expected)
+        parts = (rows[ours == cluster] for cluster in np.unique(ours))
+        inertia = sum(((part - part.mean(axis=0)) ** 2).sum() for part in parts)
+        assert inertia <= 1.02 * record["paper_inertia"] + 1e-6
+
+
 def test_clusters_and_draws(curation):
     names = curation["vocabulary_json"]
     concepts = curation["concept_embedding"].numpy()
@@ -453,6 +509,24 @@ def test_evaluation_classes_in_the_released_list_of_concepts(parity):
         "coco_stuff171": (127, 171),
     }
     assert len(named) == 410 and len(concepts) == 1921
+
+
+def average(row):
+    return round(sum(row[:-1]) / len(row[:-1]) + 1e-9, 1)
+
+
+def test_the_papers_figures_hold_together(parity):
+    """Averages of the tables are means of their cells but for one cell that the sheet names."""
+    tables = json.loads((parity / "target_tables.json").read_text())
+    assert tables["columns"][-1] == "AVG"
+    rows = [row[-1] for row in tables["table1"] + tables["table2"] if None not in row[-1]]
+    wrong = [row for row in rows if abs(average(row) - row[-1]) > 0.11]
+    assert [(average(row), row[-1]) for row in wrong] == [(16.2, 15.0)]
+    table3 = {row[0]: row[-1] for row in tables["table3"]}
+    averages = {(row[0], row[1]): row[-1][-1] for row in tables["table2"]}
+    assert averages["GroupViT reimpl", "C3"] == table3["baseline"]
+    assert averages["CoCu", "C3"] == table3["#4"]
+    assert list(table3.values()) == sorted(table3.values())
 
 
 def test_templates_are_the_released_ones(parity):

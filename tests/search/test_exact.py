@@ -120,3 +120,35 @@ def test_files_of_another_kind_are_refused(tmp_path):
         ExactIndex.open(path)
     with pytest.raises(FileNotFoundError):
         ExactIndex.open(tmp_path / "absent.npy")
+
+
+def test_several_files_are_one_index_and_a_file_may_be_empty(tmp_path):
+    rows = np.eye(5, 3, dtype=np.float16) + np.arange(5, dtype=np.float16)[:, None]
+    paths = [tmp_path / f"{number}.npy" for number in range(3)]
+    for path, part in zip(paths, (rows[:2], rows[:0], rows[2:])):
+        np.save(path, part)
+    index = ExactIndex.open(paths)
+    assert len(index) == 5 and index.dtype == torch.float16
+    assert index.query(torch.ones(1, 3), 5).rows.tolist() == [[4, 3, 2, 1, 0]]
+    np.save(paths[1], np.ones((1, 3), np.float32))
+    with pytest.raises(ValueError, match="1.npy: holds torch.float32, the files before it"):
+        ExactIndex.open(paths)
+    np.save(paths[2], np.ones((1, 4), np.float16))
+    with pytest.raises(ValueError, match=r"2.npy: .* expected \(N, 3\)"):
+        ExactIndex.open([paths[0], paths[2]])
+    with pytest.raises(ValueError, match="at least one file"):
+        ExactIndex.open([])
+
+
+@pytest.mark.parametrize("levels", [1, 2, 40, 10**6])
+@pytest.mark.parametrize("rows", [2303, 2304, 2400])
+def test_groups_of_scores_lose_no_row_and_keep_the_order_of_equal_ones(levels, rows):
+    """Nine best of enough rows for groups of 64, with a rest; few levels mean many equal scores."""
+    draw = torch.Generator().manual_seed(levels)
+    values = torch.randint(levels, (rows, 1), generator=draw).float()
+    index = ExactIndex(1)
+    index.add(values)
+    nearest = index.query(torch.tensor([[1.0], [-1.0]]), 8)
+    for sign, ours in zip((1, -1), nearest.rows):
+        plain = (sign * values[:, 0]).sort(descending=True, stable=True).indices[:8]
+        assert torch.equal(ours, plain)

@@ -9,7 +9,7 @@ import numpy as np
 
 NORMS = ("per_image_max", "none")
 RANKINGS = ("naive", "vision")
-_LOWEST = 1e-6  # magnitude of a mean cosine that something is divided by
+LOWEST = 1e-6  # magnitude of a mean cosine that something is divided by
 
 
 class Archive(NamedTuple):
@@ -73,26 +73,35 @@ def score_concepts(
     Raises:
         ValueError: an unknown norm or ranking.
     """
-    if norm not in NORMS or ranking not in RANKINGS:
-        raise ValueError(
-            f"norm is '{norm}', expected one of {NORMS}; ranking is '{ranking}', of {RANKINGS}"
-        )
+    check_ranking(norm, ranking)
     similarity = concepts @ image
     to_retrieved = concepts @ retrieved.T  # (M, N)
     total, counts = similarity.copy(), np.ones(len(concepts))
-    highest = similarity.max(initial=_LOWEST)
+    highest = similarity.max(initial=LOWEST)
     for index, positions in enumerate(references):
         cosines = to_retrieved[index, positions]
         total[index] += cosines.sum()
         counts[index] += len(positions)
-        highest = max(highest, cosines.max(initial=_LOWEST))
+        highest = max(highest, cosines.max(initial=LOWEST))
     mean = total / counts
-    relative = similarity / np.where(np.abs(mean) < _LOWEST, _LOWEST, mean)
+    relative = similarity / np.where(np.abs(mean) < LOWEST, LOWEST, mean)
     if ranking == "naive":
         combined = similarity
     else:
         combined = similarity / (highest if norm == "per_image_max" else 1.0) + relative
     return ConceptScores(similarity, relative, combined)
+
+
+def check_ranking(norm: str, ranking: str) -> None:
+    """Refuses an unknown norm or ranking.
+
+    Raises:
+        ValueError: it is none of `NORMS`, or of `RANKINGS`.
+    """
+    if norm not in NORMS or ranking not in RANKINGS:
+        raise ValueError(
+            f"norm is '{norm}', expected one of {NORMS}; ranking is '{ranking}', of {RANKINGS}"
+        )
 
 
 def ranked(names: Sequence[str], scores: np.ndarray) -> List[str]:
