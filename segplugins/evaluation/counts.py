@@ -27,7 +27,10 @@ def add_cells(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, n: np.n
 
 
 class SharedCounts:
-    """Layers of square matrices.
+    """Layers of square matrices, row = prediction, column = truth.
+
+    They lie in memory by columns: the cells of an image come in the order of the true classes, so
+    that adding them walks through memory once.
 
     Args:
         layers: number of matrices.
@@ -36,14 +39,19 @@ class SharedCounts:
     """
 
     def __init__(self, layers: int, size: int, distributed: bool):
-        self.matrices = np.zeros((layers, size, size), np.int64)
+        self._by_truth = np.zeros((layers, size, size), np.int64)
         self._distributed = distributed and comm.get_world_size() > 1
         self._last: OrderedDict[str, List[Cells]] = OrderedDict()
 
+    @property
+    def matrices(self) -> np.ndarray:
+        """What this process counted, (layers, size, size) int64."""
+        return self._by_truth.swapaxes(1, 2)
+
     def add(self, image: str, layers: Sequence[Cells]) -> None:
         """Adds the cells of an image, per layer."""
-        for matrix, cells in zip(self.matrices, layers):
-            add_cells(matrix, *cells)
+        for matrix, (rows, columns, n) in zip(self._by_truth, layers):
+            add_cells(matrix, columns, rows, n)
         if self._distributed:
             self._last[image] = list(layers)
             if len(self._last) > _RETRACTABLE:
@@ -58,13 +66,14 @@ class SharedCounts:
         Raises:
             ValueError: one of them was counted too long ago to be subtracted.
         """
-        matrices = self.matrices.copy()
+        by_truth = self._by_truth.copy()
         for image in counted_elsewhere:
             if image not in self._last:
                 raise ValueError(
                     f"{image} was predicted by two processes; use a sampler that gives each image "
                     "out once, like detectron2's InferenceSampler"
                 )
-            for matrix, (rows, columns, n) in zip(matrices, self._last[image]):
-                add_cells(matrix, rows, columns, -n)
-        return sum(comm.all_gather(matrices)) if self._distributed else matrices
+            for matrix, (rows, columns, n) in zip(by_truth, self._last[image]):
+                add_cells(matrix, columns, rows, -n)
+        joined = sum(comm.all_gather(by_truth)) if self._distributed else by_truth
+        return joined.swapaxes(1, 2)

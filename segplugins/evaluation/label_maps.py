@@ -87,7 +87,7 @@ def pair_counts(
 
     Returns:
         predicted label, true label and number of pixels of each pair, (R,) int64 each, ordered by
-        predicted, then by true label.
+        true, then by predicted label.
     """
     if not truth.size:
         return (np.zeros(0, np.int64),) * 3
@@ -125,15 +125,15 @@ def area_counts(
         return pair_counts(prediction, truth)
     a, b = a[last], b[last]
     (rows, a), (columns, b) = (_indices(labels, _extent(labels)) for labels in (a, b))
-    width = len(columns)
-    if len(rows) * width > _AREA_CELLS:
+    height = len(rows)
+    if height * len(columns) > _AREA_CELLS:
         return pair_counts(prediction, truth)
-    keys = a.astype(np.int64) * width + b
+    keys = b.astype(np.int64) * height + a
     # Sums of whole numbers below 2**53 are exact in float64.
     counts = np.bincount(keys, weights=np.diff(last, prepend=-1))
     cells = np.flatnonzero(counts)
-    row = cells // width
-    return rows[row], columns[cells - row * width], counts[cells].astype(np.int64)
+    column = cells // height
+    return rows[cells - column * height], columns[column], counts[cells].astype(np.int64)
 
 
 def sparse_places(flags: np.ndarray) -> np.ndarray:
@@ -183,17 +183,21 @@ def _indices(labels: np.ndarray, extent: range) -> Tuple[np.ndarray, np.ndarray]
 def _cells(
     prediction: np.ndarray, truth: np.ndarray, rows: range, columns: range
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns `pair_counts` of maps (N,) whose labels lie in `rows` and `columns`."""
-    size, width = len(rows) * len(columns), len(columns)
+    """Returns `pair_counts` of maps (N,) whose labels lie in `rows` and `columns`.
+
+    Cells stand in the order of the true labels: where the truth shows areas, the cells of many
+    pixels in a row then lie within a few kilobytes, also where the prediction is noise.
+    """
+    size, height = len(rows) * len(columns), len(rows)
     if size <= _TABLE_CELLS:
         # Modulo 2**16 throughout: only the number of the cell has to fit.
-        numbers = prediction.astype(np.uint16)
-        if rows[0]:
-            numbers -= np.uint16(rows[0] % 2**16)
-        numbers *= np.uint16(width % 2**16)
-        numbers += truth.astype(np.uint16, copy=False)
+        numbers = truth.astype(np.uint16)
         if columns[0]:
             numbers -= np.uint16(columns[0] % 2**16)
+        numbers *= np.uint16(height % 2**16)
+        numbers += prediction.astype(np.uint16, copy=False)
+        if rows[0]:
+            numbers -= np.uint16(rows[0] % 2**16)
         signed = numbers.view(np.int16) if size <= 2**15 else numbers.astype(np.int32)
         # Of the histograms at hand the fastest: numpy's makes 64 bits of each pixel first.
         counts = torch.bincount(torch.from_numpy(signed), minlength=size).numpy()
@@ -201,14 +205,14 @@ def _cells(
         counts = counts[cells]
     else:
         dtype = np.int32 if max(size, abs(rows[0]), abs(columns[0])) < 2**31 else np.int64
-        numbers = (prediction.astype(dtype) - dtype(rows[0])) * dtype(width)
-        numbers += truth.astype(dtype, copy=False)
-        numbers -= dtype(columns[0])
+        numbers = (truth.astype(dtype) - dtype(columns[0])) * dtype(height)
+        numbers += prediction.astype(dtype, copy=False)
+        numbers -= dtype(rows[0])
         numbers.sort()
         last = np.append(sparse_places(numbers[1:] != numbers[:-1]), numbers.size - 1)
         cells, counts = numbers[last].astype(np.int64), np.diff(last, prepend=-1)
-    predicted = cells // width  # divmod takes five times as long
-    return predicted + rows[0], cells - predicted * width + columns[0], counts
+    true = cells // height  # divmod takes five times as long
+    return cells - true * height + rows[0], true + columns[0], counts
 
 
 def boundary_labels(labels: np.ndarray, ratio: float = 0.02) -> np.ndarray:

@@ -8,6 +8,7 @@ over the object and over the background. Scores are fractions, as that field pri
 from typing import Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
+import torch
 
 from segplugins.evaluation.structure import Counts, structure_measure, weighted_f
 
@@ -29,8 +30,8 @@ def normalised_levels(grey: np.ndarray) -> np.ndarray:
 
 def histograms(grey: np.ndarray, target: np.ndarray) -> Counts:
     """Counts grey values (H, W) uint8 over a target (H, W) bool and around it."""
-    codes = grey + target * np.int16(LEVELS)
-    counts = np.bincount(codes.reshape(-1), minlength=2 * LEVELS)
+    codes = (grey + target * np.int16(LEVELS)).reshape(-1)
+    counts = torch.bincount(torch.from_numpy(codes), minlength=2 * LEVELS).numpy()
     return Counts(normalised_levels(grey), counts[LEVELS:], counts[:LEVELS])
 
 

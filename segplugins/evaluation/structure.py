@@ -4,8 +4,9 @@ q the prediction, 0-1 float64, g the target, bool; both (H, W).
 """
 
 import logging
+import math
 from functools import cache
-from typing import NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,26 @@ EPS = float(np.spacing(1))
 _ALPHA = 0.5  # weight of the object part of S
 _WINDOW, _SIGMA = 7, 5.0  # of the Gaussian of the weighted F
 _FALL = np.log(0.5) / 5  # the weight of a false pixel grows with its distance to the object
+
+
+def _offsets(reach: int) -> Dict[int, List[Tuple[int, int]]]:
+    """Returns squared distance to the (row, column) steps of it, from left to right and down.
+
+    Args:
+        reach: rows and columns; the nearest object pixel may lie further off, in the same row for
+            instance, but not further than the corner of this square.
+    """
+    longest = 2 * reach * reach
+    side = math.isqrt(longest)
+    offsets: Dict[int, List[Tuple[int, int]]] = {}
+    for x in range(-side, side + 1):
+        for y in range(-side, side + 1):
+            if 0 < x * x + y * y <= longest:
+                offsets.setdefault(x * x + y * y, []).append((y, x))
+    return offsets
+
+
+_OFFSETS = _offsets(_WINDOW // 2)
 
 
 class Counts(NamedTuple):
@@ -120,25 +141,52 @@ def weighted_f(q: np.ndarray, g: np.ndarray) -> float:
     if positives == 0:
         return 0.0
     error = np.abs(q - g)
-    on = np.minimum(_smoothed(error, g), error[g])
-    weighted = error * _false_weights(_squared_distance(g))
-    weighted[g] = 0
-    true_positives, false_positives = positives - on.sum(), weighted.sum()
+    squared = _squared_distance(g)
+    on = np.minimum(_smoothed(error, g, squared), error[g])
+    true_positives = positives - on.sum()
+    false_positives = np.vdot(error, _false_weights(squared))
     recall = 1 - on.mean()
     precision = true_positives / (true_positives + false_positives + EPS)
     return float(2 * recall * precision / (recall + precision + EPS))
 
 
-def _smoothed(error: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Returns the smoothed errors of the object's pixels, (number of them,)."""
+def _smoothed(error: np.ndarray, g: np.ndarray, squared: np.ndarray) -> np.ndarray:
+    """Returns the smoothed errors of the object's pixels, (number of them,).
+
+    Args:
+        error: (H, W) float64.
+        g: (H, W) bool, not empty.
+        squared: (H, W), see `_squared_distance`.
+    """
     rows, columns = np.flatnonzero(g.any(axis=1)), np.flatnonzero(g.any(axis=0))
     reach = _WINDOW // 2  # nothing further away is ever looked at
     box = tuple(slice(max(at[0] - reach, 0), at[-1] + reach + 1) for at in (rows, columns))
-    nearest = ndimage.distance_transform_edt(~g[box], return_distances=False, return_indices=True)
-    smooth = error[box][nearest[0], nearest[1]]
-    for axis in (0, 1):
-        smooth = ndimage.correlate1d(smooth, _gaussian(), axis=axis, mode="constant")
+    spread = _spread(error[box], g[box], squared[box])
+    window = _gaussian()
+    smooth = cv2.sepFilter2D(spread, cv2.CV_64F, window, window, borderType=cv2.BORDER_CONSTANT)
     return smooth[g[box]]
+
+
+def _spread(error: np.ndarray, g: np.ndarray, squared: np.ndarray) -> np.ndarray:
+    """Returns the errors, where a background pixel in reach takes that of the nearest object pixel.
+
+    Of several object pixels at the same distance the leftmost counts, in a column the upper one:
+    so SciPy's distance transform decides, on which the reference relies.
+    """
+    margin = max(max(offset) for offsets in _OFFSETS.values() for offset in offsets)
+    on = np.pad(g, margin)
+    padded = np.pad(error, margin)
+    window = np.ones((_WINDOW, _WINDOW), np.uint8)
+    band = cv2.dilate(g.astype(np.uint8), window).view(bool) > g
+    places, distances = np.flatnonzero(np.pad(band, margin)), squared[band]
+    flat, errors = on.reshape(-1), padded.reshape(-1)
+    for distance, offsets in _OFFSETS.items():
+        here = places[distances == distance]
+        if here.size:
+            steps = np.array([y * on.shape[1] + x for y, x in offsets])
+            first = flat[here[:, None] + steps].argmax(axis=1)
+            errors[here] = errors[here + steps[first]]
+    return padded[margin:-margin, margin:-margin]
 
 
 def _squared_distance(g: np.ndarray) -> np.ndarray:
@@ -151,13 +199,17 @@ def _squared_distance(g: np.ndarray) -> np.ndarray:
 
 
 def _false_weights(squared: np.ndarray) -> np.ndarray:
-    """Returns 2 - exp(ln(0.5) / 5 * distance) of squared distances."""
+    """Returns 2 - exp(ln(0.5) / 5 * distance) of squared distances, and 0 inside of the object."""
     if squared.max(initial=0) < _TABLE:
         return _weight_table().take(squared)
-    return 2 - np.exp(_FALL * np.sqrt(squared))
+    return _weights(squared)
 
 
 @cache
 def _weight_table() -> np.ndarray:
     """Returns the weights of squared distances below `_TABLE`, faster looked up than computed."""
-    return 2 - np.exp(_FALL * np.sqrt(np.arange(_TABLE)))
+    return _weights(np.arange(_TABLE))
+
+
+def _weights(squared: np.ndarray) -> np.ndarray:
+    return np.where(squared > 0, 2 - np.exp(_FALL * np.sqrt(squared)), 0.0)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from segplugins.evaluation.saliency import (
     dataset_scores,
@@ -79,11 +80,11 @@ def likeness(x, y):
 
 
 def weighted_plainly(q, g):
-    """Every pixel asks every object pixel; only for targets whose nearest pixels are no ties."""
+    """Every pixel asks every object pixel; of equals the leftmost, then the upper one."""
     if not g.any():
         return 0.0
     error = np.abs(q - g)
-    at = np.argwhere(g)
+    at = np.argwhere(g.T)[:, ::-1]
     spread, distance = error.copy(), np.zeros(g.shape)
     for pixel in np.argwhere(~g):
         squared = ((at - pixel) ** 2).sum(axis=1)
@@ -155,13 +156,37 @@ def test_200_random_weighted_f_equal_the_definition():
     generator = np.random.default_rng(1)
     for _ in range(200):
         size = tuple(generator.integers(2, 12, 2))
-        g = np.zeros(size, bool)
-        # A rectangle has one nearest pixel everywhere; scipy alone knows how it breaks ties.
-        y, x = (generator.integers(0, side) for side in size)
-        g[y : y + generator.integers(1, 6), x : x + generator.integers(1, 6)] = True
-        g &= bool(generator.random() < 0.95)
+        g = generator.random(size) < generator.choice([0.05, 0.3, 0.9])
+        if generator.random() < 0.3:  # a rectangle has one nearest pixel everywhere
+            y, x = (generator.integers(0, side) for side in size)
+            g[:] = False
+            g[y : y + generator.integers(1, 6), x : x + generator.integers(1, 6)] = True
         q = normalised(generator.integers(0, 256, size))
         assert weighted_f(q, g) == pytest.approx(weighted_plainly(q, g), abs=1e-12)
+
+
+def test_of_equally_near_object_pixels_scipy_takes_the_leftmost_then_the_upper_one():
+    # The reference takes the nearest pixel from SciPy; the rule above must stay that of SciPy.
+    generator = np.random.default_rng(3)
+    for _ in range(200):
+        g = generator.random(tuple(generator.integers(2, 14, 2))) < 0.15
+        g.flat[0] = True
+        nearest = ndimage.distance_transform_edt(~g, return_distances=False, return_indices=True)
+        at = np.argwhere(g.T)[:, ::-1]
+        for pixel in np.argwhere(~g):
+            expected = at[((at - pixel) ** 2).sum(axis=1).argmin()]
+            assert nearest[:, pixel[0], pixel[1]].tolist() == expected.tolist()
+
+
+def test_wide_maps_take_distances_of_more_than_2048_pixels():
+    # A pixel on the left is the object; one pixel of error 1 at distance d weighs 2 - 2^(-d / 5).
+    g = np.zeros((1, 2100), bool)
+    g[0, 0] = True
+    for d in (1, 5, 2099):
+        q = g.astype(float)
+        q[0, d] = 1.0
+        precision = 1 / (1 + 2 - 2 ** (-d / 5))
+        assert weighted_f(q, g) == pytest.approx(2 * precision / (precision + 1), abs=1e-12)
 
 
 def test_a_map_is_stretched_unless_it_is_constant():

@@ -505,7 +505,8 @@ def test_a_label_file_that_cannot_be_a_label_map_is_refused(tmp_path):
 
 def counted_plainly(prediction, truth):
     pairs = zip(prediction.ravel().tolist(), truth.ravel().tolist())
-    return sorted((int(p), int(t), n) for (p, t), n in Counter(pairs).items())
+    cells = ((int(p), int(t), n) for (p, t), n in Counter(pairs).items())
+    return sorted(cells, key=lambda cell: (cell[1], cell[0]))
 
 
 @pytest.mark.parametrize(
