@@ -28,6 +28,7 @@ from segplugins.files.coco_annotations import InstanceEntry, read_annotations
 from segplugins.files.coco_categories import CategoryEntry, read_categories
 from segplugins.files.coco_images import ImageEntry, read_images
 from segplugins.files.coco_masks import span_of_masks
+from segplugins.files.exchange import is_foreign, read_foreign
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json, without_collection
 from segplugins.files.values import Id, as_id
@@ -84,11 +85,12 @@ def read_instances(
     with_categories: bool = True,
     with_annotations: bool = True,
     only: Optional[Meant] = None,
+    foreign: Optional[Mapping[str, Any]] = None,
 ) -> InstanceFile:
-    """Reads a COCO instance file to the end.
+    """Reads a COCO instance file, or one of an annotation program, to the end.
 
     Args:
-        path: of the JSON file.
+        path: of the JSON file; of the others see `is_foreign`.
         policy: receives the faults of single entries, which are mended or left out if it returns.
         image_root: folder of the pictures, for sizes that the file lacks; None: unknown.
         vocabulary: classes that the categories must be among; None: the file decides.
@@ -98,6 +100,7 @@ def read_instances(
         with_categories: whether the classes matter; referring expressions have none.
         with_annotations: whether a file without "annotations" is refused.
         only: read only these images and annotations; the rest may be as it is.
+        foreign: options of `read_foreign`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -106,7 +109,10 @@ def read_instances(
     keys = ["images"]
     keys += ["annotations"] if with_annotations else []
     keys += ["categories"] if with_categories else []
-    content = read_json(path, *keys, type=_Content, inner=_within_annotations)
+    if is_foreign(path):
+        content: Any = read_foreign(path, policy, image_root=image_root, **(foreign or {}))
+    else:
+        content = read_json(path, *keys, type=_Content, inner=_within_annotations)
     faults = FileFaults(str(path), policy)
     has_annotations = _has(content, "annotations")
     listed = entries_of(content, "annotations", InstanceEntry, faults) if has_annotations else []

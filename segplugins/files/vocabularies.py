@@ -30,7 +30,7 @@ _MISTYPED = 0.7
 _NEAR = 0.85
 _IDENTIFIER = re.compile(r"\w*[\d_]\w*")
 # Kinds of data sets whose classes are things; `Source.things` says the same of their readers.
-KINDS_OF_THINGS = ("coco", "regions")
+KINDS_OF_THINGS = ("coco", "regions", "labelme", "cvat", "yolo")
 _DOUBTS_SHOWN = 5
 
 

@@ -1,10 +1,15 @@
 """Cleaned copies of COCO instance and panoptic files."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
+
+from detectron2.data import MetadataCatalog
 
 from segplugins.data.check.edits import Edits, normalised
 from segplugins.data.check.run import Checked
+from segplugins.files.exchange import is_foreign, read_foreign
+from segplugins.files.faults import Collect
 from segplugins.files.json_file import dump_json, read_json
 from segplugins.files.values import Id, as_box, as_flag, as_id, as_mask, as_number, as_path, as_side
 from segplugins.structures.regions import box_of_mask, decode_mask
@@ -59,6 +64,10 @@ def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
             annotation["id"] = free + position
         if annotation["image_id"] in sizes and annotation["id"] not in out:
             kept.append(_completed(annotation, sizes[annotation["image_id"]], done))
+    if is_foreign(Path(path)):
+        kept = [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)]
+        faults = [fault for fault in checked.faults if fault.position < 0 and fault.entry is None]
+        done["shapes and files left out"] = len(faults)
     done["images left out"] += len(content["images"]) - len(images)
     done["annotations left out"] += len(content["annotations"]) - len(kept)
     left = len(kept) if content["annotations"] else len(images)
@@ -101,12 +110,19 @@ def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter, int]:
 
 
 def _content(checked: Checked, path: str) -> Tuple[Dict[str, Any], Edits, Counter]:
-    content = read_json(path)
+    content = _of_another_program(checked, path) if is_foreign(Path(path)) else read_json(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             raise ValueError(f"'{key}' of {path} is no list; nothing of the file can be kept")
     edits = Edits(checked.findings.faults, path)
     return content, edits, edits.count()
+
+
+def _of_another_program(checked: Checked, path: str) -> Dict[str, Any]:
+    """Returns the file in COCO's form; its faults are known, and the entries left out again."""
+    metadata = MetadataCatalog.get(checked.loaded.name)
+    options = metadata.reading["foreign"]
+    return read_foreign(Path(path), Collect(), image_root=Path(metadata.image_root), **options)
 
 
 def _forms(entry: Mapping[str, Any], forms: Mapping[str, Any]) -> Dict[str, Any]:

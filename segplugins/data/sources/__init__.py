@@ -6,13 +6,19 @@ with them, the keys of a YAML file; `KINDS` is the table of both.
     values.py       what a value may be, with the message if it is something else
     description.py  what all descriptions have in common; registration
     maps.py         folders of label maps and of masks
-    coco.py         COCO, LVIS and panoptic files
+    coco.py         COCO, LVIS and panoptic files; labelme, CVAT, YOLO
     phrases.py      referring expressions, videos, region lines
 """
 
 from typing import Dict, Type
 
-from segplugins.data.sources.coco import InstanceSource, PanopticSource
+from segplugins.data.sources.coco import (
+    CvatSource,
+    InstanceSource,
+    LabelmeSource,
+    PanopticSource,
+    YoloSource,
+)
 from segplugins.data.sources.description import Source, register_source
 from segplugins.data.sources.maps import SalientSource, SemanticSource
 from segplugins.data.sources.phrases import ReferringSource, RegionSource, VideoSource
@@ -25,11 +31,16 @@ KINDS: Dict[str, Type[Source]] = {
     "salient": SalientSource,
     "video": VideoSource,
     "regions": RegionSource,
+    "labelme": LabelmeSource,
+    "cvat": CvatSource,
+    "yolo": YoloSource,
 }
 
 __all__ = [
     "KINDS",
+    "CvatSource",
     "InstanceSource",
+    "LabelmeSource",
     "PanopticSource",
     "ReferringSource",
     "RegionSource",
@@ -37,5 +48,6 @@ __all__ = [
     "SemanticSource",
     "Source",
     "VideoSource",
+    "YoloSource",
     "register_source",
 ]

@@ -1,4 +1,4 @@
-"""COCO, LVIS and panoptic files."""
+"""COCO, LVIS and panoptic files, and those of annotation programs: labelme, CVAT, YOLO."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from segplugins.data.sources.description import Source, key, known_classes, seen
 from segplugins.files.coco import read_instances
 from segplugins.files.coco_categories import CategoryEntry
 from segplugins.files.coco_panoptic import read_panoptic
+from segplugins.files.exchange.yolo import SPLITS, YoloFile
 from segplugins.files.faults import FaultPolicy
 from segplugins.files.values import Id
 from segplugins.structures.regions import Task
@@ -122,6 +123,7 @@ class InstanceSource(CategorySource):
             "vocabulary": self.vocabulary,
             "renamed": self.renamed,
             "keep_parts": self.keep_parts,
+            **self._options(),
         }
         file = read_instances(path, policy, image_root=images, boxes_only=boxes_only, **reading)
         words, indices = self._classes(file.categories)
@@ -142,6 +144,64 @@ class InstanceSource(CategorySource):
     def known(self) -> Dict[str, object]:
         """Returns the metadata that are known before a file is read."""
         return {"evaluator_type": self.evaluator_type, **super().known()}
+
+    def _options(self) -> Dict[str, object]:
+        """Returns what reading a file of another program needs besides."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CvatSource(InstanceSource):
+    """The annotations.xml of an export "CVAT for images 1.1".
+
+    Args:
+        box_masks: whether rectangles are masks of that shape, or boxes without a mask.
+    """
+
+    box_masks: bool = key("box_masks", values.boolean, default=False)
+
+    def _options(self) -> Dict[str, object]:
+        return {"foreign": {"box_masks": self.box_masks}}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelmeSource(CvatSource):
+    """A folder with a labelme file per picture.
+
+    Args:
+        json_file: folder of the files; "": they lie beside the pictures.
+    """
+
+    json_file: Folder = key("annotations", values.paths, default="", is_path=True)
+
+    def _paths(self) -> Tuple[Path, Path]:
+        images = existing_folder(self.image_root, self.name, self.prepare)
+        files = self.json_file or self.image_root
+        return existing_folder(files, self.name, self.prepare), images
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class YoloSource(CvatSource):
+    """One split of a YOLO data set.
+
+    Args:
+        json_file: data.yaml.
+        image_root: folder that pictures are named from; "": the root that the file names.
+        split: "train", "val" or "test".
+    """
+
+    json_file: str = key("data", values.path, is_path=True)
+    image_root: Folder = key("images", values.paths, default="", is_path=True)
+    split: str = key("split", values.choice(*SPLITS), default="train")
+
+    def _paths(self) -> Tuple[Path, Path]:
+        path = existing_file(self.json_file, self.name, self.prepare)
+        if not self.image_root:
+            return path, YoloFile(path).root
+        return path, existing_folder(self.image_root, self.name, self.prepare)
+
+    def _options(self) -> Dict[str, object]:
+        return {"foreign": {"box_masks": self.box_masks, "split": self.split}}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,115 @@
+"""A registered data set, whatever its kind, in the files of annotation programs."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
+
+from segplugins.data.catalog import dataset_metadata, load_dataset
+from segplugins.data.read_regions import read_regions
+from segplugins.files.coco_images import picture_size
+from segplugins.files.exchange.coco import write_coco, write_panoptic
+from segplugins.files.exchange.cvat import write_cvat
+from segplugins.files.exchange.export import AnnotatedImage
+from segplugins.files.exchange.labelme import write_labelme
+from segplugins.files.exchange.yolo import SPLITS, write_yolo
+from segplugins.files.write import probe_folder
+from segplugins.structures.vocabulary import get_vocabulary
+
+FORMS = ("coco", "cvat", "labelme", "panoptic", "yolo")
+
+
+def export_dataset(
+    name: str,
+    form: str,
+    out: Path,
+    *,
+    split: str = "train",
+    copy_images: bool = False,
+    cover: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Counter:
+    """Writes a registered data set.
+
+    Args:
+        name: of the data set.
+        form: one of `FORMS`.
+        out: folder that does not exist yet or is empty; of YOLO also one with other splits.
+        split: of YOLO.
+        copy_images: put the pictures there too; YOLO's always are.
+        cover: of panoptic files, see `write_panoptic`.
+        advance: called with (records done, records in all).
+
+    Returns:
+        What was written, and what the format cannot hold, by name.
+
+    Raises:
+        ValueError: an unknown form or split; something that the format cannot hold.
+        KeyError: no data set has that name.
+        FileExistsError: the folder is in use.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form is '{form}', expected one of {', '.join(FORMS)}")
+    if split not in SPLITS:
+        raise ValueError(f"split is '{split}', expected one of {', '.join(SPLITS)}")
+    _check_free(out, form, split)
+    records = load_dataset(name)
+    metadata = dataset_metadata(name)
+    probe_folder(out)
+    names = _names(records, metadata)
+    images = _images(records, metadata, advance)
+    if form == "yolo":
+        return write_yolo(images, out, list(names), split)
+    if form == "labelme":
+        return write_labelme(images, out, copy_images=copy_images)
+    if form == "cvat":
+        return write_cvat(images, out, names, copy_images=copy_images)
+    if form == "coco":
+        return write_coco(images, out, names, copy_images=copy_images)
+    return write_panoptic(images, out, names, copy_images=copy_images, cover=cover)
+
+
+def _check_free(out: Path, form: str, split: str) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if form == "yolo" and (out / "data.yaml").is_file():
+        out = out / "labels" / split
+    if out.exists():
+        raise FileExistsError(f"{out} is there already; remove it or name another folder")
+
+
+def _names(records: Sequence[Mapping[str, Any]], metadata: Any) -> Dict[str, bool]:
+    """Returns the classes, and whether their instances are counted apart."""
+    if getattr(metadata, "vocabulary", None):
+        words = get_vocabulary(metadata.vocabulary)
+        return dict(zip(words.classes, words.is_thing))
+    regions = (region for record in records for region in read_regions(record, metadata))
+    found = {region.text: region.is_thing for region in regions}
+    return {name: found[name] for name in sorted(found)}
+
+
+def _images(
+    records: Sequence[Mapping[str, Any]], metadata: Any, advance: Callable[[int, int], None]
+) -> Iterator[AnnotatedImage]:
+    paths: List[str] = [os.path.abspath(record["file_name"]) for record in records]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    given = getattr(metadata, "image_root", None)
+    if given and all(path.startswith(os.path.abspath(given) + os.sep) for path in paths):
+        root = os.path.abspath(given)
+    written = set()
+    for number, (record, path) in enumerate(zip(records, paths)):
+        advance(number, len(records))
+        stem = os.path.splitext(path)[0]
+        if stem in written:
+            raise ValueError(
+                f"{path} has several records, or a picture of the same name with another ending; "
+                "a file per picture holds one of them"
+            )
+        written.add(stem)
+        height, width = record.get("height"), record.get("width")
+        if height is None or width is None:
+            height, width = picture_size(Path(path))
+        regions = read_regions(record, metadata)
+        name = Path(os.path.relpath(path, root)).as_posix()
+        yield AnnotatedImage(Path(path), name, height, width, regions)
+    advance(len(records), len(records))
