@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "drawn_world": {"structures", "files"},
     "data": {"structures", "files", "processes", "drawn_world"},
     "evaluation": {"structures", "files", "pictures"},
-    "annotation": {"structures", "files"},
+    "annotation": {"structures", "files", "processes", "pictures", "clip"},
     "modeling": {"structures", "files", "clip", "text"},
     "engine": {
         "structures",
@@ -56,6 +56,7 @@ MAY_IMPORT = {
         "structures",
         "files",
         "pictures",
+        "annotation",
         "data",
         "drawn_world",
         "engine",

@@ -1,12 +1,12 @@
 """The protocol: all that must be equal for a number to be measured again."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from detectron2.config import CfgNode
 
 from segplugins.evaluation.setting import Setting, read_setting
+from segplugins.files.digests import file_digest
 
 _AVERAGING = {
     "mIoU": "over classes that occur in the truth (detectron2)",
@@ -108,8 +108,4 @@ def file_hash(path: str) -> Optional[str]:
     """Returns the SHA-256 of a local file in hex digits; None where there is no such file."""
     if not Path(path).is_file():
         return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(path)

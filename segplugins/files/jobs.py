@@ -103,7 +103,7 @@ class JobFolder:
         return [name for name in names if not self.is_finished(name)]
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[bool]:
+    def claim(self, name: str, *beside: str) -> Iterator[bool]:
         """Gives True to one process, which then makes the file of that name.
 
         It is False where the file stands already or another process is making it. The claim ends
@@ -111,7 +111,8 @@ class JobFolder:
         file is removed.
 
         Args:
-            name: of an output file, below the folder.
+            name: of an output file, below the folder; the last that the block writes.
+            beside: names of other files that the block writes.
         """
         if self.is_finished(name):
             yield False
@@ -120,7 +121,8 @@ class JobFolder:
             # It may have been finished between the look and the lock.
             is_ours = has_lock and not self.is_finished(name)
             if is_ours:
-                remove_stale_of(self.path(name))
+                for each in (name, *beside):
+                    remove_stale_of(self.path(each))
             yield is_ours
             if has_lock and self.is_finished(name):
                 # Safe now: who opened the file before finds the output finished.

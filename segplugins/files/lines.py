@@ -1,16 +1,17 @@
-"""Region lines: a file with one JSON record per line, the form that our own tools write."""
+"""Region lines: one record per image, as JSON lines, Parquet or shards of both; our own form."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from segplugins.files.coco_categories import class_of_name, folded_name
 from segplugins.files.coco_images import picture_size
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
-from segplugins.files.json_file import parse_json, read_text
+from segplugins.files.json_file import parse_json
 from segplugins.files.masks import MaskError, box_difference, check_masks, differing_boxes
+from segplugins.files.region_shards import numbered_records, shard_files
 from segplugins.files.values import (
     Id,
     as_box,
@@ -55,24 +56,6 @@ class LineEntry:
     more: Dict[str, Any] = field(default_factory=dict)
 
 
-def numbered_lines(path: Union[str, Path]) -> Iterator[Tuple[int, str]]:
-    """Yields (number from 1, text) of the lines that hold something.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text, or one JSON list instead of lines.
-    """
-    text = read_text(path)
-    if text.lstrip().startswith("["):
-        first = text.lstrip().splitlines()[0].strip()
-        if not first.endswith("]") or first == "[":
-            raise ValueError(f"{path} is one JSON list; write one record a line, without brackets")
-    # Not splitlines(), which also cuts at characters that stand inside of a text.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, line
-
-
 def read_region_lines(
     path: Union[str, Path],
     policy: FaultPolicy = STRICT,
@@ -88,7 +71,7 @@ def read_region_lines(
     with "error" stands for an image that could not be annotated and is passed over.
 
     Args:
-        path: JSON lines.
+        path: JSON lines, a Parquet file of the same records, or a folder of such shards.
         policy: receives the faults of lines and regions, which are left out if it returns.
         task: of lines that name none.
         image_root: folder of the pictures, for sizes that lines lack; None: unknown.
@@ -97,13 +80,16 @@ def read_region_lines(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no such file; a `FaultError` of a strict policy is one too.
+        ImportError: a Parquet file, and pyarrow is not installed.
     """
-    reader = _Reader(FileFaults(str(path), policy), task, image_root, vocabulary)
-    entries = []
-    for number, line in numbered_lines(path):
-        entry = reader.read(number, line)
-        if entry is not None:
-            entries.append(entry)
+    entries: List[LineEntry] = []
+    seen: Dict[Id, Tuple[str, int]] = {}
+    for file in shard_files(path):
+        reader = _Reader(FileFaults(str(file), policy), task, image_root, vocabulary, seen)
+        for number, line in numbered_records(file):
+            entry = reader.read(number, line)
+            if entry is not None:
+                entries.append(entry)
     return entries
 
 
@@ -114,15 +100,16 @@ class _Reader:
         task: Task,
         image_root: Optional[Path],
         vocabulary: Optional[Vocabulary],
+        seen: Dict[Id, Tuple[str, int]],
     ):
         self._faults = faults
         self._task = task
         self._root = image_root
         self._vocabulary = vocabulary
         self._index = {} if vocabulary is None else class_of_name(vocabulary)
-        self._seen: Dict[Id, int] = {}
+        self._seen = seen
 
-    def read(self, number: int, text: str) -> Optional[LineEntry]:
+    def read(self, number: int, text: Union[str, Mapping[str, Any]]) -> Optional[LineEntry]:
         """Returns a line in normal form; None if it is at fault or stands for an error."""
         try:
             entry, listed = self._read(number, text)
@@ -132,9 +119,10 @@ class _Reader:
             return None
         if entry is None:
             return None
-        before = self._seen.setdefault(entry.image_id, number)
-        if before != number:
-            message = f"line {before} is of the same image {entry.image_id}"
+        file, before = self._seen.setdefault(entry.image_id, (self._faults.file, number))
+        if (file, before) != (self._faults.file, number):
+            other = "" if file == self._faults.file else f" of {file}"
+            message = f"line {before}{other} is of the same image {entry.image_id}"
             place = {"record": entry.image_id, "field": f"line {number}", "entry": (number,)}
             self._faults.report("id", message, **place)
             return None
@@ -158,8 +146,10 @@ class _Reader:
         self._faults.report("mixed", message, **place)
         return False
 
-    def _read(self, number: int, text: str) -> Tuple[Optional[LineEntry], List[Any]]:
-        line = parse_json(text.encode(), "it")
+    def _read(
+        self, number: int, text: Union[str, Mapping[str, Any]]
+    ) -> Tuple[Optional[LineEntry], List[Any]]:
+        line = parse_json(text.encode(), "it") if isinstance(text, str) else text
         if not isinstance(line, Mapping):
             raise ValueError(f"expected a record in braces, got {line!r:.60}")
         if "error" in line:

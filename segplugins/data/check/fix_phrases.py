@@ -8,8 +8,9 @@ from segplugins.data.check.edits import Edits, without_arrays
 from segplugins.data.check.run import Checked
 from segplugins.files.faults import Collect
 from segplugins.files.json_file import dump_json, parse_json
-from segplugins.files.lines import LineEntry, numbered_lines, read_region_lines
+from segplugins.files.lines import LineEntry, read_region_lines
 from segplugins.files.refs import load_refs
+from segplugins.files.region_shards import numbered_records
 from segplugins.files.values import as_id
 from segplugins.structures.regions import Task
 
@@ -68,11 +69,12 @@ def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
     done = edits.count()
     kept: List[str] = []
     left = 0
-    for number, text in numbered_lines(path):
+    for number, text in numbered_records(path):
         if (number,) in edits.left_out or number in positions:
             done["lines left out"] += 1
             continue
-        record = parse_json(text.encode(), f"line {number}")
+        is_text = isinstance(text, str)
+        record = parse_json(text.encode(), f"line {number}") if is_text else text
         if "error" not in record:
             listed = record["regions"]
             regions = [

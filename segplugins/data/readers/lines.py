@@ -20,7 +20,7 @@ def region_records(
     """Returns one record per line; what else a line says is kept.
 
     Args:
-        path: JSON lines, see `read_region_lines`.
+        path: JSON lines, Parquet or a folder of shards, see `read_region_lines`.
         image_root: folder that file names are relative to.
         task: of lines that name none.
         vocabulary: the regions' texts are its classes; None: texts are free.

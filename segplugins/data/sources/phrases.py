@@ -8,6 +8,7 @@ from typing import Callable, ClassVar, Dict, List, Optional, Sequence, Union
 from segplugins.data.catalog import (
     as_vocabulary,
     check_count,
+    dataset_root,
     existing_file,
     existing_folder,
     update_metadata,
@@ -126,7 +127,7 @@ class RegionSource(Source):
     """Region lines: JSON lines of images with (text, box, mask) regions.
 
     Args:
-        lines: file, relative to $DETECTRON2_DATASETS; see `region_records` for its form.
+        lines: file or folder of shards, relative to $DETECTRON2_DATASETS; see `region_records`.
         image_root: folder that its file names are relative to.
         task: of lines that name none.
         vocabulary: the texts are its classes; None: texts are free.
@@ -147,7 +148,9 @@ class RegionSource(Source):
 
     def records(self, policy: FaultPolicy) -> List[dict]:
         """Returns a record per line."""
-        path = existing_file(self.lines, self.name, self.prepare)
+        path = dataset_root() / self.lines
+        if not path.is_dir():
+            path = existing_file(self.lines, self.name, self.prepare)
         images = existing_folder(self.image_root, self.name, self.prepare)
         update_metadata(self.name, annotation_source=("lines", str(path), "", str(images)))
         records = region_records(

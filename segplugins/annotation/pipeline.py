@@ -1,0 +1,289 @@
+"""Annotator: a recipe over a data set, by any number of processes, resumed where it stopped.
+
+<output>/manifest.json          what the run is: recipe, models, vocabulary, images
+<output>/regions/part-*.jsonl   region lines, a shard each; images left out have "error"
+<output>/audit/part-*.jsonl     a line per decision: what was kept or dropped, at which value
+<output>/data.yaml              describes the result as a data set of kind "regions"
+"""
+
+import json
+import multiprocessing
+import time
+from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import torch
+import yaml
+
+from segplugins.annotation.inputs import Inputs, PartInputs, inputs_digest
+from segplugins.annotation.recipe import Recipe
+from segplugins.annotation.shard import (
+    AUDIT,
+    RECORDS,
+    Failure,
+    ShardPlan,
+    Stages,
+    finished_images,
+    make_shard,
+)
+from segplugins.files.jobs import JobFolder
+from segplugins.files.json_file import parse_json
+from segplugins.files.region_shards import (
+    ENDINGS,
+    numbered_records,
+    pyarrow_parts,
+    shard_files,
+)
+from segplugins.files.write import write_text
+from segplugins.processes import be_a_worker
+from segplugins.structures.regions import Task
+
+_ROOM = 2_000  # bytes of output per image, a low estimate
+_POLL = 0.2  # seconds
+DATA_FILE = "data.yaml"
+
+
+@dataclass
+class Outcome:
+    """What became of the images.
+
+    Args:
+        images: of all shards that are finished.
+        made: of the shards made now.
+        unfinished: shards that another runner is still making.
+        failures: images that were left out, of finished shards.
+    """
+
+    images: int = 0
+    made: int = 0
+    unfinished: int = 0
+    failures: List[Failure] = field(default_factory=list)
+
+
+class Annotator:
+    """Annotates images by a recipe.
+
+    Args:
+        recipe: its models are checked here, and the folder is claimed, before anything is computed.
+        inputs: images.
+        folder: of the output.
+        shard_size: most images of a shard.
+        ending: ".jsonl" or ".parquet".
+
+    Raises:
+        OtherJob: the folder holds the output of another recipe, other models or other images.
+        OSError, ValueError, ImportError: the folder cannot be written, weights are missing, ...
+
+    Example:
+        >>> recipe = read_recipe("configs/annotation/drawn.yaml", KINDS)
+        >>> inputs = FolderInputs(Path("datasets/drawn/images/val"))
+        >>> Annotator(recipe, inputs, "output/annotated").run().images
+        300
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        inputs: Inputs,
+        folder: Union[str, Path],
+        *,
+        shard_size: int = 1000,
+        ending: str = ".jsonl",
+    ):
+        if shard_size < 1:
+            raise ValueError(f"shard_size is {shard_size}, expected 1 or more")
+        if ending not in ENDINGS:
+            raise ValueError(f"shards end in {ending!r}, expected one of {', '.join(ENDINGS)}")
+        if ending == ".parquet":
+            pyarrow_parts()
+        recipe.check_models()
+        settings = recipe.settings
+        if settings.fraction < 1:
+            inputs = PartInputs(inputs, settings.fraction, settings.seed)
+        self.recipe, self.inputs = recipe, inputs
+        self.plan = ShardPlan(len(inputs), shard_size, ending)
+        identity = {
+            "recipe": recipe.identity(),
+            "images": {
+                "count": len(inputs),
+                "source": inputs.source,
+                "digest": inputs_digest(inputs),
+            },
+            "shards": {"size": shard_size, "ending": ending},
+        }
+        self.job = JobFolder(folder, identity, room=_ROOM * len(inputs))
+
+    def run(
+        self,
+        *,
+        processes: int = 1,
+        devices: Sequence[str] = ("cpu",),
+        progress: Callable[[int], Any] = lambda count: None,
+    ) -> Outcome:
+        """Makes the shards that are not there yet.
+
+        Args:
+            processes: that work at once; 1 = this one.
+            devices: they take turns with them.
+            progress: called with the number of images that have been worked on since.
+
+        Returns:
+            What became of the images. `unfinished` is above 0 where another runner is at work.
+
+        Raises:
+            RuntimeError: a process ended before its work did, or the stages fail on most images.
+        """
+        if processes < 1:
+            raise ValueError(f"processes is {processes}, expected 1 or more")
+        made = 0
+        if self.job.unfinished(self.plan.names):
+            if processes == 1:
+                made = self.work(devices[0], progress)
+            else:
+                made = self._run_children(processes, devices, progress)
+        outcome = self.outcome()
+        outcome.made = made
+        if not outcome.unfinished:
+            write_text(self.job.path(DATA_FILE), self.data_yaml())
+        return outcome
+
+    def work(self, device: str, progress: Callable[[int], Any] = lambda count: None) -> int:
+        """Makes shards in this process until none is free; returns how many images it worked on."""
+        settings, made = self.recipe.settings, 0
+        stages = Stages(
+            self.recipe.build(device), Task(settings.task), settings.start, settings.batch_size
+        )
+        with torch.inference_mode():
+            for number in range(self.plan.count):
+                if make_shard(self.job, self.plan, number, self.inputs, stages, progress):
+                    made += len(self.plan.positions(number))
+        return made
+
+    def _run_children(
+        self, processes: int, devices: Sequence[str], progress: Callable[[int], Any]
+    ) -> int:
+        context = multiprocessing.get_context("spawn")
+        counts = [context.Value("q", 0) for _ in range(processes)]
+        stop = context.Event()
+        children = [
+            context.Process(
+                target=_work, args=(self, devices[i % len(devices)], counts[i], stop), daemon=True
+            )
+            for i in range(processes)
+        ]
+        for child in children:
+            child.start()
+        reported = 0
+        try:
+            while any(child.is_alive() for child in children):
+                time.sleep(_POLL)
+                total = sum(count.value for count in counts)
+                if total > reported:
+                    progress(total - reported)
+                reported = total
+                _check_alive(children)
+        except BaseException:
+            stop.set()
+            for child in children:
+                child.terminate()
+            raise
+        finally:
+            for child in children:
+                child.join()
+        _check_alive(children)
+        total = sum(count.value for count in counts)
+        if total > reported:
+            progress(total - reported)
+        return total
+
+    def finished(self) -> Tuple[int, int]:
+        """Returns how many images and how many shards are finished."""
+        return finished_images(self.job, self.plan)
+
+    def outcome(self) -> Outcome:
+        """Returns what stands in the folder now."""
+        images, shards = self.finished()
+        outcome = Outcome(images=images, unfinished=self.plan.count - shards)
+        for number in range(self.plan.count):
+            path = self.job.path(self.plan.name(number))
+            if path.exists():
+                outcome.failures += [
+                    Failure(record["file_name"], record["error"])
+                    for record in records_of_file(path)
+                    if "error" in record
+                ]
+        return outcome
+
+    def data_yaml(self) -> str:
+        """Returns the YAML that registers the result, for DATASETS.REGISTER."""
+        name = "".join(c if c.isalnum() else "_" for c in self.job.folder.resolve().name)
+        described = {
+            "kind": "regions",
+            "sets": {
+                f"annotated_{name}": {
+                    "images": str(Path(self.inputs.root).resolve()),
+                    "lines": RECORDS,
+                    "task": self.recipe.settings.task,
+                }
+            },
+        }
+        return yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
+
+
+def _work(annotator: Annotator, device: str, count: Any, stop: Event) -> None:
+    be_a_worker()
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+
+    def add(images: int) -> None:
+        with count.get_lock():
+            count.value += images
+
+    annotator.work(device, add)
+
+
+def _check_alive(children: Sequence[Any]) -> None:
+    for child in children:
+        if child.exitcode not in (None, 0):
+            raise RuntimeError(
+                f"an annotating process ended with exit code {child.exitcode}; what it said stands "
+                "above. Finished shards are kept: the same command goes on"
+            )
+
+
+def records_of_file(path: Path) -> Iterator[Dict[str, Any]]:
+    """Yields the records of one shard."""
+    for number, record in numbered_records(path):
+        yield (
+            parse_json(record.encode(), f"{path}, line {number}")
+            if isinstance(record, str)
+            else record
+        )
+
+
+def records_of(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:
+    """Yields the records of an output folder, image by image, those that were left out as well."""
+    for path in shard_files(Path(folder) / RECORDS):
+        yield from records_of_file(path)
+
+
+def decisions_of(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:
+    """Yields the decisions of an output folder as JSON data, image by image."""
+    for path in sorted((Path(folder) / AUDIT).glob("part-*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def image_decisions(folder: Union[str, Path]) -> Iterator[Tuple[str, List[Dict[str, Any]]]]:
+    """Yields (image id, its decisions), image by image."""
+    current: Optional[str] = None
+    listed: List[Dict[str, Any]] = []
+    for decision in decisions_of(folder):
+        if decision["image_id"] != current:
+            if current is not None:
+                yield current, listed
+            current, listed = decision["image_id"], []
+        listed.append(decision)
+    if current is not None:
+        yield current, listed
