@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from segplugins.evaluation.folding import ClassFold
 from segplugins.files.vocabularies import parse_vocabulary
 from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.structures.vocabulary import folded
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +105,9 @@ def _check_order(dataset_name: str, metadata: Dict[str, Any], own: Vocabulary) -
         names = metadata.get(key)
         if not names or (key == "stuff_classes" and metadata.get("class_map") is not None):
             continue
-        index_of = {_plain(name): index for index, name in enumerate(own.classes)}
+        index_of = {folded(name): index for index, name in enumerate(own.classes)}
         for index, name in enumerate(names):
-            expected = index_of.get(_plain(name), index)
+            expected = index_of.get(folded(name), index)
             things_alone = key == "thing_classes" and len(names) < len(own)
             if expected != index and not things_alone:
                 raise ValueError(
@@ -202,8 +203,8 @@ def _in_the_users_words(
 def match_names(vocabulary: Vocabulary, own: Vocabulary) -> List[Optional[int]]:
     """Finds for each class of a vocabulary the class of another one that it means.
 
-    Names are compared without case and outer blanks; first whole class names, then any synonym of
-    the one with any of the other.
+    Names are compared without case, repeated blanks and Unicode form; first whole class names,
+    then any synonym of the one with any of the other.
 
     Returns:
         Per class of `vocabulary` an index into `own`, or None.
@@ -211,16 +212,16 @@ def match_names(vocabulary: Vocabulary, own: Vocabulary) -> List[Optional[int]]:
     Raises:
         ValueError: a class shares synonyms with several classes of `own`.
     """
-    whole = {_plain(name): index for index, name in enumerate(own.classes)}
+    whole = {folded(name): index for index, name in enumerate(own.classes)}
     parts: Dict[str, set] = {}
     for index, texts in enumerate(own.synonyms):
         for text in (own.classes[index], *texts):
-            parts.setdefault(_plain(text), set()).add(index)
+            parts.setdefault(folded(text), set()).add(index)
     matched: List[Optional[int]] = []
     for name, texts in zip(vocabulary.classes, vocabulary.synonyms):
-        found = {whole[_plain(name)]} if _plain(name) in whole else set()
+        found = {whole[folded(name)]} if folded(name) in whole else set()
         if not found:
-            found = set().union(*(parts.get(_plain(text), set()) for text in (name, *texts)))
+            found = set().union(*(parts.get(folded(text), set()) for text in (name, *texts)))
         if len(found) > 1:
             raise ValueError(
                 f"class '{name}' of vocabulary '{vocabulary.name}' could mean "
@@ -228,7 +229,3 @@ def match_names(vocabulary: Vocabulary, own: Vocabulary) -> List[Optional[int]]:
             )
         matched.append(next(iter(found), None))
     return matched
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold()

@@ -12,7 +12,7 @@ from segplugins.files.coco_masks import read_mask_texts
 from segplugins.files.coco_plain import Plain, References, image_sizes, plain_annotations
 from segplugins.files.faults import FileFaults
 from segplugins.files.masks import check_masks, differing_boxes
-from segplugins.files.values import Id, as_box, as_flag, as_id, as_mask, as_number
+from segplugins.files.values import LARGEST_ID, Id, as_box, as_flag, as_id, as_mask, as_number
 
 # Annotations that are read at a time: as many as stay in the processor's cache.
 _MASKS, _BOXES = 1_000, 20_000
@@ -156,6 +156,8 @@ class _Reader:
             return False
         if not self._seen.keys().isdisjoint(numbers):
             return False
+        if numbers and not -LARGEST_ID < min(numbers) <= max(numbers) < LARGEST_ID:
+            return False
         self._seen.update((a.id, a) for a in plain if a.id is not None)
         self._largest = max(self._largest, max(numbers, default=0))
         return True
@@ -185,21 +187,20 @@ class _Reader:
         )
 
     def _refers(self, annotation: InstanceEntry) -> bool:
-        number = annotation.id
-        if type(number) is not int and number is not None:
+        if annotation.id is not None:
             try:
-                annotation.id = as_id(number)
+                annotation.id = as_id(annotation.id)
             except ValueError as error:
                 self.report(annotation, "id", f"id: {error}", remark=True)
                 annotation.id = None
         if type(annotation.id) is int and annotation.id > self._largest:
             self._largest = annotation.id
-        for key, known in (("image_id", self._image_of), ("category_id", self._category_of)):
-            if known is None:
+        for key, listed in (("image_id", self._image_of), ("category_id", self._category_of)):
+            if listed is None:
                 continue
             given = getattr(annotation, key)
             try:
-                kept = known.get(given if type(given) is int else as_id(given))
+                kept = listed.get(given if type(given) is int else as_id(given))
             except ValueError:
                 kept = None
             if kept is None:

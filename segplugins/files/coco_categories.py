@@ -6,7 +6,7 @@ import msgspec
 
 from segplugins.files.faults import FileFaults
 from segplugins.files.values import LARGEST, Id, as_flag, as_id
-from segplugins.structures.vocabulary import Vocabulary
+from segplugins.structures.vocabulary import Vocabulary, folded
 
 _NO_GROUP = (None, "", "none")
 
@@ -32,8 +32,8 @@ class CategoryEntry(msgspec.Struct):
 
 
 def folded_name(name: str) -> str:
-    """Returns a class name without what authors spell differently: case and underscores."""
-    return name.strip().lower().replace("_", " ")
+    """Returns a class name without what authors spell differently: case, blanks, underscores."""
+    return folded(name.replace("_", " "))
 
 
 def class_of_name(vocabulary: Vocabulary) -> Dict[str, int]:

@@ -16,7 +16,9 @@ Id = Union[int, str]
 
 LARGEST = 2**53  # whole numbers up to it are exact as float64, which is what JSON holds
 LARGEST_SIDE = 2**20  # pixels
+LARGEST_ID = 2**62  # ids are kept as int64, and ids that are missing are numbered behind them
 _FLAGS = {"0": False, "false": False, "1": True, "true": True}
+_LONGEST_ID = 19  # digits
 _POLYGON = 6  # values of three points
 
 
@@ -27,22 +29,26 @@ def as_id(value: Any) -> Id:
         value: int, whole float, numpy number, or text; text that writes a whole number is one.
 
     Raises:
-        ValueError: anything else, such as None, a truth value or a fraction.
+        ValueError: anything else, such as None, a truth value, a fraction or a number from 2**62
+            on.
     """
-    if type(value) is int:
+    if type(value) is int and -LARGEST_ID < value < LARGEST_ID:
         return value
     if isinstance(value, np.generic) and value.ndim == 0:
         value = value.item()
     if isinstance(value, str):
         text = value.strip()
-        if text.isascii() and (text.removeprefix("-")).isdigit() and str(int(text)) == text:
-            return int(text)
+        digits = text.removeprefix("-")
+        if text.isascii() and digits.isdigit() and len(digits) <= _LONGEST_ID:
+            number = int(text)
+            if str(number) == text and abs(number) < LARGEST_ID:
+                return number
         if text:
             return text
     elif isinstance(value, float):
         if value.is_integer() and abs(value) < LARGEST:
             return int(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID:
         return int(value)
     raise ValueError(f"{value!r:.40} is no id, expected a whole number or text")
 

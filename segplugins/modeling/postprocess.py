@@ -204,7 +204,7 @@ def panoptic_segments(
     won = torch.bincount(winner.flatten(), minlength=len(kept))
     shown = torch.bincount(winner[certain], minlength=len(kept))
     shares = won / areas.clamp_min(1)
-    good = (areas > 0) & (shown > 0) & (shares >= overlap_threshold)
+    good = (shown > 0) & (shares >= overlap_threshold)
     ids, infos = _segment_ids(good, labels, is_thing)
     table = torch.tensor(ids, dtype=torch.int32, device=device)
     return torch.where(certain, table[winner], segments), infos

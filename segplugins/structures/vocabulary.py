@@ -73,11 +73,12 @@ class Vocabulary:
             )
         object.__setattr__(self, "classes", tuple(self.classes))
         self._check_names()
-        bare = [texts for texts in self.synonyms if isinstance(texts, str)]
-        if isinstance(self.synonyms, str) or bare:
+        listed = [self.synonyms] if isinstance(self.synonyms, str) else self.synonyms
+        bare = [texts for texts in listed if isinstance(texts, str)]
+        if bare:
             raise ValueError(
                 f"vocabulary '{self.name}': synonyms must be a list of texts per class, got the "
-                f"text {(bare or [self.synonyms])[0]!r}; put it in a list"
+                f"text {bare[0]!r}; put it in a list"
             )
         synonyms = self.synonyms or [name.split(", ") for name in self.classes]
         object.__setattr__(self, "synonyms", tuple(tuple(texts) for texts in synonyms))

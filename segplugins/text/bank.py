@@ -225,7 +225,8 @@ def embed_groups(
         sizes = torch.tensor([len(group) for group in groups], device=embedded.device)
         total = embedded.new_zeros(len(groups), *embedded.shape[1:])
         owner = torch.repeat_interleave(sizes)
-        embedded = between(total.index_add(0, owner, embedded) / sizes[:, None, None])
+        # Lengths are brought to 1 below, so that sums serve as well as means.
+        embedded = between(total.index_add(0, owner, embedded))
     return _unit(embedded if keep_templates else embedded.mean(dim=1))
 
 

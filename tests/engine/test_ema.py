@@ -76,3 +76,19 @@ def test_averages_of_other_parameters_are_an_error(model):
 def test_a_decay_outside_0_to_1_is_an_error(model, decay):
     with pytest.raises(ValueError, match=f"SOLVER.EMA.DECAY must be between 0 and 1, got {decay}"):
         WeightAverage(model, decay)
+
+
+def test_a_decay_of_0_keeps_the_newest_weights(model):
+    average = WeightAverage(model, decay=0)
+    for value in (8.0, 3.0):  # 0 * 8 + 1 * 3
+        set_weight(model, value)
+        average.update()
+    assert average.state_dict()["weights"]["0.weight"].item() == 3.0
+
+
+def test_a_wrapped_model_has_the_names_of_the_bare_one(model):
+    wrapped = nn.Module()
+    wrapped.module = model
+    average = WeightAverage(wrapped, decay=0.5)
+    average.update()
+    assert list(average.state_dict()["weights"]) == ["0.weight"]

@@ -78,3 +78,43 @@ def test_the_schedule_is_a_half_cosine_after_a_linear_warm_up(toy_cfg):
     cosine = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
     assert rates[0] == 0.0 and rates[1] == pytest.approx(cosine[2] / 2)
     assert rates[2:] == pytest.approx(cosine[2:])
+
+
+def test_sgd_has_the_momentum_of_the_config(toy_cfg):
+    cfg = toy_cfg(
+        "SOLVER.OPTIMIZER sgd SOLVER.MOMENTUM 0.5 SOLVER.NESTEROV True SOLVER.BASE_LR 0.1"
+    )
+    model = nn.Linear(1, 1, bias=False)
+    built = optim.build_optimizer(cfg, model)
+    assert built.defaults["momentum"] == 0.5 and built.defaults["nesterov"] is True
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    for group in built.param_groups:
+        group["weight_decay"] = 0.0
+    model.weight.grad = torch.ones(1, 1)
+    built.step()
+    # Nesterov: the velocity is 1, the step 0.1 * (1 + 0.5 * 1).
+    assert model.weight.item() == pytest.approx(1.0 - 0.15)
+
+
+def test_an_unknown_optimizer_is_an_error_that_names_the_known_ones(toy_cfg):
+    message = r"SOLVER.OPTIMIZER: unknown 'lion'; known are \['adamw', 'sgd'\]"
+    with pytest.raises(ValueError, match=message):
+        optim.build_optimizer(toy_cfg("SOLVER.OPTIMIZER lion"), nn.Linear(1, 1))
+
+
+def test_every_weight_decay_of_the_config_reaches_its_parameters(toy_cfg):
+    cfg = toy_cfg(
+        "SOLVER.WEIGHT_DECAY 0.1 SOLVER.WEIGHT_DECAY_BIAS 0.2 SOLVER.WEIGHT_DECAY_NORM 0.3 "
+        "SOLVER.WEIGHT_DECAY_EMBED 0.4 SOLVER.NO_WEIGHT_DECAY ['weight_free']"
+    )
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Embedding(2, 2))
+    model.weight_free = nn.Parameter(torch.zeros(2, 2))
+    decays = {
+        id(parameter): group["weight_decay"]
+        for group in optim.build_optimizer(cfg, model).param_groups
+        for parameter in group["params"]
+    }
+    names = {name: decays[id(p)] for name, p in model.named_parameters()}
+    assert names["0.weight"] == 0.1 and names["0.bias"] == 0.2
+    assert names["1.weight"] == 0.3 and names["2.weight"] == 0.4 and names["weight_free"] == 0.0

@@ -166,3 +166,25 @@ def test_a_name_is_found_in_the_form_that_the_disk_has(tmp_path):
     (tmp_path / decomposed).write_bytes(b"")
     assert existing_form(tmp_path, composed) == decomposed
     assert existing_form(tmp_path, "ö.png") == "ö.png"  # neither is there: the message names it
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (2**62 - 1, 2**62 - 1),
+        (1 - 2**62, 1 - 2**62),
+        (str(2**62 - 1), 2**62 - 1),
+        (str(2**62), str(2**62)),  # text as any other
+        ("9" * 5000, "9" * 5000),
+        ("007", "007"),
+        ("-5", -5),
+    ],
+)
+def test_ids_fit_into_64_bits(value, expected):
+    assert as_id(value) == expected and type(as_id(value)) is type(expected)
+
+
+@pytest.mark.parametrize("value", [2**62, -(2**62), 10**400, float(2**53)])
+def test_numbers_beyond_the_largest_id_are_none(value):
+    with pytest.raises(ValueError, match="is no id, expected a whole number or text"):
+        as_id(value)

@@ -160,3 +160,12 @@ def test_tritons_kernels_equal_plain_torch_forward_and_backward():
         timeout=240,
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+def test_diagonal_rays_reach_as_many_cells_as_straight_ones():
+    module = DeformableAttention(8, levels=1, heads=8, points=2)
+    bias = module.sampling_offsets.bias.view(8, 2, 2)
+    # Head k looks k eighths of a turn away; the longer of its two sides is 1, whatever its sign.
+    rays = torch.tensor([[1.0, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]])
+    torch.testing.assert_close(bias[:, 0], rays)
+    torch.testing.assert_close(bias[:, 1], 2 * rays)

@@ -161,3 +161,28 @@ def test_tight_boxes_of_empty_masks_are_zero():
     masks = torch.zeros(2, 5, 7, dtype=torch.bool)
     masks[1, 2:4, 3:6] = True
     assert tight_boxes(masks).tolist() == [[0, 0, 0, 0], [3, 2, 6, 4]]
+
+
+def test_a_query_that_keeps_just_the_threshold_of_its_mask_stays():
+    logits = torch.full((2, 1, 10), -10.0)
+    logits[0, 0, :6], logits[1, 0, 2:10] = 10.0, 10.0  # the second keeps 4 of its 8 pixels
+    size = MaskResizer((1, 10), (1, 10), (1, 10))
+    segments, infos = panoptic_segments(
+        torch.tensor([[5.0, -6], [4.0, -6]]), logits, size, is_thing=torch.tensor([True, True]),
+        temperature=None, score_threshold=0.25, overlap_threshold=0.5,
+    )  # fmt: skip
+    assert [info["id"] for info in infos] == [1, 2]
+    assert segments.tolist() == [[1] * 6 + [2] * 4]
+
+
+def test_pixels_outside_of_its_mask_are_won_but_give_a_query_no_segment():
+    # The first takes all four pixels of the second's mask; the second wins the six others, where
+    # its probability is below 1/2.
+    logits = torch.full((2, 1, 10), -10.0)
+    logits[0, 0, :4], logits[1, 0, :4], logits[1, 0, 4:] = 10.0, 10.0, -1.0
+    size = MaskResizer((1, 10), (1, 10), (1, 10))
+    segments, infos = panoptic_segments(
+        torch.tensor([[5.0, -6], [4.0, -6]]), logits, size, is_thing=torch.tensor([True, True]),
+        temperature=None, score_threshold=0.25, overlap_threshold=0.8,
+    )  # fmt: skip
+    assert len(infos) == 1 and segments.tolist() == [[1] * 4 + [0] * 6]

@@ -29,6 +29,7 @@ from segplugins.modeling.criterion import (
     SetCriterion,
     SoftmaxClassTerm,
     TargetCounts,
+    target_counts,
 )
 from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.point_losses import focal, mask_bce, mask_dice, sample_masks
@@ -349,3 +350,34 @@ def test_a_loss_without_weight_or_a_weight_without_loss_is_an_error():
         SetCriterion(matcher, [BoxTerm()], {"loss_box": 1.0})
     with pytest.raises(ValueError, match="give each loss one weight"):
         SetCriterion(matcher, [BoxTerm()], {"loss_box": 1.0, "loss_giou": 1.0, "loss_mask": 1.0})
+
+
+def test_losses_are_divided_by_the_numbers_of_targets_and_of_masks():
+    targets = [target([0, 1]), target([2], masks=False), target([])]
+    cpu = torch.device("cpu")
+    assert target_counts(targets, cpu) == TargetCounts(3.0, 2.0)
+    assert target_counts(targets, cpu, 4) == TargetCounts(12.0, 8.0)  # each is matched four times
+    assert target_counts([target([2], masks=False)], cpu) == TargetCounts(1.0, 1.0)
+    assert target_counts([], cpu) == TargetCounts(1.0, 1.0)  # never a division by 0
+
+
+def test_points_are_drawn_only_where_a_cost_and_a_mask_need_them():
+    seen = []
+
+    def cost(candidates):
+        seen.append((candidates.point_labels is None, candidates.point_logits is None))
+        return torch.zeros(len(candidates.labels), 5, candidates.labels.shape[1])
+
+    masked, boxes = target([0, 1]), target([2], masks=False)
+    cases = [
+        (0, [masked], (True, True)),
+        (7, [boxes], (True, True)),
+        (7, [boxes, masked], (False, False)),
+    ]
+    for points, targets, expected in cases:
+        matcher = HungarianMatcher({"cost": (1.0, cost)}, num_points=points)
+        places = [list(range(len(one))) for one in targets]
+        state = torch.get_rng_state()
+        matcher(perfect(targets, places, texts=3, queries=5), targets)
+        assert seen.pop() == expected
+        assert torch.equal(torch.get_rng_state(), state) == expected[0]

@@ -206,3 +206,11 @@ def test_paths_are_dropped_as_configured():
 def test_a_config_that_gives_no_swin_is_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         build_swin(**sizes(**changed))
+
+
+def test_windows_and_patches_of_one_cell_are_the_smallest():
+    with pytest.raises(ValueError, match="SWIN.WINDOW_SIZE must be at least 1, got 0"):
+        build_swin(**sizes(window_size=0))
+    shapes = build_swin(**sizes(window_size=1, patch_size=1)).output_shape()
+    assert [shape.stride for shape in shapes.values()] == [1, 2, 4, 8]
+    assert [shape.channels for shape in shapes.values()] == [8, 16, 32, 64]

@@ -200,3 +200,24 @@ def test_a_class_and_the_synonym_of_another_are_a_doubt_that_names_both():
     vocabulary = Vocabulary("v", ("car", "van", "bus"), (("car",), ("van",), ("Car", "bus")))
     (doubt,) = vocabulary_doubts(vocabulary)
     assert "'Car' is a synonym of class 0 'car' and of class 2 'bus'" in doubt
+
+
+def test_lists_become_tuples_and_numbers_truth_values():
+    vocabulary = Vocabulary("v", ["car", "sky"], [["car", "auto"], ["sky"]], [1, 0])
+    assert vocabulary.classes == ("car", "sky")
+    assert vocabulary.synonyms == (("car", "auto"), ("sky",))
+    assert vocabulary.is_thing == (True, False) and vocabulary.is_thing[0] is True
+    same = Vocabulary("w", ("car", "sky"), (("car", "auto"), ("sky",)), (True, False))
+    assert vocabulary.digest() == same.digest()
+    assert Vocabulary("v", ["car"]).is_thing == (False,)
+
+
+@pytest.mark.parametrize("synonyms", ["auto", ("auto", ("sky",)), (("car",), "sky")])
+def test_a_bare_text_is_no_list_of_synonyms(synonyms):
+    with pytest.raises(ValueError, match="a list of texts per class, got the text '(auto|sky)'"):
+        Vocabulary("v", ("car", "sky"), synonyms)
+
+
+def test_lists_of_synonyms_are_as_many_as_classes():
+    with pytest.raises(ValueError, match="1 entries in synonyms for 2 classes; give one per class"):
+        Vocabulary("v", ("car", "sky"), (("car",),))

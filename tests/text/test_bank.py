@@ -274,3 +274,27 @@ def test_long_work_tells_how_far_it_is(encoder, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         TextBank(encoder).get(GROUPS, TEMPLATES, keep_templates=False)
     assert "2 of 4 names" in caplog.text and "s left" in caplog.text
+
+
+@torch.no_grad()
+def test_a_group_weighs_as_much_as_another_whatever_its_number_of_texts(encoder):
+    groups = [("cat", "cat", "dog"), ("sky",)]
+    [mixed, alone] = module.embed_groups(
+        encoder, groups, ["{}"], keep_templates=False, each_prompt=True
+    )
+    cat, dog, sky = F.normalize(encoder.pooled(["cat", "dog", "sky"]), dim=1)
+    torch.testing.assert_close(mixed, F.normalize(2 * cat + dog, dim=0))
+    torch.testing.assert_close(alone, sky)
+
+
+@torch.no_grad()
+def test_templates_are_averaged_before_the_length_is_brought_to_1(encoder):
+    groups, templates = [("cat", "kitten")], ["{}", "a photo of a {}"]
+    [plain] = module.embed_groups(
+        encoder, groups, templates, keep_templates=False, each_prompt=False
+    )
+    prompts = ["cat", "kitten", "a photo of a cat", "a photo of a kitten"]
+    torch.testing.assert_close(plain, F.normalize(encoder.pooled(prompts).mean(dim=0), dim=0))
+    [kept] = module.embed_groups(encoder, groups, templates, keep_templates=True, each_prompt=False)
+    for row, pair in zip(kept, (prompts[:2], prompts[2:])):
+        torch.testing.assert_close(row, F.normalize(encoder.pooled(pair).mean(dim=0), dim=0))

@@ -174,3 +174,14 @@ def load_like(towers, device):
     import dataclasses
 
     return dataclasses.replace(towers, text=copy.deepcopy(towers.text).to(device))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("words", [2, 3, 4, 5])
+def test_texts_around_the_context_keep_their_words_and_one_end(towers, words):
+    # At six tokens four words fit between start and end; of a longer text the first four stay.
+    listed = ["one", "two", "three", "four", "five"][:words]
+    features = TextEncoder(towers, context_length=6)([" ".join(listed)])
+    assert features.is_token.sum().item() == min(words, 4) + 2
+    kept = " ".join(listed[:4])
+    torch.testing.assert_close(features.pooled, plain(towers, [kept])[0], atol=1e-5, rtol=1e-5)

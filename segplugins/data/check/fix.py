@@ -5,17 +5,19 @@ record and the annotation, segment or region.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Set, Tuple
 
+from segplugins.data.check.edits import Edits
 from segplugins.data.check.fix_coco import clean_instances, clean_panoptic
 from segplugins.data.check.fix_phrases import clean_lines, clean_refs
 from segplugins.data.check.load import LoadedSet, Source
 from segplugins.data.check.run import Checked
+from segplugins.data.check.whole_set import usable_targets
 from segplugins.files.json_file import write_new
 
-_CLEANERS: Dict[str, Callable[[Checked, str], Tuple[str, Counter, int]]] = {
+_CLEANERS: Dict[str, Callable[[Checked, str], Tuple[str, Counter]]] = {
     "instances": clean_instances,
     "panoptic": clean_panoptic,
     "refs": clean_refs,
@@ -92,7 +94,8 @@ def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:
         What was left out or mended, by name.
 
     Raises:
-        ValueError: nothing would be left; see also `main_source` and `check_target`.
+        ValueError: nothing that can be learned would be left; see also `main_source` and
+            `check_target`.
         FileExistsError, FileNotFoundError: see `check_target`.
     """
     source = main_source(checked.loaded)
@@ -100,11 +103,25 @@ def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:
     for fault in checked.faults:
         if fault.kind in ("empty-set", "unreadable-set"):
             raise ValueError(f"--fix {out} is not written, no copy would mend this: {fault}")
-    text, done, left = _CLEANERS[source.kind](checked, source.path)
-    if not left:
+    if not _usable_left(checked, source):
         raise ValueError(
-            f"--fix {out} is not written: without its {len(checked.faults)} faults nothing is left "
-            f"of {source.path}; mend what the faults name"
+            f"--fix {out} is not written: without its {len(checked.faults)} faults nothing that "
+            f"can be learned is left of {source.path}; mend what the faults name"
         )
+    text, done = _CLEANERS[source.kind](checked, source.path)
     write_new(out, text)
     return {what: number for what, number in done.items() if number}
+
+
+def _usable_left(checked: Checked, source: Source) -> bool:
+    """Whether a target without fault can be learned from; crowds cannot."""
+    edits = Edits(checked.findings.faults, source.path)
+    left_out: Dict[int, Set[Any]] = defaultdict(set)
+    for position, entry in edits.regions:
+        left_out[position].add(entry)
+    whole = edits.records | left_out.keys() if source.kind == "refs" else edits.records
+    return any(
+        usable_targets(record, left_out[position])
+        for position, record in enumerate(checked.loaded.records)
+        if position not in whole
+    )

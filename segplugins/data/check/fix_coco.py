@@ -36,7 +36,7 @@ _ANNOTATION_FORMS = {
 }
 
 
-def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
+def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter]:
     """Cleans a COCO instance file.
 
     Args:
@@ -44,8 +44,7 @@ def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         path: of the file.
 
     Returns:
-        JSON text, what was left out or mended, and how many annotations are left (images, in a
-        file that never had annotations).
+        JSON text, and what was left out or mended.
     """
     content, edits, done = _content(checked, path)
     images = _images(content, edits, checked, done)
@@ -70,12 +69,11 @@ def clean_instances(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         done["shapes and files left out"] = len(faults)
     done["images left out"] += len(content["images"]) - len(images)
     done["annotations left out"] += len(content["annotations"]) - len(kept)
-    left = len(kept) if content["annotations"] else len(images)
     text = dump_json({**content, "images": images, "annotations": kept, "categories": categories})
-    return text, done, left
+    return text, done
 
 
-def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter, int]:
+def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter]:
     """Cleans a COCO panoptic file; see `clean_instances`."""
     content, edits, done = _content(checked, path)
     images = _images(content, edits, checked, done)
@@ -106,7 +104,7 @@ def clean_panoptic(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         kept.append({**annotation, "segments_info": segments})
     done["images left out"] += len(content["images"]) - len(images)
     text = dump_json({**content, "images": images, "annotations": kept, "categories": categories})
-    return text, done, len(kept)
+    return text, done
 
 
 def _content(checked: Checked, path: str) -> Tuple[Dict[str, Any], Edits, Counter]:

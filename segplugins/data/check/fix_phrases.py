@@ -15,7 +15,7 @@ from segplugins.files.values import as_id
 from segplugins.structures.regions import Task
 
 
-def clean_refs(checked: Checked, path: str) -> Tuple[str, Counter, int]:
+def clean_refs(checked: Checked, path: str) -> Tuple[str, Counter]:
     """Cleans a list of refs; refs that mean a faulty annotation are left out.
 
     Args:
@@ -23,7 +23,7 @@ def clean_refs(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         path: of the refs.
 
     Returns:
-        JSON text, what was left out, and how many refs are left.
+        JSON text, and what was left out.
     """
     refs = without_arrays(load_refs(Path(path)))
     edits = Edits(checked.findings.faults, path)
@@ -51,10 +51,10 @@ def clean_refs(checked: Checked, path: str) -> Tuple[str, Counter, int]:
             ref = {**ref, "sentences": sentences}
         kept.append(ref)
     done["refs left out"] = len(refs) - len(kept)
-    return dump_json(kept), done, len(kept)
+    return dump_json(kept), done
 
 
-def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
+def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter]:
     """Cleans region lines.
 
     Args:
@@ -62,13 +62,12 @@ def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
         path: of the lines.
 
     Returns:
-        JSON lines, what was left out, and how many regions with a target are left.
+        JSON lines, and what was left out.
     """
     edits = Edits(checked.findings.faults, path)
     positions, regions_out = _of_lines(checked, edits, path)
     done = edits.count()
     kept: List[str] = []
-    left = 0
     for number, text in numbered_records(path):
         if (number,) in edits.left_out or number in positions:
             done["lines left out"] += 1
@@ -84,9 +83,8 @@ def clean_lines(checked: Checked, path: str) -> Tuple[str, Counter, int]:
             ]
             done["regions left out"] += len(listed) - len(regions)
             record = {**record, "regions": regions}
-            left += sum(bool(region.get("box") or region.get("mask")) for region in regions)
         kept.append(dump_json(record))
-    return "\n".join(kept) + "\n", done, left
+    return "\n".join(kept) + "\n", done
 
 
 def _of_lines(checked: Checked, edits: Edits, path: str) -> Tuple[Set[int], Set[Tuple[int, int]]]:

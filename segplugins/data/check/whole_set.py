@@ -1,6 +1,6 @@
 """What is wrong with a set as a whole: no record, or nothing to learn from."""
 
-from typing import Any, Iterator, List, Mapping, Tuple
+from typing import Any, Collection, Iterator, List, Mapping, Tuple
 
 from segplugins.data.read_regions import target_form
 from segplugins.data.readers.boxes import BoxColumns
@@ -23,6 +23,25 @@ def set_faults(name: str, records: List[dict]) -> List[Fault]:
 def count_targets(records: List[dict]) -> int:
     """Returns the number of annotations, segments and regions of records; a map counts as one."""
     return sum(sum(_counts(record)) for record in records)
+
+
+def usable_targets(record: Mapping[str, Any], left_out: Collection[Any] = ()) -> int:
+    """Returns how many targets of a record can be learned from; a map counts as one.
+
+    Args:
+        record: of the catalog.
+        left_out: ids of annotations, or else positions of regions, that do not count.
+    """
+    form = target_form(record)
+    if not left_out or form not in ("annotations", "regions"):
+        return _counts(record)[0]
+    kept = [t for p, t in enumerate(record[form]) if _number(t, p) not in left_out]
+    return _counts({**record, form: kept})[0]
+
+
+def _number(target: Any, position: int) -> Any:
+    extra = target.extra if isinstance(target, Region) else target
+    return extra.get("id", position)
 
 
 def _vocabulary(name: str, records: List[dict]) -> List[Fault]:

@@ -16,7 +16,10 @@ from segplugins.files.values import Id
 
 
 class _Arrays(NamedTuple):
-    """N boxes: corners (N, 4) float32 in pixels, class int32, id int64, flag uint8."""
+    """N boxes: corners (N, 4) float32 in pixels, class int32, id int64, flag uint8.
+
+    Ids are objects where some of them are text.
+    """
 
     corners: np.ndarray
     classes: np.ndarray
@@ -53,7 +56,7 @@ class BoxColumns(Sequence):
             raise IndexError(f"box {index} of {len(self)}")
         row = self._start + index % len(self)
         return {
-            "id": int(self._arrays.numbers[row]),
+            "id": self._arrays.numbers.item(row),
             "iscrowd": int(self._arrays.crowds[row]),
             "category_id": int(self._arrays.classes[row]),
             "bbox": self._arrays.corners[row].tolist(),
@@ -71,11 +74,18 @@ class BoxColumns(Sequence):
 
     def __reduce__(self) -> Tuple[Any, ...]:
         part = tuple(array[self._start : self._stop].copy() for array in self._arrays)
-        return _unpickled, tuple((array.dtype.str, array.tobytes()) for array in part)
+        return _unpickled, tuple((array.dtype.str, _content(array)) for array in part)
 
 
-def _unpickled(*columns: Tuple[str, bytes]) -> BoxColumns:
-    corners, *others = (np.frombuffer(data, dtype) for dtype, data in columns)
+def _content(array: np.ndarray) -> Union[bytes, list]:
+    return array.tolist() if array.dtype == object else array.tobytes()
+
+
+def _unpickled(*columns: Tuple[str, Union[bytes, list]]) -> BoxColumns:
+    corners, *others = (
+        np.array(content, object) if isinstance(content, list) else np.frombuffer(content, dtype)
+        for dtype, content in columns
+    )
     return BoxColumns((corners.reshape(-1, 4), *others), 0, len(others[0]))
 
 
@@ -106,11 +116,12 @@ class BoxTable:
         kept = (corners[:, 2:] - corners[:, :2] >= 1).all(axis=1)
         self.left_out = int(count - kept.sum())
         by_image = np.flatnonzero(kept)[np.argsort(rows[kept], kind="stable")]
-        numbers = (a.id if isinstance(a.id, int) else a.position for a in annotations)
+        numbers = [annotation.id for annotation in annotations]
+        has_text = str in set(map(type, numbers))
         self._arrays = _Arrays(
             corners[by_image].astype(np.float32),
             np.fromiter((indices[a.category_id] for a in annotations), np.int32, count)[by_image],
-            np.fromiter(numbers, np.int64, count)[by_image],
+            np.fromiter(numbers, object if has_text else np.int64, count)[by_image],
             np.fromiter((a.iscrowd for a in annotations), np.uint8, count)[by_image],
         )
         counts = np.bincount(rows[kept], minlength=len(images))

@@ -70,7 +70,9 @@ def test_the_areas_of_a_cleaned_panoptic_file_are_those_of_the_map(root, panopti
 
 def test_an_empty_set_is_never_written(root, panoptic):
     checked = check_dataset(panoptic(lambda content, ids: ids.__setitem__((7, 9), 17)))
-    with pytest.raises(ValueError, match="without its . faults nothing is left of .*small.json"):
+    with pytest.raises(
+        ValueError, match="without its . faults nothing that can be learned is left of .*small.json"
+    ):
         write_cleaned(checked, root / "clean.json")
     assert not (root / "clean.json").exists()
 
@@ -123,3 +125,49 @@ def test_a_set_of_folders_has_nothing_to_clean(root, save):
     register_semantic("folders", image_root="images", label_root="labels", vocabulary=["x"])
     with pytest.raises(ValueError, match="'folders' has no annotation file to clean"):
         write_cleaned(check_dataset("folders"), root / "clean.json")
+
+
+def test_a_copy_is_not_written_where_pictures_take_the_last_object(root, instances, content):
+    content["annotations"][0]["iscrowd"] = content["annotations"][1]["iscrowd"] = 1
+    content["images"][1]["width"] = 11  # of the only object; the picture shows 10
+    with pytest.raises(ValueError, match="nothing that can be learned is left of"):
+        write_cleaned(check_dataset(instances(content)), root / "clean.json")
+    assert not (root / "clean.json").exists()
+
+
+def test_refs_that_mean_nothing_are_no_copy(root, referring):
+    refs = [small.ref(1, [-1], "a cow"), small.ref(2, 11, "a cat", split=3)]
+    with pytest.raises(ValueError, match="--fix .* is not written"):
+        write_cleaned(check_dataset(referring(refs)), root / "clean.json")
+    refs[1] = small.ref(2, 12, "a dog")
+    content = small.coco()
+    content["annotations"][1]["segmentation"]["counts"] = [5]
+    with pytest.raises(ValueError, match="--fix .* is not written"):
+        write_cleaned(check_dataset(referring(refs, content)), root / "clean.json")
+
+
+@pytest.mark.parametrize("kind", ["instances", "panoptic", "lines"])
+def test_a_copy_that_keeps_only_crowds_is_not_written(kind, request, root):
+    write = request.getfixturevalue(kind)
+    if kind == "instances":
+        content = small.coco()
+        for annotation, crowd in zip(content["annotations"], (1, 0, 1)):
+            annotation["iscrowd"] = crowd
+        content["annotations"][1]["category_id"] = 99  # the only object is at fault
+        name, file = write(content), "small.json"
+    elif kind == "panoptic":
+
+        def change(content, ids):
+            first, second = content["annotations"][0]["segments_info"]
+            first["iscrowd"], second["category_id"] = 1, 99
+            ids[6:] = 0  # so that the picture itself is without fault
+
+        name, file = write(change), "small.json"
+    else:
+        crowd = small.line(1, ("a cat", [1, 1, 5, 5]))
+        crowd["regions"][0]["extra"] = {"iscrowd": 1}
+        name, file = write(crowd, small.line(2, ("", [1, 1, 5, 5]))), "small.jsonl"
+    before = (root / file).read_bytes()
+    with pytest.raises(ValueError, match="--fix .* is not written"):
+        write_cleaned(check_dataset(name), root / "clean.json")
+    assert not (root / "clean.json").exists() and (root / file).read_bytes() == before
