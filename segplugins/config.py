@@ -23,7 +23,7 @@ def add_shared_config(cfg: CN) -> None:
 
 def _add_model(cfg: CN) -> None:
     cfg.MODEL.CLIP = clip = CN()
-    # Model name of open_clip, or "convnext_drawn", the tiny one that ships with this package.
+    # Model name of open_clip; or "convnext_drawn" or "eva_drawn", tiny ones of this package.
     clip.NAME = "convnext_drawn"
     # "" = random weights; a tag that open_clip knows for this name; or a local file.
     clip.WEIGHTS = ""

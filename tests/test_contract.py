@@ -46,6 +46,17 @@ _spec.loader.exec_module(config_keys)
 for_every_paper = pytest.mark.parametrize("paper", [*PAPERS, *INVENTED])
 
 
+def tiny_configs(root, papers):
+    """Returns "paper/config" of every configs/<paper>/tiny*.yaml; a paper may have two models."""
+    found = {paper: sorted((root / "configs" / paper).glob("tiny*.yaml")) for paper in papers}
+    assert all(any(f.stem == "tiny" for f in files) for files in found.values()), found
+    return [f"{paper}/{file.stem}" for paper, files in found.items() for file in files]
+
+
+CASES = [*tiny_configs(ROOT, PAPERS), *tiny_configs(SIXTH, INVENTED)]
+for_every_model = pytest.mark.parametrize("case", CASES)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def scratch(tmp_path_factory):
     """A folder outside the checkout that holds the invented papers and the shared configs."""
@@ -79,11 +90,12 @@ def drawn_world(tmp_path_factory):
 
 @pytest.fixture
 def tiny(drawn_world, home, tmp_path):
-    """Builds the config of configs/<paper>/tiny.yaml."""
+    """Builds the config configs/<paper>/<name>.yaml of a case "paper/name"."""
 
-    def build(paper, *opts):
+    def build(case, *opts):
+        paper, name = case.split("/")
         package = importlib.import_module(f"segplugins.projects.{paper}")
-        file = home(paper) / "configs" / paper / "tiny.yaml"
+        file = home(paper) / "configs" / paper / f"{name}.yaml"
         opts = ["OUTPUT_DIR", str(tmp_path), "SEED", "0", "MODEL.DEVICE", "cpu", *opts]
         return setup_cfg(Namespace(config_file=str(file), opts=opts), [package.add_config])
 
@@ -168,9 +180,9 @@ def cropped(record, side):
     return record
 
 
-@for_every_paper
-def test_it_declares_what_it_learns_from_and_answers(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_it_declares_what_it_learns_from_and_answers(case, tiny):
+    cfg = tiny(case)
     model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     assert isinstance(model.learns_from, frozenset) and isinstance(model.answers, frozenset)
     assert model.learns_from and model.learns_from <= FIELDS
@@ -178,9 +190,9 @@ def test_it_declares_what_it_learns_from_and_answers(paper, tiny):
     assert bool(model.answers) == bool(cfg.DATASETS.TEST)
 
 
-@for_every_paper
-def test_its_records_hold_what_it_learns_from(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_its_records_hold_what_it_learns_from(case, tiny):
+    cfg = tiny(case)
     learns_from = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).learns_from
     for record in training_batch(cfg, 2):
         if "pairs" in learns_from:
@@ -188,19 +200,19 @@ def test_its_records_hold_what_it_learns_from(paper, tiny):
         assert learns_from - {"pairs"} <= record.keys()
 
 
-@for_every_paper
-def test_it_answers_what_it_declares(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_it_answers_what_it_declares(case, tiny):
+    cfg = tiny(case)
     model = built_to_answer(cfg)
     with torch.no_grad():
         keys = set(model([test_record(cfg)])[0])
     assert keys and keys <= model.answers
 
 
-@for_every_paper
+@for_every_model
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_it_refuses_to_answer_with_weights_that_are_not_finite(paper, tiny, value):
-    cfg = tiny(paper)
+def test_it_refuses_to_answer_with_weights_that_are_not_finite(case, tiny, value):
+    cfg = tiny(case)
     model = built_to_answer(cfg)
     record = test_record(cfg)
     with torch.no_grad():
@@ -211,9 +223,9 @@ def test_it_refuses_to_answer_with_weights_that_are_not_finite(paper, tiny, valu
             model([record])
 
 
-@for_every_paper
-def test_it_trains_two_steps(paper, tiny):
-    cfg = tiny(paper, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", "2")
+@for_every_model
+def test_it_trains_two_steps(case, tiny):
+    cfg = tiny(case, "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", "2")
     trainer = Trainer(cfg)
     trainer.resume_or_load(False)
     before = {name: p.clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
@@ -222,9 +234,9 @@ def test_it_trains_two_steps(paper, tiny):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@for_every_paper
-def test_the_loss_falls_on_one_repeated_batch(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_the_loss_falls_on_one_repeated_batch(case, tiny):
+    cfg = tiny(case)
     model = build_model(cfg).train()
     batch = training_batch(cfg, 2)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
@@ -239,9 +251,9 @@ def test_the_loss_falls_on_one_repeated_batch(paper, tiny):
     assert losses[-1] < 0.95 * losses[0], losses
 
 
-@for_every_paper
-def test_a_picture_without_any_label_has_a_finite_loss_and_gradient(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_a_picture_without_any_label_has_a_finite_loss_and_gradient(case, tiny):
+    cfg = tiny(case)
     model = build_model(cfg).train()
     add_up(model([without_labels(record) for record in training_batch(cfg, 2)])).backward()
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
@@ -249,9 +261,9 @@ def test_a_picture_without_any_label_has_a_finite_loss_and_gradient(paper, tiny)
     assert gradients and all(g is not None and g.isfinite().all() for g in gradients)
 
 
-@for_every_paper
-def test_a_batch_may_hold_two_sizes(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_a_batch_may_hold_two_sizes(case, tiny):
+    cfg = tiny(case)
     first, second = training_batch(cfg, 2)
     model = build_model(cfg)
     add_up(model.train()([first, cropped(second, 48)]))
@@ -269,9 +281,9 @@ def test_a_batch_may_hold_two_sizes(paper, tiny):
         assert all(tuple(found.shape[-2:]) == size for found in maps)
 
 
-@for_every_paper
-def test_it_answers_with_a_vocabulary_it_has_never_seen(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_it_answers_with_a_vocabulary_it_has_never_seen(case, tiny):
+    cfg = tiny(case)
     model = built_to_answer(cfg)
     own = test_record(cfg)["vocabulary"]
     names = ("zebra crossing", "grass", "a thing without a name", "sky", "bus")
@@ -301,9 +313,9 @@ def test_it_answers_with_a_vocabulary_it_has_never_seen(paper, tiny):
     )
 
 
-@for_every_paper
-def test_evaluation_gives_detectron2s_keys_and_numbers(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_evaluation_gives_detectron2s_keys_and_numbers(case, tiny):
+    cfg = tiny(case)
     results = Trainer.test_each(cfg, built_to_answer(cfg))
     assert list(results) == list(cfg.DATASETS.TEST)
     for tasks in results.values():
@@ -312,9 +324,9 @@ def test_evaluation_gives_detectron2s_keys_and_numbers(paper, tiny):
             assert metrics and all(isinstance(value, float) for value in metrics.values())
 
 
-@for_every_paper
-def test_weights_survive_a_round_trip(paper, tiny):
-    cfg = tiny(paper)
+@for_every_model
+def test_weights_survive_a_round_trip(case, tiny):
+    cfg = tiny(case)
     first = built_to_answer(cfg)
     torch.manual_seed(1)
     second = build_model(cfg).eval()

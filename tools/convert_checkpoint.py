@@ -4,9 +4,9 @@
     python tools/convert_checkpoint.py ViT-B-16.pt vit_b16.pth --unsafe --name ViT-B-16
     python tools/convert_checkpoint.py swin_base_patch4_window7_224_22k.pth swin_b.pth
 
-Papers: official checkpoints of SED, UniLSeg, GroupViT (CoCu) and Mask DINO (QueryMeldNet); they
-are compared with the model of the config, and every tensor
-that does not fit is named. CLIP: weights of open_clip, OpenAI (TorchScript) or a timm image trunk;
+Papers: official checkpoints of SED, UniLSeg, GroupViT (CoCu), Mask DINO (QueryMeldNet) and FC-CLIP
+(UMG-CLIP); they are compared with the model of the config, and every tensor that does not fit is
+named. CLIP: weights of open_clip, OpenAI (TorchScript) or a timm image trunk;
 with --name they are compared with that model of open_clip. Swin: Microsoft's, timm's or
 torchvision's, written under detectron2's names for MODEL.UNILSEG.SWIN.WEIGHTS and the like (which
 read those files unconverted too, if they are plain tensors). No code from the file is run, unless

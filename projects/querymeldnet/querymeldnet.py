@@ -33,7 +33,7 @@ from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
 from segplugins.modeling.swin import build_swin
 from segplugins.modeling.timm_backbone import TimmBackbone
-from segplugins.structures.predictions import query_targets
+from segplugins.structures.predictions import record_targets
 from segplugins.text import TextEncoder, template_set
 
 from .decoder import DecoderOutput, MeldDecoder, build_layers
@@ -199,20 +199,8 @@ class QueryMeldNet(nn.Module):
         Raises:
             ValueError: a record has no "instances", or none of the texts that it asks for.
         """
-        for record in records:
-            if "instances" not in record:
-                raise ValueError(
-                    f"image {record.get('file_name', '?')} (task '{record.get('task')}') has no "
-                    "'instances', which all losses compare with; set INPUT.TARGETS [instances], "
-                    "and leave sets without regions or maps out of DATASETS.TRAIN"
-                )
+        targets = record_targets(records, padded, features.mask_features.device)
         texts = training_texts(records, self.classifier)
-        targets = query_targets(
-            [record["instances"] for record in records],
-            tuple(padded),
-            device=texts.embedding.device,
-            ignore_negative=[record.get("ignore_negative") for record in records],
-        )
         for target, first in zip(targets, texts.first):
             if first is not None:
                 table = torch.tensor(first).to(target.labels.device, non_blocking=True)

@@ -82,17 +82,7 @@ class Inference:
         """
         results = []
         for index, record in enumerate(records):
-            top, left, (height, width) = 0, 0, sizes[index]
-            if "image_box" in record:
-                left, top, right, bottom = record["image_box"]
-                height, width = bottom - top, right - left
-            resize = MaskResizer(
-                tuple(padded),
-                (height, width),
-                (record["height"], record["width"]),
-                origin=(top, left),
-                chunk=self.mask_chunk,
-            )
+            resize = MaskResizer.of_record(record, padded, sizes[index], self.mask_chunk)
             texts = sum(counts[index])
             logits = merge_synonyms(predictions.class_logits[index, :, :texts], counts[index])
             results.append(

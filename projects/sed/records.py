@@ -7,7 +7,8 @@ import torch
 from detectron2.structures import ImageList
 from torch import Tensor
 
-from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.structures import Vocabulary
+from segplugins.structures.vocabulary import record_vocabulary
 
 NO_LABEL = -1  # of the pixels that padding adds
 
@@ -19,21 +20,13 @@ def alphabetical(vocabulary: Vocabulary) -> Tuple[Vocabulary, Tuple[int, ...]]:
     return vocabulary.select(order), tuple(order)
 
 
-def vocabulary_of(record: dict) -> Vocabulary:
-    """Returns the vocabulary that a record names, or one made of its "texts" as they stand."""
-    if record.get("vocabulary") is not None:
-        return get_vocabulary(record["vocabulary"])
-    texts = tuple(record["texts"])
-    return Vocabulary("texts", texts, synonyms=tuple((text,) for text in texts))
-
-
 def one_vocabulary(records: Sequence[dict]) -> Vocabulary:
     """Returns the vocabulary of all records.
 
     Raises:
         ValueError: they have different ones.
     """
-    vocabularies = {vocabulary_of(record) for record in records}
+    vocabularies = {record_vocabulary(record) for record in records}
     if len(vocabularies) > 1:
         raise ValueError(
             f"a training batch mixes the vocabularies {sorted(v.name for v in vocabularies)}, but "

@@ -26,6 +26,7 @@ from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.windows import windows
 from segplugins.structures import Vocabulary
 from segplugins.structures.memory import with_smaller_chunks
+from segplugins.structures.vocabulary import record_vocabulary
 from segplugins.text import TextEncoder, template_set
 
 from .chunks import Decoding
@@ -39,7 +40,6 @@ from .records import (
     drawn_classes,
     one_vocabulary,
     relabelled,
-    vocabulary_of,
 )
 from .sliding import WindowedDecoding
 
@@ -261,10 +261,10 @@ class SED(nn.Module):
             decodings = (self.slide(*pair) for pair in zip(images, records))
         else:
             whole = torch.cat([self.resized(image[None]) for image in images])
-            decodings = self.decode(whole, [vocabulary_of(record) for record in records])
+            decodings = self.decode(whole, [record_vocabulary(record) for record in records])
         results = []
         for decoding, record in zip(decodings, records):
-            results.append(self._finish(decoding, vocabulary_of(record), record))
+            results.append(self._finish(decoding, record_vocabulary(record), record))
         return results
 
     def _finish(self, decoding: ClassMaps, vocabulary: Vocabulary, record: dict) -> dict:
@@ -306,7 +306,7 @@ class SED(nn.Module):
         size = image.shape[-2:]
         places = windows(size, self.resolution, self.inference.overlap)
         decodings = [
-            next(self.decode(self.resized(place.crop(image)[None]), [vocabulary_of(record)]))
+            next(self.decode(self.resized(place.crop(image)[None]), [record_vocabulary(record)]))
             for place in places
         ]
         return WindowedDecoding(decodings, places, size)

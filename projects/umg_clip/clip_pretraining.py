@@ -1,4 +1,4 @@
-"""ClipPretraining: trains a small CLIP with meaningful pixel embeddings on image-text pairs.
+"""ClipPretraining: trains a CLIP with meaningful pixel embeddings on image-text pairs.
 
 Reading order: a caption belongs to its image (contrastive.py); a name in its tags belongs to some
 cells of it, and a boxed one to the cells of its box (local_alignment.py); off unless a weight says
@@ -19,19 +19,18 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.contrastive import contrastive, text_labels
-from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.structures import Vocabulary, get_vocabulary
 from segplugins.structures.vocabulary import PLACEHOLDER
-from segplugins.text import TextEncoder, template_set
 
+from .build import build_classifier, build_tower_options, build_towers
 from .granularity import RegionTexts, draw_regions, draw_tag_lists, tag_regression
 from .local_alignment import allowed_texts, assignment_loss, presence_loss
 from .regions import region_embeddings
+from .towers import Tower, build_tower, keep_frozen_in_evaluation
 
 LOSSES = ("loss_caption", "loss_presence", "loss_assignment")  # unless a config says otherwise
 GRANULAR_LOSSES = ("loss_region_caption", "loss_image_tag", "loss_region_tag")
@@ -61,7 +60,7 @@ class ClipPretraining(nn.Module):
     def __init__(
         self,
         *,
-        encoder: DenseConvNeXt,
+        encoder: Tower,
         normalizer: ImageNormalizer,
         classifier: VocabularyClassifier,
         loss_weights: Mapping[str, float],
@@ -87,9 +86,9 @@ class ClipPretraining(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
         """Reads MODEL.CLIP, MODEL.UMG_CLIP and TEST.LABEL_MAPS."""
-        clip, node = cfg.MODEL.CLIP, cfg.MODEL.UMG_CLIP
-        towers = load_clip(clip.NAME, clip.WEIGHTS)
-        encoder = DenseConvNeXt(towers.visual)
+        node = cfg.MODEL.UMG_CLIP
+        towers, options = build_towers(cfg), build_tower_options(cfg)
+        encoder = build_tower(towers, options)
         weights = (
             node.CAPTION_WEIGHT,
             node.PRESENCE_WEIGHT,
@@ -98,21 +97,22 @@ class ClipPretraining(nn.Module):
             node.IMAGE_TAG_WEIGHT,
             node.REGION_TAG_WEIGHT,
         )
+        # Image-level adaptation (Sec. 5.1) trains adapters alone: texts and temperature stay.
+        trained = options.trained != "adapters"
         return {
             "encoder": encoder,
             "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
-            "classifier": VocabularyClassifier(
-                TextEncoder(towers, batch=clip.TEXT_BATCH),
-                temperature=1 / towers.logit_scale.exp().item(),
-                templates=template_set(clip.TEMPLATES),
-                synonyms="mean",
-                learn_temperature=True,
-                frozen_text=False,
-            ),
+            "classifier": build_classifier(cfg, towers, synonyms="mean", trained=trained),
             "loss_weights": dict(zip(ALL_LOSSES, weights)),
             "max_regions": node.MAX_REGIONS,
             "label_maps": cfg.TEST.LABEL_MAPS,
         }
+
+    def train(self, mode: bool = True) -> "ClipPretraining":
+        """A frozen tower stays in evaluation mode, all but its adapters."""
+        super().train(mode)
+        keep_frozen_in_evaluation(self.encoder)
+        return self
 
     def forward(self, records: List[dict]) -> Union[Dict[str, Tensor], List[dict]]:
         """Detectron2's contract: losses in training, results otherwise.
@@ -126,9 +126,9 @@ class ClipPretraining(nn.Module):
             scores (K, height, width), or with `label_maps` (height, width) int64.
         """
         images = self.normalizer(records)
-        cells, features = self.encoder(images.tensor)
+        cells, pooled = self.encoder.encode(images.tensor)
         if self.training:
-            return self.losses(cells, self.encoder.pooled(features), records, images)
+            return self.losses(cells, pooled, records, images)
         return [
             {"sem_seg": self.answer(embedding, record, size)}
             for embedding, record, size in zip(cells, records, images.image_sizes)

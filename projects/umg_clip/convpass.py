@@ -1,6 +1,7 @@
 """Convpass: a few convolutions beside frozen attention and MLP layers (Jie & Deng; Sec. 4.2).
 
-B images, N = h w patches behind one class token, C width of the layer, d width of the bottleneck.
+B images, N = h w patches behind P prefix tokens (class token, registers), C width of the layer, d
+width of the bottleneck.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class QuickGELU(nn.Module):
@@ -59,7 +61,7 @@ class ConvpassOptions:
 class Convpass(nn.Module):
     """Linear C to d, a 3x3 convolution over the grid, linear d to C; zero at the start.
 
-    The class token is an image of one pixel to the same convolution: its centre tap and bias act.
+    A prefix token is an image of one pixel to the same convolution: its centre tap and bias act.
 
     Args:
         channels: C.
@@ -83,17 +85,18 @@ class Convpass(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: Tensor, grid: Tuple[int, int]) -> Tensor:
-        """Returns (B, 1 + N, C), without the scale.
+        """Returns (B, P + N, C), without the scale.
 
         Args:
-            tokens: (B, 1 + N, C), class token first, patches row by row.
+            tokens: (B, P + N, C), prefix tokens first, patches row by row.
             grid: (h, w).
         """
         hidden = self.activation(self.down(tokens))
-        first = self.conv(hidden[:, :1].transpose(1, 2)[..., None]).flatten(2)
-        patches = hidden[:, 1:].transpose(1, 2).unflatten(2, grid)
-        patches = self.conv(patches).flatten(2)
-        hidden = torch.cat([first, patches], dim=2).transpose(1, 2)
+        prefix = tokens.shape[1] - grid[0] * grid[1]
+        first = F.linear(hidden[:, :prefix], self.conv.weight[..., 1, 1], self.conv.bias)
+        patches = hidden[:, prefix:].transpose(1, 2).unflatten(2, grid)
+        patches = self.conv(patches).flatten(2).transpose(1, 2)
+        hidden = torch.cat([first, patches], dim=1)
         return self.up(self.dropout(self.activation(hidden)))
 
 

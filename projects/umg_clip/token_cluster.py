@@ -1,8 +1,9 @@
-"""Token clustering: redundant tokens become one, which later layers read in their place (Sec. 4.1).
+"""Fewer tokens: redundant ones become one, which later layers read in their place (Sec. 4.1).
 
 Density peaks among k nearest neighbours (TCFormer's DPC-KNN); with `spatial`, distances grow with
 the place in the order of nearness on the grid, as AiluRus describes it, whose constants are not
-published. Pre-training alone uses it.
+published. The contrast is random masking, which keeps as many tokens by chance (FLIP). Pre-training
+alone uses either.
 
 B images, N = h w patches, C width, M representatives.
 """
@@ -15,12 +16,16 @@ from typing import NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
+KINDS = ("density", "random")
+
 
 @dataclass(frozen=True)
 class ClusterOptions:
     """How tokens are clustered.
 
     Args:
+        kind: "density"; or "random": tokens by chance stay as they are, and a position that was
+            left out takes the value of the nearest of them.
         after_block: number of blocks that see all tokens.
         keep: share of the tokens that stay, M = ceil(keep N).
         neighbours: k of the density, the token itself among them.
@@ -32,6 +37,7 @@ class ClusterOptions:
         ValueError: a value outside its range.
     """
 
+    kind: str = "density"
     after_block: int = 2
     keep: float = 0.5
     neighbours: int = 5
@@ -40,6 +46,8 @@ class ClusterOptions:
     reach: int = 50
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got '{self.kind}'")
         if not 0 < self.keep <= 1 or not 0 <= self.alpha <= 1:
             raise ValueError(
                 f"keep must lie in (0, 1] and alpha in [0, 1], got {self.keep} and {self.alpha}"
@@ -65,6 +73,30 @@ class Clusters(NamedTuple):
 
     centres: Tensor
     index: Tensor
+
+
+def choose_tokens(
+    tokens: Tensor, grid: Tuple[int, int], options: ClusterOptions
+) -> Tuple[Clusters, Tensor]:
+    """Returns the clusters of tokens (B, N, C) on a grid (h, w), and what stands for each: (B, M,
+    C), the mean of its tokens or, with random masking, the token at its centre."""
+    if options.kind == "density":
+        clusters = cluster_tokens(tokens, grid, options)
+        return clusters, merge_tokens(tokens, clusters)
+    clusters = random_clusters(tokens, grid, options)
+    rows = clusters.centres[..., None].expand(-1, -1, tokens.shape[2])
+    return clusters, tokens.gather(1, rows)
+
+
+@torch.no_grad()
+def random_clusters(tokens: Tensor, grid: Tuple[int, int], options: ClusterOptions) -> Clusters:
+    """Returns M centres by chance per image; every token belongs to the nearest on the grid."""
+    batch, number = tokens.shape[:2]
+    order = torch.rand(batch, number, device=tokens.device).argsort(dim=1)
+    centres = order[:, : options.count(number)].sort(dim=1).values
+    place = grid_order(*grid).to(tokens.device)  # row i: how near the others are to token i
+    index = place.T[centres].argmin(dim=1)
+    return Clusters(centres, index)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segplugins.files.tensors import copy_tensors, read_state_dict
 
-from . import drawn  # noqa: F401  timm finds convnext_drawn by name
+from . import drawn  # noqa: F401  timm finds ours by name
 from .towers import ClipTowers, TextTower
 
 _CONFIGS = Path(__file__).parent / "models"
@@ -45,7 +45,8 @@ def load_clip(
     """Builds CLIP's towers, in float32 on the CPU, in evaluation mode.
 
     Args:
-        name: a model of open_clip, or "convnext_drawn": ours, small, total stride 16.
+        name: a model of open_clip; or "convnext_drawn" (total stride 16) or "eva_drawn" (patches
+            of 8 pixels): ours, small.
         weights: "" = random, from torch's global generator; a tag that open_clip knows for this
             model, downloaded on first use; or a local .pt, .pth, .bin or .safetensors file of
             open_clip, or written by CLIP pre-training here.

@@ -90,6 +90,9 @@ class FocalClassTerm:
 class SoftmaxClassTerm:
     """Cross-entropy over the texts of an image and "no object", which is the last class.
 
+    An unmatched query is not compared with the texts of `ignore_negative`, of which nobody knows
+    whether the image shows them.
+
     Args:
         no_object_weight: weight of queries without target; the mean is weighted by it (DETR).
     """
@@ -107,6 +110,13 @@ class SoftmaxClassTerm:
         no_object = logits.shape[-1] - 1
         labels = torch.full(logits.shape[:2], no_object, device=logits.device)
         labels[match.image, match.query] = _matched([t.labels for t in targets], match)
+        if any(target.ignore_negative is not None for target in targets):
+            unknown = torch.zeros_like(logits, dtype=torch.bool)
+            for image, target in enumerate(targets):
+                if target.ignore_negative is not None:
+                    unknown[image, :, : len(target.ignore_negative)] = target.ignore_negative
+            unmatched = (labels == no_object)[..., None]
+            logits = logits.masked_fill(unknown & unmatched, float("-inf"))
         weight = torch.where(labels == no_object, self.no_object_weight, 1.0)
         if head.query_mask is not None:
             weight = weight * head.query_mask

@@ -5,7 +5,7 @@ to the result's size a few at a time, so that a result needs little more memory 
 """
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -32,6 +32,25 @@ class MaskResizer:
     result: Tuple[int, int]
     origin: Tuple[int, int] = (0, 0)
     chunk: int = 16
+
+    @classmethod
+    def of_record(
+        cls, record: Mapping[str, Any], padded: Sequence[int], size: Sequence[int], chunk: int
+    ) -> "MaskResizer":
+        """Returns the one of a record at test.
+
+        Args:
+            record: "height" and "width" of the result and, where the image was padded, "image_box".
+            padded: height and width of the batch.
+            size: of the image in it.
+            chunk: masks that are resized at a time.
+        """
+        top, left, (height, width) = 0, 0, size
+        if "image_box" in record:
+            left, top, right, bottom = record["image_box"]
+            height, width = bottom - top, right - left
+        result = (record["height"], record["width"])
+        return cls(tuple(padded), (height, width), result, origin=(top, left), chunk=chunk)
 
     def __call__(self, mask_logits: Tensor) -> Tensor:
         """Returns (M, H, W) float32 logits of (M, h, w)."""

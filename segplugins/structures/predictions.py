@@ -9,13 +9,13 @@ padded text never has a cost, a loss or a result.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-__all__ = ["Match", "QueryPredictions", "QueryTargets", "query_targets"]
+__all__ = ["Match", "QueryPredictions", "QueryTargets", "query_targets", "record_targets"]
 
 
 @dataclass
@@ -92,6 +92,29 @@ class Match:
     def by_image(self) -> Iterator[Tuple[Tensor, Tensor]]:
         """Yields, per image, the indices of its matched queries and of their targets."""
         yield from zip(self.query.split(self.counts), self.target.split(self.counts))
+
+
+def record_targets(
+    records: Sequence[Mapping[str, Any]], canvas: Sequence[int], device: torch.device
+) -> List[QueryTargets]:
+    """Returns the targets of the records of a training batch; see `query_targets`.
+
+    Raises:
+        ValueError: a record has no "instances".
+    """
+    for record in records:
+        if "instances" not in record:
+            raise ValueError(
+                f"image {record.get('file_name', '?')} (task '{record.get('task')}') has no "
+                "'instances', which all losses compare with; set INPUT.TARGETS [instances], "
+                "and leave sets without regions or maps out of DATASETS.TRAIN"
+            )
+    return query_targets(
+        [record["instances"] for record in records],
+        tuple(canvas),
+        device=device,
+        ignore_negative=[record.get("ignore_negative") for record in records],
+    )
 
 
 def query_targets(

@@ -226,6 +226,14 @@ def get_vocabulary(name: str) -> Vocabulary:
     return _VOCABULARIES[name]
 
 
+def record_vocabulary(record: Mapping[str, Any]) -> Vocabulary:
+    """Returns the vocabulary that a record names, or one made of its "texts" as they stand."""
+    if record.get("vocabulary") is not None:
+        return get_vocabulary(record["vocabulary"])
+    texts = tuple(record["texts"])
+    return Vocabulary("texts", texts, synonyms=tuple((text,) for text in texts))
+
+
 def vocabulary_from_data(
     data: Union[Sequence[Any], Mapping[str, Any]], *, name: str, source: str
 ) -> Vocabulary:

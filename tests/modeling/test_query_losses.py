@@ -319,6 +319,19 @@ def test_the_softmax_term_weighs_no_object_and_leaves_padded_texts_out():
     assert loss.item() == pytest.approx(math.log(3))  # three classes at even odds, for both queries
 
 
+def test_an_unmatched_query_is_not_compared_with_classes_of_which_nothing_is_known():
+    targets = [target([0])]
+    targets[0].ignore_negative = torch.tensor([True, True, False])
+    logits = torch.zeros(1, 2, 4)
+    logits[0, 1, 1] = 100.0  # of the second query, whose class 1 may well be there
+    match = Match(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]), (1,))
+    term = SoftmaxClassTerm(no_object_weight=1.0)
+    head = QueryPredictions(logits)
+    loss = term(head, targets, match, TargetCounts(1.0, 1.0))["loss_class"]
+    # ln 4 of the matched query among all; ln 2 of the other, between class 2 and "no object".
+    assert loss.item() == pytest.approx((math.log(4) + math.log(2)) / 2)
+
+
 def test_an_empty_batch_has_finite_losses_that_reach_every_output():
     targets = [target([]), target([], masks=False)]
     predictions = QueryPredictions(

@@ -38,7 +38,6 @@ from segplugins.projects.umg_clip.ensemble import (
     pooling_masks,
     seen_classes,
 )
-from segplugins.projects.umg_clip.eva_vit import EvaEncoder, run_block
 from segplugins.projects.umg_clip.mask_decoder import ClassTexts, MaskDecoder, class_logits
 from segplugins.projects.umg_clip.optim import build_lamb, warmup_cosine
 from segplugins.projects.umg_clip.regions import region_embeddings
@@ -54,6 +53,8 @@ from segplugins.projects.umg_clip.token_cluster import (
     token_distances,
     unfold_tokens,
 )
+from segplugins.projects.umg_clip.vit_blocks import run_block
+from segplugins.projects.umg_clip.vit_tower import TimmVit
 from segplugins.projects.umg_clip.weights import eva_names, our_name
 from segplugins.projects.umg_clip.zero_shot import zero_shot_names, zero_shot_set
 from segplugins.structures import Vocabulary
@@ -254,7 +255,7 @@ def small_tower(heads, rope=True, **options):
         img_size=16, patch_size=8, embed_dim=heads * 16, depth=1, num_heads=heads, num_classes=4,
         global_pool="token", use_rot_pos_emb=rope, ref_feat_shape=(16, 16),
     )  # fmt: skip
-    return EvaEncoder(trunk, **options)
+    return TimmVit(trunk, **options)
 
 
 def test_the_rotation_of_patches(blocks):
@@ -310,7 +311,7 @@ def tower(parity):
             global_pool="token", norm_layer=NORM,
         )  # fmt: skip
         trunk.load_state_dict(tensors)
-        return EvaEncoder(trunk, last_attention=last_attention).eval()
+        return TimmVit(trunk, last_attention=last_attention).eval()
 
     return recording, build
 

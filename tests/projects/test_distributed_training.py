@@ -102,6 +102,20 @@ def query_model(queries="meld", noised=2):
     )
 
 
+def segmentor():
+    node = "MODEL.UMG_CLIP"
+    return model_of(
+        umg_clip,
+        "ClipSegmentor",
+        *("MODEL.CLIP.NAME", "eva_drawn"),
+        *(f"{node}.TOWER.TRAINED", "adapters", f"{node}.PET.WIDTH", 2),
+        *(f"{node}.DENSE.HIDDEN_DIM", 32, f"{node}.DENSE.NHEADS", 4, f"{node}.DENSE.QUERIES", 4),
+        *(f"{node}.DENSE.DEC_LAYERS", 1, f"{node}.DENSE.DIM_FEEDFORWARD", 32),
+        *(f"{node}.DENSE.ENCODER.LAYERS", 1, f"{node}.DENSE.ENCODER.DIM_FEEDFORWARD", 32),
+        *(f"{node}.DENSE.LOSS.POINTS", 16),
+    )
+
+
 def squares(rank):
     """One square on the first process, an image without targets on the second."""
     count = 1 - rank
@@ -126,6 +140,7 @@ CASES = {
     "some concepts": (cocu_model, described),
     "queries": (query_model, squares),
     "learnable queries": (lambda: query_model("learnable", noised=0), squares),
+    "dense adaptation": (segmentor, squares),
     "sed": (lambda: sed_model(1.0, 0.0, 1.0, 0.0), lambda rank: labelled(rank, 255 * rank)),
 }
 

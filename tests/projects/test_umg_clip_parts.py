@@ -8,7 +8,6 @@ from segplugins.engine.optim import LR_SCHEDULERS, OPTIMIZERS
 from segplugins.modeling.pixel_decoder import PixelFeatures
 from segplugins.projects.umg_clip.convpass import ConvpassOptions
 from segplugins.projects.umg_clip.ensemble import ensemble_log_probabilities, mask_pool
-from segplugins.projects.umg_clip.eva_vit import EvaEncoder
 from segplugins.projects.umg_clip.mask_decoder import ClassTexts, MaskDecoder, blocked_cells
 from segplugins.projects.umg_clip.regions import region_embeddings
 from segplugins.projects.umg_clip.token_cluster import (
@@ -17,6 +16,7 @@ from segplugins.projects.umg_clip.token_cluster import (
     merge_tokens,
     unfold_tokens,
 )
+from segplugins.projects.umg_clip.vit_tower import TimmVit
 from segplugins.projects.umg_clip.weights import eva_names, our_name
 from segplugins.projects.umg_clip.zero_shot import zero_shot_set
 
@@ -28,7 +28,7 @@ def tower(post_norm=False, **options):
         global_pool="token", use_rot_pos_emb=not post_norm, use_post_norm=post_norm,
         ref_feat_shape=(16, 16) if not post_norm else None,
     )  # fmt: skip
-    return EvaEncoder(trunk, **options)
+    return TimmVit(trunk, **options)
 
 
 @pytest.mark.parametrize("post_norm", [False, True])
@@ -97,8 +97,8 @@ def test_options_outside_their_range():
         ConvpassOptions(activation="relu")
     with pytest.raises(ValueError, match=r"keep must lie in \(0, 1\]"):
         ClusterOptions(keep=0.0)
-    with pytest.raises(ValueError, match="expected timm's Eva .*got Linear"):
-        EvaEncoder(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="expected a ViT of timm .*got Linear"):
+        TimmVit(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="unknown zero-shot set 'food'"):
         zero_shot_set("food")
 
@@ -174,7 +174,11 @@ def test_official_names():
     predictor = "sem_seg_head.predictor.transformer_"
     assert our_name(f"{predictor}ffn_layers.11.norm.bias") == "decoder.layers.11.norm.bias"
     assert our_name(f"{predictor}ffn_layers.1.norm.bias") == "decoder.layers.1.norm.bias"
-    assert our_name("backbone.clip_model.visual.x") == "backbone.clip_model.visual.x"
+    assert our_name("backbone.clip_model.visual.x") == "tower.x"
+    assert our_name("backbone.clip_model.ln_final.bias") == (
+        "classifier.text_encoder.text.ln_final.bias"
+    )
+    assert our_name("criterion.empty_weight") == "criterion.empty_weight"
 
 
 def test_a_config_can_ask_for_optimizer_and_schedule():

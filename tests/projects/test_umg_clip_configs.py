@@ -1,0 +1,102 @@
+"""UMG-CLIP's configs: read, their data sets looked up, their models built without numbers."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+
+from segplugins.clip import load_clip
+from segplugins.data.register_yaml import register_from_yaml
+from segplugins.engine import setup_cfg
+from segplugins.engine.groups import parameter_groups
+from segplugins.projects.umg_clip import add_config
+from segplugins.text import template_set
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs" / "umg_clip"
+CONFIGS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+# Millions of trained parameters of the tower: adapters of width 8, 2 C d + 9 d^2 + 2 d + C each.
+ADAPTERS = {
+    "dense_eva_b": 24 * (2 * 768 * 8 + 9 * 64 + 16 + 768),
+    "dense_eva_l": 48 * (2 * 1024 * 8 + 9 * 64 + 16 + 1024),
+    "dense_eva_l_bigdet": 48 * (2 * 1024 * 8 + 9 * 64 + 16 + 1024),
+    "dense_vit_b": 24 * (2 * 768 * 8 + 9 * 64 + 16 + 768),
+    "fc_clip_convnext_l": 0,
+}
+
+
+def config_of(name):
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.CLIP.WEIGHTS", "", "MODEL.WEIGHTS", ""]
+    return setup_cfg(Namespace(config_file=str(FOLDER / f"{name}.yaml"), opts=opts), [add_config])
+
+
+def meta_model(cfg):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
+@pytest.fixture
+def at_root(monkeypatch):
+    before = set(DatasetCatalog.list())
+    monkeypatch.chdir(ROOT)
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_names_data_sets_that_are_registered(name, at_root):
+    cfg = config_of(name)
+    assert cfg.MODEL.META_ARCHITECTURE in ("ClipPretraining", "ClipSegmentor")
+    assert template_set(cfg.MODEL.CLIP.TEMPLATES)
+    for described in cfg.DATASETS.REGISTER:
+        register_from_yaml(described)
+    assert {*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST} <= set(DatasetCatalog.list())
+    assert not set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_dense_models_of_the_papers_size_train_adapters_and_decoder_alone(name):
+    cfg = config_of(name)
+    model = meta_model(cfg)
+    tower = sum(p.numel() for p in model.tower.parameters() if p.requires_grad)
+    assert tower == ADAPTERS[name]
+    assert not any(p.requires_grad for p in model.classifier.parameters())
+    assert len(model.decoder.content.weight) == 250 and len(model.decoder.layers) == 9
+    # 14-pixel patches: 896 = 32 x 28; batches are padded to two patches.
+    patch = {"dense_eva_b": 32, "dense_vit_b": 32, "fc_clip_convnext_l": 32}.get(name, 28)
+    assert model.normalizer.divisibility == patch and cfg.INPUT.SIZE % patch == 0
+    groups = parameter_groups(
+        model,
+        lr=cfg.SOLVER.BASE_LR,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+    )
+    assert {group["lr"] for group in groups} == {1e-4}
+
+
+@pytest.mark.parametrize(
+    "name, visual, text",
+    [
+        ("EVA02-B-16", 86_263_040, 63_428_096),
+        ("EVA02-L-14", 304_105_152, 123_650_304),
+        ("EVA02-L-14-336", 304_432_832, 123_650_304),
+        ("EVA01-g-14", 1_012_588_928, 123_846_912),
+        ("EVA02-E-14", 4_350_556_928, 354_032_640),
+        ("convnext_large_d_320", 199_770_816, None),
+    ],
+)
+def test_the_towers_have_the_parameters_of_table_6(name, visual, text):
+    with torch.device("meta"):
+        towers = load_clip(name)
+    count = sum(p.numel() for p in towers.visual.parameters())
+    assert count == visual
+    if text is not None:
+        assert sum(p.numel() for p in towers.text.parameters()) == text

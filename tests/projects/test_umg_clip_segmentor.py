@@ -1,0 +1,225 @@
+"""ClipSegmentor: what is trained, what is combined at test, what is refused, FC-CLIP's names."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Boxes, Instances
+
+from segplugins.config import add_shared_config
+from segplugins.projects.umg_clip import add_config
+from segplugins.projects.umg_clip.seen import SeenWords
+from segplugins.projects.umg_clip.weights import _NAMES, config_file, convert, is_official
+from segplugins.structures import Vocabulary, register_vocabulary
+from segplugins.structures.regions import Task
+
+CLASSES = ("sky", "red car", "grass")
+register_vocabulary(Vocabulary("test-segmentor", CLASSES, is_thing=(False, True, False)))
+NODE = "MODEL.UMG_CLIP"
+
+
+def build(*options, clip="eva_drawn", trained="adapters", pet=2):
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "ClipSegmentor"
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.TEMPLATES = clip, "single"
+    cfg.MODEL.UMG_CLIP.TOWER.TRAINED, cfg.MODEL.UMG_CLIP.PET.WIDTH = trained, pet
+    dense = cfg.MODEL.UMG_CLIP.DENSE
+    dense.HIDDEN_DIM, dense.NHEADS, dense.QUERIES, dense.DEC_LAYERS = 32, 4, 6, 2
+    dense.DIM_FEEDFORWARD = dense.ENCODER.DIM_FEEDFORWARD = 32
+    dense.ENCODER.LAYERS, dense.LOSS.POINTS = 1, 64
+    dense.SEEN = ["test-segmentor"]
+    cfg.merge_from_list(list(options))
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def record(task=Task.PANOPTIC, count=2, size=(32, 48), **more):
+    image = torch.randint(0, 255, (3, *size), dtype=torch.uint8)
+    masks = torch.zeros(count, *size, dtype=torch.bool)
+    instances = Instances(size)
+    for index in range(count):
+        masks[index, 4 * index : 4 * index + 12, 8:24] = True
+    instances.gt_masks = BitMasks(masks)
+    instances.gt_boxes = Boxes(torch.tensor([[8.0, 4, 24, 16]]).repeat(count, 1))
+    instances.gt_classes = torch.arange(count) % 3
+    common = {"image": image, "height": size[0], "width": size[1], "task": task}
+    return {**common, "vocabulary": "test-segmentor", "instances": instances, **more}
+
+
+CASES = {
+    "adapters": {},
+    "whole tower": {"trained": "all", "pet": 0, "outside": "none"},
+    "frozen ConvNeXt": {"clip": "convnext_drawn", "trained": "none", "pet": 0},
+    "whole ConvNeXt": {
+        "clip": "convnext_drawn", "trained": "all", "pet": 0, "outside": "adapted",
+    },
+}  # fmt: skip
+
+
+def case(name, *options):
+    keywords = dict(CASES[name])
+    outside = keywords.pop("outside", "frozen")
+    return build(f"{NODE}.DENSE.OUTSIDE", outside, *options, **keywords)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_trained_parameter_gets_a_gradient_also_without_targets(name):
+    model = case(name).train()
+    for count in (2, 0):
+        model.zero_grad(set_to_none=True)
+        losses = model([record(count=count), record(count=0, size=(64, 32))])
+        assert len(losses) == 3 * (2 + 1)  # of the start and after each of two layers
+        sum(losses.values()).backward()
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert trained == {n for n, p in model.named_parameters() if p.grad is not None}
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_of_the_clip_adapters_alone_are_trained_and_the_rest_stays_in_evaluation_mode():
+    model = case("adapters").train()
+    clip = [n for n, p in model.named_parameters() if p.requires_grad]
+    clip = {n for n in clip if n.startswith(("tower.", "classifier."))}
+    assert clip and all(name.startswith("tower.adapters.") for name in clip)
+    assert not model.tower.training and not model.classifier.text_encoder.training
+    assert model.tower.adapters.training and model.decoder.training
+    assert case("whole tower").train().tower.training
+
+
+@torch.no_grad()
+def test_the_frozen_opinion_is_of_the_tower_without_its_adapters():
+    model = case("adapters", f"{NODE}.DENSE.BETA", 1.0, f"{NODE}.DENSE.ALPHA", 1.0).eval()
+    one = record(Task.SEMANTIC)
+    before = model([one])[0]["sem_seg"]
+    calls = []
+    dense = model.tower.dense
+    model.tower.dense = lambda *a, **k: calls.append(k.get("adapted", True)) or dense(*a, **k)
+    torch.testing.assert_close(model([one])[0]["sem_seg"], before)
+    assert calls == [True, False]
+    model.outside = "adapted"
+    calls.clear()
+    model([one])
+    assert calls == [True]
+    # Adapters start at zero: both opinions are one. Then they differ.
+    torch.testing.assert_close(model([one])[0]["sem_seg"], before)
+    for block in model.tower.adapters:
+        torch.nn.init.normal_(block.mlp.up.weight)
+    adapted = model([one])[0]["sem_seg"]
+    model.outside = "frozen"
+    assert not torch.allclose(model([one])[0]["sem_seg"], adapted)
+
+
+@torch.no_grad()
+def test_alpha_is_for_classes_that_were_trained_and_beta_for_others():
+    register_vocabulary(Vocabulary("test-segmentor-new", ("zebra", "car"), is_thing=(True, True)))
+    model = case("adapters", f"{NODE}.DENSE.ALPHA", 0.0, f"{NODE}.DENSE.BETA", 0.7).eval()
+    known = record(Task.SEMANTIC)
+    with_clip = model([known])[0]["sem_seg"]
+    model.outside = "none"
+    torch.testing.assert_close(with_clip, model([known])[0]["sem_seg"], atol=1e-5, rtol=1e-4)
+    new = record(Task.SEMANTIC, vocabulary="test-segmentor-new")
+    alone = model([new])[0]["sem_seg"]
+    model.outside = "frozen"
+    assert not torch.allclose(model([new])[0]["sem_seg"], alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["adapters", "frozen ConvNeXt"])
+def test_each_task_is_answered_at_the_size_that_is_asked_for(name):
+    model = case(name).eval()
+    semantic, instance, panoptic = model(
+        [
+            record(Task.SEMANTIC, height=16, width=24),
+            record(Task.INSTANCE, size=(48, 32)),
+            {**record(Task.PANOPTIC), "vocabulary": None, "texts": ["a cat", "a dog"]},
+        ]
+    )
+    assert semantic["sem_seg"].shape == (3, 16, 24)
+    assert instance["instances"].image_size == (48, 32)
+    assert panoptic.keys() == {"sem_seg", "panoptic_seg", "instances"}
+    assert panoptic["sem_seg"].shape == (2, 32, 48)
+
+
+@torch.no_grad()
+def test_other_images_of_a_batch_do_not_change_an_answer():
+    model = case("adapters").eval()
+    one = record(Task.SEMANTIC)
+    other = record(Task.SEMANTIC, vocabulary=None, texts=["a", "b", "c", "d", "e"])
+    alone = model([one])[0]["sem_seg"]
+    torch.testing.assert_close(model([one, other])[0]["sem_seg"], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_training_under_autocast_is_finite_and_close():
+    model = case("adapters").train()
+    records = [record()]
+    values = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses = model(records)
+        values.append(sum(losses.values()))
+        assert all(loss.dtype == torch.float32 for loss in losses.values())
+    assert values[1].isfinite()
+    torch.testing.assert_close(values[0], values[1], rtol=0.1, atol=0.1)
+
+
+def test_records_that_cannot_be_learned_from_are_told():
+    model = case("adapters").train()
+    without = {k: v for k, v in record().items() if k != "instances"}
+    with pytest.raises(ValueError, match="has no 'instances', which all losses compare with"):
+        model([without])
+    boxes = record(file_name="a.jpg")
+    boxes["instances"].remove("gt_masks")
+    with pytest.raises(ValueError, match="image a.jpg has boxes without masks"):
+        model([boxes])
+
+
+def test_a_whole_tower_leaves_no_frozen_clip():
+    with pytest.raises(ValueError, match="no frozen CLIP is left .*OUTSIDE 'frozen'"):
+        build(trained="all", pet=0)
+    with pytest.raises(ValueError, match="OUTSIDE must be one of .*, got 'both'"):
+        build(f"{NODE}.DENSE.OUTSIDE", "both")
+    with pytest.raises(ValueError, match="TOWER.NAME is 'dinov3'; expected timm/<name>"):
+        build(f"{NODE}.TOWER.NAME", "dinov3")
+    with pytest.raises(ValueError, match="TOWER.WEIGHTS is 'a.pth', but .*NAME is empty"):
+        build(f"{NODE}.TOWER.WEIGHTS", "a.pth")
+
+
+def test_trained_words_of_vocabularies_and_data_sets():
+    register_vocabulary(
+        Vocabulary("test-seen", ("cat", "auto"), synonyms=(("cat", "kitten"), ("red car", "auto")))
+    )
+    seen = SeenWords(["test-segmentor"])
+    vocabulary = Vocabulary("test-asked", ("bus", "automobile", "x"), synonyms=(
+        ("bus",), ("automobile", "red car"), ("kitten",),
+    ))  # fmt: skip
+    flags = seen.of_vocabulary(vocabulary, torch.device("cpu"))
+    assert flags.tolist() == [False, True, False]
+    both = SeenWords(["test-segmentor", "test-seen"])
+    assert both.of_vocabulary(vocabulary, torch.device("cpu")).tolist() == [False, True, True]
+    # detectron2 knows the classes of COCO without a file.
+    coco = SeenWords(["coco_2017_train_panoptic"])
+    assert coco.of_vocabulary(vocabulary, torch.device("cpu")).tolist() == [True, False, False]
+    with pytest.raises(ValueError, match="no data set 'nowhere' .* as MODEL.UMG_CLIP.DENSE.SEEN"):
+        SeenWords(["nowhere"]).of_vocabulary(vocabulary, torch.device("cpu"))
+
+
+def test_an_official_fc_clip_checkpoint_loads():
+    model = case("frozen ConvNeXt")
+    state = model.state_dict()
+    official = {_NAMES.official(name): value + 1 for name, value in state.items()}
+    assert all(name.startswith(("backbone.", "sem_seg_head.", "void_")) for name in official)
+    assert "sem_seg_head.predictor.transformer_cross_attention_layers.1.norm.bias" in official
+    official["criterion.empty_weight"] = torch.ones(4)
+    assert is_official(official) and not is_official(state)
+    ours, unused = convert({f"module.{name}": value for name, value in official.items()})
+    assert unused == ["module.criterion.empty_weight"]
+    assert ours.keys() == state.keys()
+    assert all(torch.equal(ours[name], state[name] + 1) for name in state)
+    stem = "backbone.clip_model.visual.trunk.stem.0.weight"
+    released = {**official, stem: torch.zeros(192, 3, 4, 4)}
+    assert config_file(released) == "configs/umg_clip/fc_clip_convnext_l.yaml"
+    with pytest.raises(ValueError, match="no released FC-CLIP has .* begins with 16 channels"):
+        config_file(official)
