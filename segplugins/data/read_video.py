@@ -3,10 +3,17 @@
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
-from segplugins.files.json_file import read_json
+from segplugins.files.faults import STRICT, Fault, FaultPolicy
+from segplugins.files.plain_files import read_plain_file
 from segplugins.files.text import read_lines
+from segplugins.files.video_expressions import (
+    VideoPhrase,
+    read_video_expressions,
+    read_video_objects,
+    report_unknown_objects,
+)
 from segplugins.structures.regions import Task
 
 # The four expressions of an object, in the order of the runs they are scored in.
@@ -14,39 +21,41 @@ DAVIS_RUNS = ("annot1", "annot1_full_video", "annot2", "annot2_full_video")
 _DAVIS_LINE = re.compile(r'^(\S+)\s+(\d+)\s+"?(.*?)"?\s*$')
 
 
-def youtube_training_records(root: Path) -> List[dict]:
+def youtube_training_records(root: Path, policy: FaultPolicy = STRICT) -> List[dict]:
     """Reads the training split of Ref-YouTube-VOS.
 
     Args:
         root: holds "meta_expressions/train" and "train" with "meta.json", "JPEGImages" and
             "Annotations".
+        policy: receives the faults of the two files.
 
     Returns:
         One record per video, object and frame that shows it; the sentence is drawn at each visit.
     """
-    videos = read_json(root / "meta_expressions/train/meta_expressions.json", "videos")["videos"]
-    objects = read_json(root / "train" / "meta.json", "videos")["videos"]
+    path = root / "meta_expressions/train/meta_expressions.json"
+    videos = read_video_expressions(path, policy, with_objects=True)
+    shown = read_video_objects(root / "train" / "meta.json", policy)
+    unknown = set(report_unknown_objects(path, videos, shown, policy))
     records = []
-    for video, content in videos.items():
+    for name, video in videos.items():
         sentences = defaultdict(list)
-        for expression in content["expressions"].values():
-            sentences[str(expression["obj_id"])].append(expression["exp"].strip())
+        for phrase in video.phrases:
+            sentences[phrase.object_id].append(phrase.text)
         for number, texts in sentences.items():
-            shown = set(objects[video]["objects"][number]["frames"])
-            for frame in content["frames"]:
-                if frame in shown:
-                    record = _frame_record(root / "train", video, frame)
-                    record.update(
-                        mask_file_name=_mask_file(root / "train", video, frame),
-                        object_id=int(number),
-                        sentences=texts,
-                        expression_id=f"object {number}",
-                    )
-                    records.append(record)
+            frames = () if (name, number) in unknown else shown[name][number]
+            for frame in (frame for frame in video.frames if frame in frames):
+                record = _frame_record(root / "train", name, frame)
+                record.update(
+                    mask_file_name=_mask_file(root / "train", name, frame),
+                    object_id=number,
+                    sentences=texts,
+                    expression_id=f"object {number}",
+                )
+                records.append(record)
     return records
 
 
-def youtube_evaluation_records(root: Path, split: str) -> List[dict]:
+def youtube_evaluation_records(root: Path, split: str, policy: FaultPolicy = STRICT) -> List[dict]:
     """Reads a split of Ref-YouTube-VOS for evaluation.
 
     Args:
@@ -54,33 +63,34 @@ def youtube_evaluation_records(root: Path, split: str) -> List[dict]:
             are given out, "Annotations".
         split: "valid" or "test". The file of "valid" also lists the videos of "test", which are
             left out where that file is there.
+        policy: receives the faults of the file.
 
     Returns:
         One record per video, expression and frame, with "texts" of one sentence; with
         "mask_file_name" and "object_id" where the truth is there.
     """
     folder = root / "meta_expressions"
-    videos = read_json(folder / split / "meta_expressions.json", "videos")["videos"]
+    videos = read_video_expressions(folder / split / "meta_expressions.json", policy)
     listed = folder / "test" / "meta_expressions.json"
     if split == "valid" and listed.is_file():
-        tested = read_json(listed, "videos")["videos"]
-        videos = {video: content for video, content in videos.items() if video not in tested}
+        tested = read_video_expressions(listed, policy)
+        videos = {name: video for name, video in videos.items() if name not in tested}
+    with_truth = (root / split / "Annotations").is_dir()
     return [
-        _expression_record(root / split, video, number, expression, frame)
-        for video, content in videos.items()
-        for number, expression in content["expressions"].items()
-        for frame in content["frames"]
+        _expression_record(root / split, name, phrase, frame, with_truth=with_truth)
+        for name, video in videos.items()
+        for phrase in video.phrases
+        for frame in video.frames
     ]
 
 
 def _expression_record(
-    root: Path, video: str, number: str, expression: Mapping[str, Any], frame: str
+    root: Path, video: str, phrase: VideoPhrase, frame: str, *, with_truth: bool
 ) -> dict:
     record = _frame_record(root, video, frame)
-    record.update(expression_id=number, texts=[expression["exp"].strip()])
-    mask_file = _mask_file(root, video, frame)
-    if "obj_id" in expression and (root / "Annotations").is_dir():
-        record.update(mask_file_name=mask_file, object_id=int(expression["obj_id"]))
+    record.update(expression_id=phrase.number, texts=[phrase.text])
+    if phrase.object_id is not None and with_truth:
+        record.update(mask_file_name=_mask_file(root, video, frame), object_id=phrase.object_id)
     return record
 
 
@@ -99,13 +109,14 @@ def _frame_record(root: Path, video: str, frame: str, images: Optional[Path] = N
     }
 
 
-def davis_records(root: Path, split: str = "val") -> List[dict]:
+def davis_records(root: Path, split: str = "val", policy: FaultPolicy = STRICT) -> List[dict]:
     """Reads Ref-DAVIS17.
 
     Args:
         root: of DAVIS 2017 ("JPEGImages/480p", "Annotations_unsupervised/480p",
             "ImageSets/2017/<split>.txt") with "davis_text_annotations" in it.
         split: "val".
+        policy: receives the faults of the list of videos and of their folders.
 
     Returns:
         One record per run, video and frame: "texts", a sentence for each object in the order of
@@ -114,16 +125,15 @@ def davis_records(root: Path, split: str = "val") -> List[dict]:
     Raises:
         ValueError: a line that is no expression, or an object without one.
     """
-    videos = read_lines(root / "ImageSets" / "2017" / f"{split}.txt")
+    frames = _davis_frames(root, split, policy)
     records = []
     for run in DAVIS_RUNS:
         sentences = _davis_sentences(
-            root / "davis_text_annotations" / f"Davis17_{run}.txt", set(videos)
+            root / "davis_text_annotations" / f"Davis17_{run}.txt", set(frames)
         )
-        for video in videos:
-            images = root / "JPEGImages" / "480p"
-            for image in sorted((images / video).glob("*.jpg")):
-                record = _frame_record(root, video, image.stem, images)
+        for video, images in frames.items():
+            for image in images:
+                record = _frame_record(root, video, image.stem, image.parent.parent)
                 labels = root / "Annotations_unsupervised" / "480p" / video / f"{image.stem}.png"
                 record.update(
                     expression_id=run, texts=sentences[video], label_file_name=str(labels)
@@ -132,9 +142,27 @@ def davis_records(root: Path, split: str = "val") -> List[dict]:
     return records
 
 
+def _davis_frames(root: Path, split: str, policy: FaultPolicy) -> Dict[str, List[Path]]:
+    """Returns the pictures of each video that a split lists."""
+    listed = root / "ImageSets" / "2017" / f"{split}.txt"
+    frames = {}
+    for video in read_lines(listed, policy):
+        folder = root / "JPEGImages" / "480p" / video
+        if video in (".", "..") or Path(video).name != video:
+            policy.report(Fault("path", f"'{video}' is no name of a video", str(listed)))
+        elif not (images := sorted(folder.glob("*.jpg"))):
+            message = f"no .jpg of video '{video}', which {listed} lists; complete the data set"
+            policy.report(Fault("missing", message, str(folder)))
+        else:
+            frames[video] = images
+    return frames
+
+
 def _davis_sentences(path: Path, videos: set) -> Dict[str, List[str]]:
     found: Dict[str, Dict[int, str]] = defaultdict(dict)
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
+    # Two of the files are partly Latin-1.
+    text = read_plain_file(path).decode("utf-8-sig", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         parsed = _davis_line(line)

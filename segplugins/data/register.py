@@ -68,7 +68,8 @@ def register_videos(name: str, records: Callable[..., List[dict]], **keywords: A
 
     Args:
         name: of the data set.
-        records: a reader of read_video.py, from the folder to the records.
+        records: a reader of read_video.py: from the folder and the keyword `policy`, which gets
+            faults, to the records.
         keywords: the other fields.
     """
     register_source(VideoSource.of_keywords(name, {"video_records": records, **keywords}))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
+from segplugins.files.plain_files import check_plain_file
+
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _LINES = (".jsonl", ".ndjson")
 _IMAGE_BYTES = 256 * 2**20
@@ -74,6 +76,7 @@ def index_shard(shard: str) -> Tuple[List[Entry], Optional[str]]:
         The samples in their order, and what is wrong with the file as a whole, or None.
     """
     try:
+        check_plain_file(shard)
         return (_index_lines(shard), None) if is_lines(shard) else _index_tar(shard)
     except OSError as error:
         return [], f"{shard} cannot be read: {error.strerror or error}"

@@ -12,6 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from segplugins.engine.zoo_weights import PREFIX, weights_path
+from segplugins.files.plain_files import read_plain_file
 from segplugins.files.plain_pickle import read_pickle
 from segplugins.files.tensors import check_finite
 from segplugins.files.write import is_temporary, replacing, write_text
@@ -129,7 +130,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         """
         folder = Path(self.save_dir)
         try:
-            name = (folder / _LAST).read_text(encoding="utf-8").strip()
+            name = read_plain_file(folder / _LAST).decode("utf-8").strip()
         except (OSError, UnicodeDecodeError):
             name = ""
         # Only a bare name: a path could point to the run of somebody else.

@@ -97,6 +97,8 @@ def pair_files(
 ) -> Dict[str, Pair]:
     """Pairs images and label files of the same stem.
 
+    A label file may also have the whole name of its image as stem: a.jpg and a.jpg.png.
+
     Images without a label file are left out and counted in the log: many sources keep the images
     of several sets in one folder. (detectron2's load_sem_seg does so too, but pairs by position
     if both folders hold the same number of files.)
@@ -118,9 +120,11 @@ def pair_files(
         raise FileNotFoundError(_no_files(labels))
     pairs: Dict[str, Pair] = {}
     orphans = label_files.keys() - image_files.keys()
+    by_name = _by_name(images, image_files) if orphans else {}
+    orphans -= by_name.keys()
     for stem, found in label_files.items():
         # Images and label files may stand in one folder.
-        candidates = [path for path in image_files.get(stem, ()) if path not in found]
+        candidates = [p for p in image_files.get(stem, by_name.get(stem, ())) if p not in found]
         if not candidates:
             message = f"no image {images.pattern(stem)} in {images.root}"
             if len(orphans) > 1:
@@ -141,9 +145,19 @@ def pair_files(
         else:
             pairs[stem] = (candidates[0], found[0])
     if len(image_files) > len(label_files):
-        without = len(image_files.keys() - label_files.keys())
+        labelled = {image for image, _ in pairs.values()}
+        without = sum(labelled.isdisjoint(paths) for paths in image_files.values())
         logger.info("%d images of %s have no label", without, images.root)
     return pairs
+
+
+def _by_name(folder: FileFolder, files: Dict[str, List[str]]) -> Dict[str, List[str]]:
+    """Returns the files by their path below the folder, with ending."""
+    paths = (path for several in files.values() for path in several)
+    return {
+        unicodedata.normalize("NFC", Path(path).relative_to(folder.root).as_posix()): [path]
+        for path in paths
+    }
 
 
 def _no_files(folder: FileFolder) -> str:

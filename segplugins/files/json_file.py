@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, Tuple, Type, Union
 
 import msgspec
 
+from segplugins.files.plain_files import read_plain_file
 from segplugins.files.write import write_text
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def read_text(path: Union[str, Path]) -> str:
 
 
 def _utf8(path: Path) -> bytes:
-    data = path.read_bytes()
+    data = read_plain_file(path)
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
     elif data.startswith(_WIDE):

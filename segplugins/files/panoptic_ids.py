@@ -1,12 +1,12 @@
 """Panoptic maps: pictures whose colour is the number of a segment, R + 256 G + 65536 B."""
 
-from pathlib import Path
 from typing import Optional
 
 import cv2
 import numpy as np
 
 from segplugins.files.faults import STRICT, Fault, FaultPolicy
+from segplugins.files.plain_files import read_plain_file
 from segplugins.files.raster import MAX_PIXELS, Source, decode, file_name
 
 __all__ = ["read_segment_ids"]
@@ -62,7 +62,7 @@ def _plain_ids(source: Source) -> Optional[np.ndarray]:
     wrong with it is then said by the other way.
     """
     try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        content = source if isinstance(source, bytes) else read_plain_file(source)
     except OSError:
         return None
     if content[:8] != _PNG or content[12:16] != b"IHDR" or content[24:26] not in _PLAIN:

@@ -4,6 +4,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from segplugins.files.plain_files import check_plain_file
+
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
@@ -50,6 +52,7 @@ def read_pickle(path: Path) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds anything else.
     """
+    check_plain_file(path)
     with open(path, "rb") as file:
         try:
             return _PlainUnpickler(file, encoding="latin1").load()

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from segplugins.files.faults import Fault, FaultPolicy
+from segplugins.files.plain_files import check_plain_file
 
 Source = Union[str, Path, bytes]
 
@@ -143,6 +144,8 @@ def file_name(source: Source) -> str:
 
 
 def _open(source: Source, formats: Sequence[str]) -> Image.Image:
+    if not isinstance(source, bytes):
+        check_plain_file(source)
     image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
     if image.width * image.height > MAX_PIXELS:
         image.close()

@@ -13,6 +13,7 @@ from segplugins.files.coco import InstanceFile, Meant, read_instances
 from segplugins.files.coco_annotations import InstanceEntry
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json
+from segplugins.files.plain_files import check_plain_file
 from segplugins.files.plain_pickle import read_pickle
 from segplugins.files.values import Id, as_id
 
@@ -63,6 +64,7 @@ def load_refs(path: Path) -> List[Mapping[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: it holds no list of refs with sentences.
     """
+    check_plain_file(path)
     with open(path, "rb") as file:
         start = file.read(64).lstrip()
     is_json = path.suffix == ".json" or start.startswith(_JSON)

@@ -4,14 +4,16 @@ Text is UTF-8, with or without a byte order mark, with lines that end as on any 
 """
 
 from pathlib import Path
-from typing import Any, List, Optional, Union
+from typing import Any, Dict, List, Optional, Set, Union
 
 import yaml
 
 from segplugins.files.faults import STRICT, Fault, FaultPolicy
+from segplugins.files.plain_files import read_plain_file
 
 __all__ = ["decode_text", "read_lines", "read_text", "read_yaml"]
 
+_MOST_VALUES = 10_000_000  # of a YAML file; some thousand classes have some ten thousand
 # Byte order marks of encodings that are not UTF-8; the longer ones come first.
 _OTHER_MARKS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
@@ -35,7 +37,7 @@ def read_text(
         The text; None if the policy lets a fault pass.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_plain_file(path)
     except FileNotFoundError:
         policy.report(Fault("missing", f"the {what} does not exist", str(path)))
         return None
@@ -102,11 +104,40 @@ def read_yaml(
     if text is None:
         return None
     try:
-        return yaml.load(text, _UniqueKeys)
+        content = yaml.load(text, _UniqueKeys)
+        _check_extent(content)
+        return content
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         policy.report(Fault("form", f"the {what} is not readable: {reason}", str(path)))
         return None
+
+
+def _check_extent(content: Any) -> None:
+    """Raises ValueError if a few lines stand for millions of values by repeated anchors.
+
+    Such a file is read at once, because repeated parts share memory; what looks at every value, as
+    a message does that shows one, would never end.
+    """
+    extents: Dict[int, int] = {}  # by identity; while a part is being counted it is in `open_parts`
+    open_parts: Set[int] = set()
+
+    def extent(part: Any) -> int:
+        if not isinstance(part, (list, tuple, set, dict)):
+            return 1
+        key = id(part)
+        if key in open_parts:
+            raise ValueError("an anchor is part of itself")
+        if key not in extents:
+            open_parts.add(key)
+            inside = part.values() if isinstance(part, dict) else part
+            extents[key] = 1 + sum(map(extent, inside))
+            open_parts.discard(key)
+        return extents[key]
+
+    total = extent(content)
+    if total > _MOST_VALUES:
+        raise ValueError(f"its anchors make {total} values of it, expected at most {_MOST_VALUES}")
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -28,7 +28,7 @@ def check_templates(templates: Sequence[str], *, of: str) -> Tuple[str, ...]:
     Raises:
         ValueError: there is none, or one has not exactly one placeholder.
     """
-    if isinstance(templates, str) or not templates:
+    if not isinstance(templates, (list, tuple)) or not templates:
         raise ValueError(f"templates of {of}: expected a list of at least one, got {templates!r}")
     for template in templates:
         if not isinstance(template, str) or template.count(PLACEHOLDER) != 1:
@@ -271,7 +271,7 @@ def vocabulary_from_data(
                 f"{source}: class {index} has the synonyms {listed!r}; expected a list of texts"
             )
         synonyms.append(tuple(listed))
-        is_thing.append(bool(entry.get("thing", False)))
+        is_thing.append(_thing(entry.get("thing"), f"{source}, class {index}"))
     return Vocabulary(
         name=str(data.get("name", name)),
         classes=tuple(classes),
@@ -280,6 +280,12 @@ def vocabulary_from_data(
         templates=data.get("templates"),
         none_class=data.get("none_class"),
     )
+
+
+def _thing(value: Any, source: str) -> bool:
+    if value is None or value in (0, 1):  # also true and false
+        return bool(value)
+    raise ValueError(f"{source}: thing is {value!r:.40}, expected true or false")
 
 
 def _check_keys(mapping: Mapping[str, Any], known: Sequence[str], source: str) -> None:

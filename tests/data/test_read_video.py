@@ -13,6 +13,7 @@ from segplugins.data.read_video import (
     youtube_evaluation_records,
     youtube_training_records,
 )
+from segplugins.files.faults import Collect, FaultError
 
 
 def expressions(split, videos, with_objects):
@@ -126,3 +127,36 @@ def test_davis_lines_that_do_not_fit_are_an_error(root, save, lines, message):
     write_davis(root, save, lines)
     with pytest.raises(ValueError, match=message):
         davis_records(root)
+
+
+def test_videos_of_a_list_that_are_not_there_are_named(root, save):
+    lines = ['bear 1 "a brown bear"', 'lion 1 "a lion"', 'wolf 1 "a wolf"']
+    write_davis(root, save, lines)
+    listed = root / "ImageSets" / "2017" / "val.txt"
+    listed.write_text(listed.read_text() + "\nwolf\n../480p/bear\n")
+    with pytest.raises(FileNotFoundError, match="no .jpg of video 'wolf'"):
+        davis_records(root)
+    policy = Collect()
+    assert len(davis_records(root, policy=policy)) == 4 * 2
+    assert [fault.kind for fault in policy.faults] == ["missing", "path"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_video_name(root, save):
+    write_davis(root, save, [])
+    for run in DAVIS_RUNS:
+        path = root / "davis_text_annotations" / f"Davis17_{run}.txt"
+        path.write_text('\ufeffbear 1 "a brown bear"\nlion 1 "a lion"\n', encoding="utf-8")
+    assert davis_records(root)[0]["texts"] == ["a brown bear"]
+
+
+def test_objects_of_faulty_expressions_are_left_out_and_counted(root, save):
+    write_youtube(root, save)
+    path = root / "meta_expressions/train/meta_expressions.json"
+    content = json.loads(path.read_text())
+    content["videos"]["v1"]["expressions"]["2"]["obj_id"] = "9"  # of no frame
+    path.write_text(json.dumps(content))
+    with pytest.raises(FaultError, match="record v1, object 9: object 9 is in no frame"):
+        youtube_training_records(root)
+    policy = Collect()
+    records = youtube_training_records(root, policy)
+    assert [record["object_id"] for record in records] == [1, 1] and len(policy.faults) == 1

@@ -266,3 +266,12 @@ def test_every_key_of_every_kind_stands_in_the_table_of_the_readme():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{kind}` | `")]
         for key in source.yaml_keys():
             assert f"`{key}`" in row or f"`{key}`" in common, f"{kind}: {key}"
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", "a\\b", "a\nb"])
+def test_a_data_set_cannot_name_where_results_are_written(tmp_path, name):
+    path = tmp_path / "s.yaml"
+    sets = {name: {"images": "i", "labels": "l"}}
+    path.write_text(json.dumps({"kind": "semantic", "vocabulary": ["a"], "sets": sets}))
+    with pytest.raises(ValueError, match="name: got .* expected a name without slashes"):
+        register_from_yaml(path)

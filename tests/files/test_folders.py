@@ -159,3 +159,18 @@ def test_a_name_of_a_list_means_one_file(folders, listed, kind, message):
     collected = Collect()
     listed_pairs(pairs, listed, pair, "list.txt", collected)
     assert [fault.kind for fault in collected.faults] == [kind]
+
+
+def test_label_files_named_after_the_whole_image_file_find_it(tmp_path):
+    for name in ("i/a.jpg", "i/b/c.JPG", "i/d.jpg", "l/a.jpg.png", "l/b/c.JPG.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    folders = FileFolder(tmp_path / "i"), FileFolder(tmp_path / "l")
+    assert pair_files(*folders) == {
+        "a.jpg": (str(tmp_path / "i/a.jpg"), str(tmp_path / "l/a.jpg.png")),
+        "b/c.JPG": (str(tmp_path / "i/b/c.JPG"), str(tmp_path / "l/b/c.JPG.png")),
+    }
+    (tmp_path / "l/e.jpg.png").touch()
+    policy = Collect()
+    assert len(pair_files(*folders, policy)) == 2
+    assert "no image e.jpg.<ending>" in policy.faults[0].message

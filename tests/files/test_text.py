@@ -68,3 +68,24 @@ def test_yaml_runs_no_code_and_keeps_every_key(file):
 def test_yaml_merges_are_no_repetition(file):
     content = b"base: &base {a: 1, b: 2}\nnext: {<<: *base, a: 3}\n"
     assert read_yaml(file(content))["next"] == {"a": 3, "b": 2}
+
+
+@pytest.mark.parametrize("inside", ["kind: {}", "sets: {{a: {}}}", "vocabulary: [[{}]]"])
+def test_yaml_that_repeats_itself_by_the_million_is_refused(tmp_path, inside):
+    # 9 ** 8 values in nine lines: a message that shows them would never end.
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for i in range(1, 8):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]")
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, inside.format("*a7")]))
+    with pytest.raises(FaultError, match="its anchors make [0-9]+ values of it, expected at most"):
+        read_yaml(path)
+    path.write_text(inside.format("&a [*a]"))
+    with pytest.raises(FaultError, match="an anchor is part of itself"):
+        read_yaml(path)
+
+
+def test_yaml_may_repeat_a_part_by_an_anchor(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &b {x: [1, 2]}\nmore: {<<: *b, y: 3}\nsame: *b")
+    assert read_yaml(path)["more"] == {"x": [1, 2], "y": 3}

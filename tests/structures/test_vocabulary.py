@@ -221,3 +221,16 @@ def test_a_bare_text_is_no_list_of_synonyms(synonyms):
 def test_lists_of_synonyms_are_as_many_as_classes():
     with pytest.raises(ValueError, match="1 entries in synonyms for 2 classes; give one per class"):
         Vocabulary("v", ("car", "sky"), (("car",),))
+
+
+@pytest.mark.parametrize("given, thing", [(None, False), (0, False), (1, True), (True, True)])
+def test_thing_is_a_truth_value(given, thing):
+    data = [{"name": "a", "thing": given}]
+    assert vocabulary_from_data(data, name="v", source="f").is_thing == (thing,)
+
+
+def test_values_of_another_type_are_named():
+    with pytest.raises(ValueError, match="f, class 0: thing is 'no', expected true or false"):
+        vocabulary_from_data([{"name": "a", "thing": "no"}], name="v", source="f")
+    with pytest.raises(ValueError, match="templates of vocabulary 'v': expected a list.* got 7"):
+        vocabulary_from_data({"classes": ["a"], "templates": 7}, name="v", source="f")

@@ -51,7 +51,7 @@ class Source:
     # A class variable here and there, a field where a description may choose.
     task: ClassVar[Task]
 
-    name: str = key(None, values.text)
+    name: str = key(None, values.set_name)
     licence: Optional[str] = key("licence", values.text, default=None)
     expected: Union[int, Sequence[int], None] = key("expected", values.count, default=None)
     prepare: Optional[str] = key(None, values.text, default=None)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Callable, ClassVar, Dict, List, Optional, Sequence, Union
 
 from segplugins.data.catalog import (
@@ -24,7 +23,7 @@ from segplugins.structures.vocabulary import Vocabulary
 
 Words = Union[str, Vocabulary, Sequence[str], None]
 Folder = Union[str, Sequence[str]]
-ReadVideos = Callable[[Path], List[dict]]
+ReadVideos = Callable[..., List[dict]]
 
 SAMPLES = ("object", "image", "expressions")
 _EVALUATOR_OF_LINES = {
@@ -99,7 +98,8 @@ class VideoSource(Source):
     """Videos with referring expressions; a record is a frame.
 
     Args:
-        video_records: a reader of read_video.py, from the folder to the records.
+        video_records: a reader of read_video.py, from the folder and a policy for
+            faults to the records.
         root: folder, relative to $DETECTRON2_DATASETS.
         evaluator_type: "video" or "ref_davis".
     """
@@ -112,7 +112,8 @@ class VideoSource(Source):
 
     def records(self, policy: FaultPolicy) -> List[dict]:
         """Returns a record per frame."""
-        found = self.video_records(existing_folder(self.root, self.name, self.prepare))
+        folder = existing_folder(self.root, self.name, self.prepare)
+        found = self.video_records(folder, policy=policy)
         number = len({record["video_id"] for record in found})
         check_count(self.name, number, self.expected, self.prepare, policy)
         return found

@@ -36,6 +36,14 @@ def text(value: Any) -> str:
     return value
 
 
+def set_name(value: Any) -> str:
+    """Returns the name of a data set, which is part of the names of files that a run writes."""
+    name = text(value)
+    if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        raise ValueError("expected a name without slashes and line breaks")
+    return name
+
+
 def path(value: Any) -> str:
     """Returns the path of a file or folder; "" is the folder that paths are relative to."""
     value = str(value) if hasattr(value, "__fspath__") else value
