@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: %(default)s")
     add("--shard-size", type=int, default=1000, help="images of a shard (default: %(default)s)")
     add("--processes", type=int, default=1, help="that work at once (default: %(default)s)")
+    add("--review", type=int, default=100, help="images in review.jsonl (default: %(default)s)")
     add(
         "--device",
         action="append",
@@ -84,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
         outcome = annotator.run(
             processes=args.processes, devices=_devices(args), progress=bar.update
         )
-    return _finish(annotator, outcome)
+    return _finish(args, annotator, outcome)
 
 
 def _inputs(args: argparse.Namespace) -> Any:
@@ -111,12 +112,16 @@ def _devices(args: argparse.Namespace) -> List[str]:
     return args.device or gpus or ["cpu"]
 
 
-def _finish(annotator: Any, outcome: Any) -> int:
+def _finish(args: argparse.Namespace, annotator: Any, outcome: Any) -> int:
+    from segplugins.annotation.report import write_report
+
     folder = annotator.job.folder
     if outcome.unfinished:
         print(f"{outcome.unfinished} shards are being made by another process on '{folder}'")
         return 0
+    files = write_report(folder, annotator.inputs.root, review=args.review)
     print(f"{outcome.images - len(outcome.failures)} images annotated in {folder}")
+    print(f"look at {files['report']}; {files['review']} has the images most worth it")
     for failure in outcome.failures[:10]:
         print(f"left out: {failure.file_name}: {failure.error}")
     if outcome.failures:

@@ -59,7 +59,7 @@ STAGES: Dict[str, Type[Stage]] = {
     **VERIFIERS,
 }
 STARTS = ("nothing", "boxes", "regions")
-TASKS = (Task.REFERRING, Task.INSTANCE, Task.DETECTION, Task.PANOPTIC, Task.SALIENT)
+TASKS = (Task.REFERRING, Task.INSTANCE, Task.DETECTION, Task.SALIENT)
 _HIDDEN = ("title",)
 
 Kinds = Mapping[str, Type[ModelSpec]]

@@ -1,7 +1,5 @@
 """What a report shows besides numbers, kept as a file beside them: confused classes, pictures."""
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -16,6 +14,7 @@ from segplugins.evaluation.semantic import SemanticEvaluator
 from segplugins.files.pictures import read_picture
 from segplugins.files.write import write_text
 from segplugins.pictures import Style, draw_label_map, enlarged, picture_colours, seen_class_colours
+from segplugins.pictures.page import data_url
 
 FILE = "details.json"
 _PAIRS = 12
@@ -87,7 +86,7 @@ def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[s
     return [
         {
             "caption": f"{sample_title(record)}: {score:.1f}",
-            "images": [_data_uri(_read_image(record["file_name"]))],
+            "images": [data_url(_read_image(record["file_name"]), quality=_JPEG_QUALITY)],
             "legend": [],
         }
         for score, record in known[: min(_SAMPLES, (len(known) + (sign < 0)) // 2)]
@@ -132,15 +131,11 @@ def _picture(picture: Picture) -> Dict[str, Any]:
     )
     return {
         "caption": picture.caption,
-        "images": [_data_uri(shown) for shown in (enlarged(image, side), *maps)],
+        "images": [
+            data_url(shown, quality=_JPEG_QUALITY) for shown in (enlarged(image, side), *maps)
+        ],
         "legend": [
             {"class": picture.names[i], "colour": "#" + bytes(seen[i].tolist()).hex()}
             for i in present
         ],
     }
-
-
-def _data_uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -18,6 +18,7 @@ from segplugins.evaluation.report_tables import (
     swatch,
 )
 from segplugins.evaluation.run_facts import RunFacts
+from segplugins.pictures.page import page_style
 
 _SHOWN = ("Image", "Truth", "Prediction")
 _EMPTY: Mapping = MappingProxyType({})
@@ -70,7 +71,7 @@ def report_page(
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{_policy()}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_file('report.css')}</style></head>\n<body><main>"
+        f"<title>{escape(title)}</title><style>{page_style()}</style></head>\n<body><main>"
         f"<h1>{escape(architecture)}</h1>{_facts(first.get('checkpoint', {}), run)}"
         f"{_contents(list(results))}{'' if single else _training(drawings)}"
         f"{_summary({**results, **groups})}"
