@@ -5,10 +5,15 @@
     python tools/demo.py --config-file configs/unilseg/unilseg_20.yaml --input drive.mp4 \\
         --prompt "the red car left of the tree" --prompt "all windows" MODEL.WEIGHTS unilseg.pth
 
+    python tools/demo.py --config-file configs/umg_clip/drawn_clip.yaml --input shots/ \\
+        --similarity "dog, grass" MODEL.WEIGHTS output/clip/drawn/model_final.pth
+
 Input is an image, a folder, a quoted pattern or a video. For every picture <name>.overlay.jpg to
 look at and <name>.json are written; with a vocabulary <name>.labels.png (pixel = index of the
 class), with prompts <name>.mask0.png and so on, one per prompt (255 = what it says). A video also
-gets <name>.overlay.mp4. Models for classes take --vocabulary, models for phrases both.
+gets <name>.overlay.mp4. Models for classes take --vocabulary, models for phrases both. With
+--similarity, <name>.similarity.png shows for every word how alike the places of the picture are to
+it, as the model's CLIP tower sees them, undecoded.
 
 A file that cannot be read is skipped and named at the end; the exit status is then 1. Stopped, the
 same command goes on where it was. The device is a GPU where there is one; MODEL.DEVICE cpu, cuda
@@ -18,8 +23,12 @@ or cuda:1 at the end of the line chooses another.
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Sequence
 
 from segplugins.engine.command import add_config_arguments, command_parser, run_command
+
+if TYPE_CHECKING:
+    from segplugins.prediction.folder import Outcome
 
 KEPT = "pictures whose <name>.json stands are finished; the same command goes on with the others"
 
@@ -35,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument(
         "--prompt", action="append", help="phrase that gets a mask of its own; repeat for more"
+    )
+    words.add_argument(
+        "--similarity",
+        metavar="WORDS",
+        help="names as above: paints how alike each place is to each, for models with a CLIP tower",
     )
     parser.add_argument(
         "--task",
@@ -74,6 +88,7 @@ def main(args: argparse.Namespace) -> int:
     from segplugins.prediction.folder import check_writable, open_folder, segment_files
     from segplugins.prediction.loading import load, read_config
     from segplugins.prediction.questions import ask_classes, ask_phrases
+    from segplugins.prediction.similarity import paint_similarity
     from segplugins.prediction.words import read_vocabulary
 
     # Before the model is built: a wrong path or an empty prompt should not cost time.
@@ -81,11 +96,16 @@ def main(args: argparse.Namespace) -> int:
     output = Path(args.output)
     check_writable(output)
     cfg = read_config(args.config_file, args.opts)
-    if args.vocabulary is None:
+    names = args.similarity if args.vocabulary is None else args.vocabulary
+    if names is None:
         ask_phrases(args.prompt)
     else:
-        ask_classes(read_vocabulary(args.vocabulary), args.task)
+        ask_classes(read_vocabulary(names), args.task)
     model = load(cfg, random_weights=args.random_weights)
+    if args.similarity is not None:
+        done = paint_similarity(model, model.ask(names), files, output)
+        print(f"{done.written} pictures of similarity painted into {output}")
+        return _report_skipped(done, files)
     if args.vocabulary is None:
         question = model.ask(prompts=args.prompt)
     else:
@@ -95,6 +115,11 @@ def main(args: argparse.Namespace) -> int:
     done = segment_files(model, question, files, output, batch_size=args.batch_size, **options)
     kept = f", {done.kept} stood there already" if done.kept else ""
     print(f"{done.written} pictures segmented into {output}{kept}")
+    return _report_skipped(done, files)
+
+
+def _report_skipped(done: "Outcome", files: Sequence[Path]) -> int:
+    """Names the files that were skipped. Returns the exit status."""
     if done.skipped:
         print(f"{len(done.skipped)} of {len(files)} files skipped:", file=sys.stderr)
         for file, reason in done.skipped:

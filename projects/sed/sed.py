@@ -23,6 +23,7 @@ from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.modeling.similarity import word_similarity
 from segplugins.modeling.windows import windows
 from segplugins.structures import Vocabulary
 from segplugins.structures.memory import with_smaller_chunks
@@ -266,6 +267,14 @@ class SED(nn.Module):
         for decoding, record in zip(decodings, records):
             results.append(self._finish(decoding, record_vocabulary(record), record))
         return results
+
+    @torch.no_grad()
+    def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
+        """Returns per image (K, height, width) cosines of its pixels and its words, undecoded."""
+        images = [self.normalizer.normalize(record["image"]) for record in records]
+        cells, _ = self.encoder(torch.cat([self.resized(image[None]) for image in images]))
+        sizes = [self.resolution] * len(images)
+        return word_similarity(cells, records, self.classifier, sizes, self.resolution)
 
     def _finish(self, decoding: ClassMaps, vocabulary: Vocabulary, record: dict) -> dict:
         """Brings a decoding to the size of the record's image, as scores or as labels."""

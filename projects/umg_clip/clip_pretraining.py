@@ -23,6 +23,7 @@ from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.contrastive import contrastive, text_labels
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.modeling.similarity import word_similarity
 from segplugins.structures import Vocabulary, get_vocabulary
 from segplugins.structures.vocabulary import PLACEHOLDER
 
@@ -235,6 +236,14 @@ class ClipPretraining(nn.Module):
             "loss_presence": presence_loss(logits, shown, inside),
             "loss_assignment": assignment_loss(logits, allowed),
         }
+
+    @torch.no_grad()
+    def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
+        """Returns per image (K, height, width) cosines of its cells and its words."""
+        images = self.normalizer(records)
+        cells, _ = self.encoder.encode(images.tensor)
+        padded = images.tensor.shape[-2:]
+        return word_similarity(cells, records, self.classifier, images.image_sizes, padded)
 
     def answer(self, cells: Tensor, record: dict, size: Tuple[int, int]) -> Tensor:
         """Scores every pixel of one image against its vocabulary.

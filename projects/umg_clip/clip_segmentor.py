@@ -26,6 +26,7 @@ from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
 from segplugins.modeling.postprocess import MaskResizer
+from segplugins.modeling.similarity import word_similarity
 from segplugins.structures import Vocabulary
 from segplugins.structures.predictions import QueryPredictions, record_targets
 from segplugins.structures.vocabulary import record_vocabulary
@@ -186,6 +187,15 @@ class ClipSegmentor(nn.Module):
             masks = predictions.mask_logits[index]
             results.append(self.inference.answer(scores, masks, record, resize))
         return results
+
+    @torch.no_grad()
+    def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
+        """Returns per image (K, height, width) cosines of words and cells of the CLIP at test."""
+        images = self.normalizer(records)
+        last = self.tower.dense(images.tensor, adapted=self.outside != "frozen").last
+        cells = self.tower.project(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        padded = images.tensor.shape[-2:]
+        return word_similarity(cells, records, self.classifier, images.image_sizes, padded)
 
     def class_texts(self, vocabularies: Sequence[Vocabulary]) -> ClassTexts:
         """Returns a row for each synonym of the classes of each image, on the model's device."""

@@ -220,6 +220,28 @@ class Segmenter:
             )
         return results
 
+    @torch.inference_mode()
+    def similarity(self, frames: Sequence[Frame], question: Question) -> List[np.ndarray]:
+        """Returns per frame (K, H, W) float32 cosines of its places and the words asked for.
+
+        Args:
+            frames: pictures.
+            question: of `ask`, a vocabulary.
+
+        Raises:
+            ValueError: the model has no CLIP whose places and words can be compared.
+        """
+        if not hasattr(self.model, "word_similarity"):
+            raise ValueError(
+                f"{type(self.model).__name__} has no image tower whose places lie in the space of "
+                "words; --similarity is for models with a CLIP tower: those of sed and umg_clip"
+            )
+        augmentations = T.AugmentationList(list(self.settings.augmentations(question.task)))
+        records = [_record(frame.image, augmentations, question) for frame in frames]
+        with autocast(self.device, self.settings.precision):
+            maps = self.model.word_similarity(records)
+        return [part.float().cpu().numpy() for part in maps]
+
     def _answer(
         self,
         augmentations: T.AugmentationList,

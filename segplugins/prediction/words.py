@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 Words = Union[str, Sequence[str], Vocabulary]
 
-# The text encoder that has read nothing but the drawn world's words.
-_DRAWN_CLIP = "convnext_drawn"
+# Text encoders that have read nothing but the drawn world's words.
+_DRAWN_CLIPS = ("convnext_drawn", "eva_drawn")
 _FUNCTION_WORDS = (
     "a an the of in on at to and with left right middle side picture all one two three"
 )
@@ -58,7 +58,7 @@ def unseen_words(clip_name: str, names: Sequence[Sequence[str]]) -> List[str]:
         clip_name: MODEL.CLIP.NAME. Only of the drawn world's tiny CLIP is it known.
         names: per class its synonyms; one that can be read is enough.
     """
-    if clip_name != _DRAWN_CLIP:
+    if clip_name not in _DRAWN_CLIPS:
         return []
     return [
         synonyms[0]

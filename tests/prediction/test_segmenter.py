@@ -212,3 +212,9 @@ def test_a_picture_keeps_its_file_name(segmenter, folder, half_bright):
         assert model(image, WORDS).name == "c"
     names = [result.name for result in model([half_bright(), half_bright()], WORDS)]
     assert names == ["picture 0", "picture 1"]
+
+
+def test_a_model_without_a_clip_tower_has_no_similarity(segmenter, half_bright):
+    model = segmenter()
+    with pytest.raises(ValueError, match="no image tower .* those of sed and umg_clip"):
+        model.similarity([Frame("a", half_bright())], model.ask("dark, bright"))

@@ -223,3 +223,19 @@ def test_an_official_fc_clip_checkpoint_loads():
     assert config_file(released) == "configs/umg_clip/fc_clip_convnext_l.yaml"
     with pytest.raises(ValueError, match="no released FC-CLIP has .* begins with 16 channels"):
         config_file(official)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["adapters", "frozen ConvNeXt"])
+def test_words_are_compared_with_the_clip_that_pools(name):
+    model = case(name).eval()
+    two = [record(), record(size=(64, 32), height=32, width=16)]
+    maps = model.word_similarity(two)
+    assert [tuple(part.shape) for part in maps] == [(3, 32, 48), (3, 32, 16)]
+    assert all(part.abs().max() <= 1 + 1e-5 for part in maps)
+    if name == "adapters":
+        for block in model.tower.adapters:
+            torch.nn.init.normal_(block.mlp.up.weight)
+        torch.testing.assert_close(model.word_similarity(two)[0], maps[0])
+        model.outside = "adapted"
+        assert not torch.allclose(model.word_similarity(two)[0], maps[0])

@@ -109,3 +109,19 @@ def test_an_output_that_cannot_be_written_is_refused_before_a_model_is_built(
 def test_either_a_vocabulary_or_prompts_are_asked(call, capsys, options):
     assert call(*options)[0] == 2
     assert "--prompt" in capsys.readouterr().err
+
+
+def test_similarity_is_painted_for_every_word_side_by_side(call, capsys):
+    status, out = call("--similarity", "sky, sea|ocean")
+    assert status == 0 and "1 pictures of similarity painted" in capsys.readouterr().out
+    painted = np.asarray(Image.open(out / "a.similarity.png"))
+    # The short side of 40 becomes 256; the picture and two words stand in a row.
+    assert painted.shape[0] == 256 + 18 and painted.shape[1] > 3 * 384
+    assert not list(out.glob("*.json"))
+
+
+def test_similarity_skips_and_names_bad_files(call, tmp_path, capsys):
+    (tmp_path / "shots" / "bad.jpg").write_bytes(b"no picture")
+    status, out = call("--similarity", "sky")
+    assert status == 1 and (out / "a.similarity.png").is_file()
+    assert "1 of 2 files skipped" in capsys.readouterr().err
