@@ -7,7 +7,12 @@ from typing import Any, Dict, List, Mapping, Optional, Set, Union
 import msgspec
 
 from segplugins.files.coco import entries_of
-from segplugins.files.coco_categories import CategoryEntry, read_categories
+from segplugins.files.coco_categories import (
+    CategoryEntry,
+    class_of_name,
+    folded_name,
+    read_categories,
+)
 from segplugins.files.coco_images import ImageEntry, read_images
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json
@@ -86,8 +91,9 @@ def read_panoptic(
         used=_used_categories(listed),
         vocabulary=vocabulary,
     )
-    _read_things(categories, faults)
+    _read_things(categories, vocabulary, faults)
     kept: Dict[Id, PanopticEntry] = {}
+    image_of_map: Dict[str, Id] = {}
     for position, annotation in listed:
         annotation.position = position
         if not _refers(annotation, image_of, kept, faults):
@@ -96,6 +102,11 @@ def read_panoptic(
             annotation.file_name = _map_name(annotation, images[annotation.image_id], map_root)
         except ValueError as error:
             faults.report("path", f"{error}: of the map", **_place(annotation))
+            continue
+        before = image_of_map.setdefault(annotation.file_name, annotation.image_id)
+        if before != annotation.image_id:
+            message = f"the map {annotation.file_name} is that of image {before} already"
+            faults.report("id", message, **_place(annotation))
             continue
         _read_segments(annotation, category_of, faults)
         kept[annotation.image_id] = annotation
@@ -118,7 +129,10 @@ def _used_categories(listed: List[Any]) -> Set[Id]:
     return used
 
 
-def _read_things(categories: List[CategoryEntry], faults: FileFaults) -> None:
+def _read_things(
+    categories: List[CategoryEntry], vocabulary: Optional[Vocabulary], faults: FileFaults
+) -> None:
+    index = {} if vocabulary is None else class_of_name(vocabulary)
     for category in categories:
         try:
             if category.isthing is None:
@@ -129,6 +143,25 @@ def _read_things(categories: List[CategoryEntry], faults: FileFaults) -> None:
             place = {"entry": ("categories", category.position), "mend": ("isthing", 1)}
             faults.report("form", f"isthing is {error}", field=field, **place)
             category.isthing = True
+        if vocabulary is not None:
+            is_thing = vocabulary.is_thing[index[folded_name(category.name)]]
+            if is_thing != category.isthing:
+                message = _difference(category, vocabulary.name)
+                faults.report("name", message, field=f"category {category.id}")
+                category.isthing = is_thing
+
+
+def _difference(category: CategoryEntry, vocabulary: str) -> str:
+    """Returns the message for a thing that the vocabulary takes for stuff, or the other way."""
+    name, here, there = category.name, "stuff", "a thing"
+    if category.isthing:
+        here, there = there, here
+    entry = f"{{name: {name}, thing: {str(category.isthing).lower()}}}"
+    return (
+        f"'{name}' is {here} in the file and {there} in vocabulary '{vocabulary}', so that its "
+        f"objects would be counted in another way; write {entry} there, or leave the vocabulary "
+        "out: the file has the classes"
+    )
 
 
 def _crowd(value: Any) -> int:

@@ -267,3 +267,45 @@ def test_a_crowd_that_is_no_flag_names_its_field(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="segment 5: iscrowd is 'crowd', expected 0 or 1"):
         read_panoptic(path)
+
+
+def panoptic_content():
+    segments = [{"id": 1, "category_id": 7}, {"id": 2, "category_id": 9}]
+    return {
+        "images": small.coco()["images"][:2],
+        "categories": [
+            {"id": 7, "name": "cat", "isthing": 1},
+            {"id": 9, "name": "sky", "isthing": 0},
+        ],
+        "annotations": [
+            {"image_id": 1, "file_name": "1.png", "segments_info": segments},
+            {"image_id": 2, "file_name": "2.png", "segments_info": segments},
+        ],
+    }
+
+
+def test_things_of_a_vocabulary_are_those_of_the_panoptic_file(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(panoptic_content()))
+    right = Vocabulary("v", ("sky", "Cat"), is_thing=(False, True))
+    assert [c.isthing for c in read_panoptic(path, vocabulary=right).categories] == [True, False]
+    bare = Vocabulary("v", ("sky", "cat"))  # a list of names: all of them stuff
+    with pytest.raises(FaultError, match=r"category 7: 'cat' is a thing in the file and stuff in"):
+        read_panoptic(path, vocabulary=bare)
+    turned = Vocabulary("v", ("sky", "cat"), is_thing=(True, False))
+    policy = Collect()
+    file = read_panoptic(path, policy, vocabulary=turned)
+    assert [fault.field for fault in policy.faults] == ["category 7", "category 9"]
+    assert "{name: sky, thing: false}" in policy.faults[1].message
+    assert [category.isthing for category in file.categories] == [False, True]
+
+
+def test_two_images_do_not_share_a_panoptic_map(tmp_path):
+    content = panoptic_content()
+    content["annotations"][1]["file_name"] = "1.png"
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(content))
+    policy = Collect()
+    file = read_panoptic(path, policy)
+    assert [annotation.image_id for annotation in file.annotations] == [1]
+    assert "the map 1.png is that of image 1 already" in policy.faults[0].message

@@ -30,7 +30,7 @@ class Edits:
         self.regions: Set[Tuple[int, Any]] = set()
         self.region_values: Dict[Tuple[int, Any], Tuple[str, Any]] = {}
         for fault in faults:
-            if fault.remark:
+            if fault.remark and fault.mend is None:
                 continue
             if fault.position >= 0:
                 self._add_of_record(fault)

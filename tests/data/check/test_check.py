@@ -214,8 +214,9 @@ def test_what_stands_only_in_the_map_or_only_in_the_file_is_told(
         change(content["annotations"][0]["segments_info"], ids)
 
     # Pixels that change hands also make the area of the other segment wrong.
-    faults = check_dataset(panoptic(both)).faults
-    [first] = [fault for fault in faults if fault.field == field]
+    checked = check_dataset(panoptic(both))
+    [first] = [fault for fault in checked.findings.faults if fault.field == field]
+    assert first.remark == (kind == "area")  # which is counted from the map
     assert (first.kind, first.record) == (kind, "1")
     assert message in first.message and first.file.endswith("maps/1.png")
 
