@@ -8,10 +8,11 @@ before it pads, Microsoft's code for dense prediction and detectron2's pad befor
 import logging
 import re
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from detectron2.modeling.backbone.swin import SwinTransformer
+from detectron2.modeling.backbone.swin import BasicLayer, SwinTransformer
 from torch import Tensor
 
 from segplugins.files.tensors import copy_tensors, read_state_dict
@@ -25,6 +26,24 @@ _COMPUTED = ("relative_position_index", "attn_mask")
 # A norm per output, which classifiers lack: they begin as they are and are trained.
 _NEW = tuple(f"norm{i}.{kind}" for i in range(STAGES) for kind in ("weight", "bias"))
 _PARTS = re.compile(r"patch_embed\.|layers\.\d+\.(blocks\.\d+|downsample)\.|norm\d\.")
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silences detectron2, which calls torch.meshgrid and timm as they were some versions ago."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def build_stage(channels: int, *, depth: int, heads: int, window_size: int) -> BasicLayer:
+    """Builds one stage of a Swin, without a patch merging behind it.
+
+    Returns:
+        The stage; of (B, h w, C) cells, h and w it returns a tuple that begins with the new cells.
+    """
+    with _without_warnings():
+        return BasicLayer(channels, depth, heads, window_size=window_size)
 
 
 def build_swin(
@@ -61,9 +80,7 @@ def build_swin(
             raise ValueError(f"SWIN.{name} must be at least 1, got {value}")
     if not 0 <= drop_path < 1:
         raise ValueError(f"SWIN.DROP_PATH must lie in [0, 1), got {drop_path}")
-    with warnings.catch_warnings():
-        # detectron2 calls torch.meshgrid and timm as they were some versions ago.
-        warnings.simplefilter("ignore")
+    with _without_warnings():
         model = SwinTransformer(
             patch_size=patch_size,
             embed_dim=embed_dim,
