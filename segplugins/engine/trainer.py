@@ -19,7 +19,7 @@ from detectron2.engine import (
     create_ddp_model,
     hooks,
 )
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -240,6 +240,19 @@ class Trainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, output_dir)
 
     @classmethod
+    def _evaluator_of(cls, cfg: CfgNode, model: nn.Module, name: str) -> DatasetEvaluator:
+        """Returns the evaluator of a data set, with what the model itself measures beside it.
+
+        A meta-architecture may have `further_evaluator(dataset_name, output_dir)`, which returns an
+        evaluator or None; the folder is that of the evaluation's details.
+        """
+        evaluator = cls.build_evaluator(cfg, name)
+        further = getattr(getattr(model, "module", model), "further_evaluator", None)
+        folder = str(Path(cfg.OUTPUT_DIR, "inference", name))
+        more = None if further is None else further(name, folder)
+        return evaluator if more is None else DatasetEvaluators([evaluator, more])
+
+    @classmethod
     def test(
         cls,
         cfg: CfgNode,
@@ -272,7 +285,7 @@ class Trainer(DefaultTrainer):
         for i, name in enumerate(names):
             logger.info("Evaluating on %s", name)
             loader = cls.build_test_loader(cfg, name)
-            evaluator = evaluators[i] if evaluators else cls.build_evaluator(cfg, name)
+            evaluator = evaluators[i] if evaluators else cls._evaluator_of(cfg, model, name)
             with autocast(device, precision):
                 results[name] = inference_on_dataset(model, loader, evaluator)
         if comm.is_main_process():

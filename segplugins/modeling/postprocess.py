@@ -196,7 +196,7 @@ def panoptic_segments(
     score_threshold: float,
     overlap_threshold: float,
 ) -> Tuple[Tensor, List[dict]]:
-    """Returns (H, W) int32 segment ids, 0 = none, and per segment its id, class and kind.
+    """Returns (H, W) int32 segment ids, 0 = none, and per segment its id, class, kind and queries.
 
     Every pixel goes to the query with the highest score times mask probability, among queries whose
     best text is more probable than `score_threshold`. A query that keeps less than
@@ -224,7 +224,7 @@ def panoptic_segments(
     shown = torch.bincount(winner[certain], minlength=len(kept))
     shares = won / areas.clamp_min(1)
     good = (shown > 0) & (shares >= overlap_threshold)
-    ids, infos = _segment_ids(good, labels, is_thing)
+    ids, infos = _segment_ids(good, labels, is_thing, kept)
     table = torch.tensor(ids, dtype=torch.int32, device=device)
     return torch.where(certain, table[winner], segments), infos
 
@@ -252,20 +252,28 @@ def _winners(
 
 
 def _segment_ids(
-    good: Tensor, labels: Tensor, is_thing: Tensor
-) -> Tuple[List[int], List[Dict[str, object]]]:
+    good: Tensor, labels: Tensor, is_thing: Tensor, queries: Tensor
+) -> Tuple[List[int], List[Dict[str, Any]]]:
     """Returns per query its segment id, 0 = none, and the segments; one transfer to the host."""
-    rows = torch.stack([good.long(), labels, is_thing[labels].long()]).tolist()
+    rows = torch.stack([good.long(), labels, is_thing[labels].long(), queries]).tolist()
     ids: List[int] = []
-    infos: List[Dict[str, object]] = []
+    infos: List[Dict[str, Any]] = []
     stuff: Dict[int, int] = {}
-    for kept, label, thing in zip(*rows):
+    for kept, label, thing, query in zip(*rows):
         if not kept:
             ids.append(0)
         elif not thing and label in stuff:
             ids.append(stuff[label])
+            infos[stuff[label] - 1]["queries"].append(query)
         else:
-            infos.append({"id": len(infos) + 1, "isthing": bool(thing), "category_id": label})
+            infos.append(
+                {
+                    "id": len(infos) + 1,
+                    "isthing": bool(thing),
+                    "category_id": label,
+                    "queries": [query],
+                }
+            )
             ids.append(len(infos))
             if not thing:
                 stuff[label] = len(infos)

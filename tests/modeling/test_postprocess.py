@@ -111,6 +111,7 @@ def test_panoptic_segments_of_perfect_logits_are_the_truth(truth):
     assert [(info["category_id"], info["isthing"]) for info in infos] == [
         (0, True), (0, True), (1, False),
     ]  # fmt: skip
+    assert [info["queries"] for info in infos] == [[0], [1], [2]]
     for info, mask in zip(infos, masks):
         assert torch.equal(segments == info["id"], mask)
 
@@ -123,6 +124,7 @@ def test_stuff_of_one_class_is_one_segment_and_hidden_queries_are_dropped(truth)
     mask_logits[2, 6:], mask_logits[3, :6] = -10, -10
     segments, infos = panoptic((class_logits, mask_logits, masks))
     assert [info["category_id"] for info in infos] == [0, 0, 1]
+    assert infos[2]["queries"] == [2, 3]
     assert torch.equal(segments == 3, masks[2])
 
 
