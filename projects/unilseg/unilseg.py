@@ -21,6 +21,7 @@ from segplugins.clip import ClipTowers, load_clip
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.swin import build_swin
+from segplugins.modeling.timm_backbone import PREFIX, TimmBackbone, pixel_statistics
 from segplugins.structures import get_vocabulary
 from segplugins.structures.memory import joined_chunks
 from segplugins.structures.regions import Task
@@ -112,7 +113,7 @@ class UniLSeg(nn.Module):
     """Language-prompted segmentation of any granularity.
 
     Args:
-        image_encoder: images to maps "p0" to "p3", finest first.
+        image_encoder: images to four maps whose names sort from fine to coarse.
         text_encoder: phrases to words and sentences.
         normalizer: records to one padded batch.
         pre_fusion: words into the image's features.
@@ -177,9 +178,8 @@ class UniLSeg(nn.Module):
                 towers, batch=clip.TEXT_BATCH, context_length=node.TEXT_LENGTH
             ),
             "normalizer": ImageNormalizer(
-                cfg.MODEL.PIXEL_MEAN,
-                cfg.MODEL.PIXEL_STD,
-                image_encoder.output_shape()["p0"].stride,
+                *pixel_statistics(image_encoder, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD),
+                min(shape.stride for shape in image_encoder.output_shape().values()),
             ),
             **build_paths(cfg, image_encoder, towers),
             "criterion": ResponseLoss(
@@ -349,8 +349,27 @@ class UniLSeg(nn.Module):
 
 
 def build_image_encoder(cfg: CfgNode) -> nn.Module:
-    """Returns the Swin of MODEL.UNILSEG.SWIN."""
-    swin = cfg.MODEL.UNILSEG.SWIN
+    """Returns the Swin of MODEL.UNILSEG.SWIN, or the timm model of MODEL.UNILSEG.BACKBONE.
+
+    Raises:
+        ValueError: an unknown name, or weights of a backbone that is not built.
+    """
+    backbone, swin = cfg.MODEL.UNILSEG.BACKBONE, cfg.MODEL.UNILSEG.SWIN
+    is_timm = backbone.NAME.startswith(PREFIX)
+    if not is_timm and backbone.NAME != "swin":
+        raise ValueError(
+            f"MODEL.UNILSEG.BACKBONE.NAME is '{backbone.NAME}'; known are 'swin', which "
+            "MODEL.UNILSEG.SWIN describes, and timm/<name>"
+        )
+    unused = swin.WEIGHTS if is_timm else backbone.WEIGHTS
+    if unused:
+        keys = ("SWIN", "BACKBONE") if is_timm else ("BACKBONE", "SWIN")
+        raise ValueError(
+            f"MODEL.UNILSEG.{keys[0]}.WEIGHTS is '{unused}', but the backbone is "
+            f"'{backbone.NAME}', whose weights are MODEL.UNILSEG.{keys[1]}.WEIGHTS"
+        )
+    if is_timm:
+        return TimmBackbone(backbone.NAME.removeprefix(PREFIX), weights=backbone.WEIGHTS)
     return build_swin(
         embed_dim=swin.EMBED_DIM,
         depths=swin.DEPTHS,

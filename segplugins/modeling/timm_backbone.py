@@ -21,6 +21,7 @@ from segplugins.files.tensors import copy_tensors, read_state_dict
 
 logger = logging.getLogger(__name__)
 
+PREFIX = "timm/"  # in front of a model's name in a config
 STRIDES = (4, 8, 16, 32)
 _CLASSIFIER = ("classifier.", "head.", "fc.", "conv_head.", "bn2.", "_fc.")
 
@@ -141,6 +142,14 @@ class TimmBackbone(Backbone):
         wanted = self.body.state_dict()
         tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIER) or k in wanted}
         copy_tensors(tensors, wanted, source=path, target=f"timm's '{name}'")
+
+
+def pixel_statistics(
+    backbone: nn.Module, mean: Sequence[float], std: Sequence[float]
+) -> Tuple[Sequence[float], Sequence[float]]:
+    """Returns mean and deviation of the channels, 0-255: a `TimmBackbone`'s own, or those given."""
+    own = isinstance(backbone, TimmBackbone)
+    return (backbone.pixel_mean, backbone.pixel_std) if own else (mean, std)
 
 
 class SimplePyramid(nn.Module):

@@ -289,3 +289,54 @@ def test_a_phrase_over_17_tokens_is_cut_and_said_so(cfg, caplog):
         cut = model([record(texts=[long], task=Task.SALIENT)])
     assert "longer than 17 tokens" in caplog.text
     assert cut[0]["phrase_masks"].shape == (1, 40, 56)
+
+
+# --- a backbone of timm
+
+
+@pytest.fixture
+def timm_cfg(cfg):
+    cfg.MODEL.UNILSEG.BACKBONE.NAME = "timm/resnet10t"
+    return cfg
+
+
+def test_a_timm_backbone_is_normalised_by_its_own_statistics(timm_cfg):
+    model = build_model(timm_cfg)
+    mean = [value * 255 for value in (0.485, 0.456, 0.406)]
+    assert model.normalizer.mean.flatten().tolist() == pytest.approx(mean, rel=1e-4)
+    assert mean != pytest.approx(timm_cfg.MODEL.PIXEL_MEAN, rel=1e-2)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (33, 61), (1, 1)])
+def test_a_timm_backbone_answers_pictures_of_any_size(timm_cfg, words, size):
+    asked = record(*size, vocabulary=words.name, task=Task.SEMANTIC)
+    scores = build_model(timm_cfg).eval()([asked])[0]["sem_seg"]
+    assert scores.shape == (5, *size) and scores.isfinite().all()
+
+
+def test_a_timm_backbone_learns_with_the_paths(timm_cfg):
+    torch.manual_seed(0)
+    model = build_model(timm_cfg).train()
+    sum(model([training_record(("the car", "the sky"))]).values()).backward()
+    for part in ("image_encoder", "vision_path", "language_path", "pre_fusion"):
+        gradients = [p.grad for p in getattr(model, part).parameters() if p.grad is not None]
+        assert any(gradient.abs().sum() > 0 for gradient in gradients), part
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("BACKBONE.NAME", "resnet10t", "is 'resnet10t'; known are 'swin'.*and timm/<name>"),
+        ("BACKBONE.WEIGHTS", "a.pth", "BACKBONE.WEIGHTS is 'a.pth', but the backbone is 'swin'"),
+    ],
+)
+def test_a_backbone_that_is_not_built_is_named(cfg, key, value, message):
+    cfg.merge_from_list([f"MODEL.UNILSEG.{key}", value])
+    with pytest.raises(ValueError, match=message):
+        build_model(cfg)
+
+
+def test_weights_of_a_swin_are_refused_beside_a_timm_backbone(timm_cfg):
+    timm_cfg.MODEL.UNILSEG.SWIN.WEIGHTS = "swin.pth"
+    with pytest.raises(ValueError, match="SWIN.WEIGHTS is 'swin.pth'.*UNILSEG.BACKBONE.WEIGHTS"):
+        build_model(timm_cfg)
