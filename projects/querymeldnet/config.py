@@ -72,6 +72,9 @@ def add_config(cfg: CN) -> None:
     loss.POINTS = 12544
     loss.OVERSAMPLE = 3.0
     loss.IMPORTANCE = 0.75
+    # Losses are divided by the targets of the batch; above 0: by this number times the images. Then
+    # all objects weigh the same in batches of one or two images too.
+    loss.TARGETS_PER_IMAGE = 0.0
     loss.FOCAL_ALPHA = 0.25
     loss.FOCAL_GAMMA = 2.0
 
@@ -119,6 +122,7 @@ RANGES = {
     "MODEL.QMN.LOSS.POINTS": "[1, inf)",
     "MODEL.QMN.LOSS.OVERSAMPLE": "[1, inf)",
     "MODEL.QMN.LOSS.IMPORTANCE": "[0, 1]",
+    "MODEL.QMN.LOSS.TARGETS_PER_IMAGE": "[0, inf)",
     "MODEL.QMN.LOSS.FOCAL_ALPHA": "[-1, 1]",
     "MODEL.QMN.LOSS.FOCAL_GAMMA": "[0, inf)",
     "MODEL.QMN.DN.NUM": "[0, inf)",

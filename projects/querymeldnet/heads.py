@@ -45,7 +45,7 @@ class TextClassHead(nn.Module):
         super().__init__()
         self.projection = nn.Linear(width, text_width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(scale)).log())
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
+        self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
         self.max_scale = max_scale
 
     def against(self, text_embedding: Tensor) -> Callable[[Tensor], Tensor]:
@@ -57,6 +57,6 @@ class TextClassHead(nn.Module):
         scale = self.logit_scale.exp().clamp(max=self.max_scale)
 
         def logits(queries: Tensor) -> Tensor:
-            return text_logits(self.projection(queries), text_embedding, scale, self.bias)
+            return text_logits(self.projection(queries), text_embedding, scale, self.logit_bias)
 
         return logits

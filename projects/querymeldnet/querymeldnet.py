@@ -32,7 +32,7 @@ from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
 from segplugins.modeling.swin import build_swin
-from segplugins.modeling.timm_backbone import TimmBackbone
+from segplugins.modeling.timm_backbone import PREFIX, TimmBackbone, pixel_statistics
 from segplugins.structures.predictions import record_targets
 from segplugins.text import TextEncoder, template_set
 
@@ -42,6 +42,7 @@ from .heads import TextClassHead
 from .meld import MELDS
 from .queries import ConditionalQueries, LearnableQueries
 from .results import Inference
+from .selection import SelectionEvaluator, build_selection
 from .texts import TextBatch, is_named, test_texts, training_texts
 
 QUERY_MODES = ("meld", "learnable", "conditional")
@@ -125,8 +126,7 @@ class QueryMeldNet(nn.Module):
         return {
             "backbone": backbone,
             "normalizer": ImageNormalizer(
-                getattr(backbone, "pixel_mean", cfg.MODEL.PIXEL_MEAN),
-                getattr(backbone, "pixel_std", cfg.MODEL.PIXEL_STD),
+                *pixel_statistics(backbone, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD),
                 max(shape.stride for shape in backbone.output_shape().values()),
             ),
             "classifier": VocabularyClassifier(
@@ -176,6 +176,12 @@ class QueryMeldNet(nn.Module):
         predictions = self.predict(features, texts).predictions
         padded = tuple(images.tensor.shape[-2:])
         return self.inference.answer(predictions, records, texts.counts, images.image_sizes, padded)
+
+    def further_evaluator(self, dataset_name: str, output_dir: str) -> Optional[SelectionEvaluator]:
+        """Returns what counts the kinds of selected queries on a panoptic set; None on others."""
+        table = self.decoder.learnable
+        learnable = 0 if table is None else table.content.num_embeddings
+        return build_selection(dataset_name, learnable=learnable, output_dir=output_dir)
 
     def encode(self, images: Tensor) -> PixelFeatures:
         """Returns refined levels and mask features of (B, 3, H, W), normalised."""
@@ -237,8 +243,8 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
         ValueError: an unknown name.
     """
     node = cfg.MODEL.QMN.BACKBONE
-    if node.NAME.startswith("timm/"):
-        return TimmBackbone(node.NAME.removeprefix("timm/"), weights=node.WEIGHTS)
+    if node.NAME.startswith(PREFIX):
+        return TimmBackbone(node.NAME.removeprefix(PREFIX), weights=node.WEIGHTS)
     if node.NAME not in _SWINS:
         raise ValueError(
             f"MODEL.QMN.BACKBONE.NAME is '{node.NAME}'; known are {sorted(_SWINS)} and timm/<name>"
@@ -343,4 +349,9 @@ def build_criterion(cfg: CfgNode) -> SetCriterion:
         "loss_mask": loss.MASK,
         "loss_dice": loss.DICE,
     }
-    return SetCriterion(matcher, [FocalClassTerm(**focal), BoxTerm(), mask_term], weights)
+    return SetCriterion(
+        matcher,
+        [FocalClassTerm(**focal), BoxTerm(), mask_term],
+        weights,
+        targets_per_image=loss.TARGETS_PER_IMAGE or None,
+    )

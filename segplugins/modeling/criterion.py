@@ -198,9 +198,14 @@ class SetCriterion(nn.Module):
         matcher: gives targets their queries.
         terms: the losses.
         weights: factor of each loss, by name.
+        targets_per_image: what losses are divided by, times the images of the batch; None = the
+            targets that the batch has. In a batch of one or two images an object that is alone in
+            its image would weigh many times as much as one of a crowd; with a fixed number all
+            objects weigh the same, as in large batches.
 
     Raises:
-        ValueError: a loss without a weight, or a weight without a loss: none is dropped in silence.
+        ValueError: a number of targets not above 0, a loss without a weight, or a weight without a
+            loss: none is dropped in silence.
     """
 
     def __init__(
@@ -208,8 +213,12 @@ class SetCriterion(nn.Module):
         matcher: HungarianMatcher,
         terms: Sequence[LossTerm],
         weights: Mapping[str, float],
+        *,
+        targets_per_image: Optional[float] = None,
     ):
         super().__init__()
+        if targets_per_image is not None and targets_per_image <= 0:
+            raise ValueError(f"targets_per_image must be above 0, got {targets_per_image}")
         names = [name for term in terms for name in term.names]
         if sorted(names) != sorted(weights):
             raise ValueError(
@@ -219,6 +228,7 @@ class SetCriterion(nn.Module):
         self.matcher = matcher
         self.terms = list(terms)
         self.weights = dict(weights)
+        self.targets_per_image = targets_per_image
 
     def forward(
         self, predictions: QueryPredictions, targets: Sequence[QueryTargets]
@@ -246,7 +256,7 @@ class SetCriterion(nn.Module):
             suffix: added to the names of the losses, before those of earlier heads.
         """
         device = predictions.class_logits.device
-        counts = target_counts(targets, device, repeats)
+        counts = target_counts(targets, device, repeats, self.targets_per_image)
         losses = {}
         with torch.autocast(device.type, enabled=False):
             for name, head in predictions.heads.items():
@@ -258,9 +268,21 @@ class SetCriterion(nn.Module):
 
 
 def target_counts(
-    targets: Sequence[QueryTargets], device: torch.device, repeats: int = 1
+    targets: Sequence[QueryTargets],
+    device: torch.device,
+    repeats: int = 1,
+    per_image: Optional[float] = None,
 ) -> TargetCounts:
-    """Returns the numbers of targets and of masks, as means over the processes, at least 1."""
+    """Returns the numbers of targets and of masks, as means over the processes, at least 1.
+
+    Args:
+        targets: of the images of this process.
+        device: of the counts, where there are several processes.
+        repeats: how often each target is matched.
+        per_image: taken instead of the targets that an image has.
+    """
+    if per_image is not None:
+        return TargetCounts(*[float(repeats * per_image * max(len(targets), 1))] * 2)
     total = repeats * sum(len(target) for target in targets)
     masks = repeats * sum(len(target) for target in targets if target.masks is not None)
     world = comm.get_world_size()

@@ -394,3 +394,40 @@ def test_points_are_drawn_only_where_a_cost_and_a_mask_need_them():
         matcher(perfect(targets, places, texts=3, queries=5), targets)
         assert seen.pop() == expected
         assert torch.equal(torch.get_rng_state(), state) == expected[0]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_fixed_number_of_targets_takes_the_place_of_their_count(repeats):
+    targets = [target([0, 1, 1]), target([0])]
+    predictions = perfect(targets, [[0, 1, 2], [4]], texts=2, queries=6)
+    predictions.boxes[:, :3] += 0.05
+    counted = build_criterion()
+    fixed = SetCriterion(counted.matcher, counted.terms, WEIGHTS, targets_per_image=7.0)
+    match = counted.matcher(predictions, targets)
+    expected = counted.matched_losses(predictions, targets, match, repeats=repeats)
+    losses = fixed.matched_losses(predictions, targets, match, repeats=repeats)
+    # 4 targets in 2 images; with the number of 7 an image they count as 14.
+    for name in ("loss_class", "loss_box", "loss_giou"):
+        assert losses[name].item() == pytest.approx(expected[name].item() * 4 / 14), name
+
+
+def test_objects_weigh_the_same_alone_and_in_a_crowd_where_the_number_is_fixed():
+    counted = build_criterion()
+    for number, same in ((None, False), (7.0, True)):
+        criterion = SetCriterion(counted.matcher, counted.terms, WEIGHTS, targets_per_image=number)
+        gradients = []
+        for labels in ([0], [0, 0, 0, 0]):
+            targets = [target(labels)]
+            predictions = perfect(targets, [list(range(len(labels)))], texts=2, queries=6)
+            predictions.boxes = (predictions.boxes + 0.05).requires_grad_()
+            matches = counted.matcher(predictions, targets)
+            criterion.matched_losses(predictions, targets, matches)["loss_box"].backward()
+            gradients.append(predictions.boxes.grad[0, 0])
+        assert torch.allclose(*gradients) is same
+
+
+def test_a_number_of_targets_is_above_0():
+    matcher = HungarianMatcher(COSTS, num_points=10)
+    weights = {"loss_box": 1.0, "loss_giou": 1.0}
+    with pytest.raises(ValueError, match="targets_per_image must be above 0, got 0"):
+        SetCriterion(matcher, [BoxTerm()], weights, targets_per_image=0)
