@@ -134,6 +134,40 @@ class Bench:
         self._show(f"{name}: {answer:.0f} MiB")
         return answer
 
+    def cost(
+        self,
+        name: str,
+        fn: Callable[[], Any],
+        count: int,
+        *,
+        repeats: int = 20,
+        goal: Optional[float] = None,
+    ) -> float:
+        """Prints the CPU time of each of `count` things that a call handles, on one thread.
+
+        CPU time of the least of some calls: other work on the machine changes it little.
+
+        Args:
+            name: what the row is called.
+            fn: a function without arguments.
+            count: things that one call handles.
+            repeats: calls.
+            goal: milliseconds that it should take at most; printed beside the figure.
+
+        Returns:
+            Milliseconds.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            value = 1000 * min(_cpu_seconds(fn) for _ in range(repeats)) / count
+        finally:
+            torch.set_num_threads(threads)
+        self._add(name, {"CPU ms": value})
+        beside = "" if goal is None else f", goal {goal:g}"
+        self._show(f"{name}: {value:.3g} ms of CPU time{beside}")
+        return value
+
     def rate(self, name: str, seconds: float, count: int, unit: str) -> float:
         """Prints `count` things in `seconds` as a rate. Returns: things per second."""
         self._add(name, {f"{unit}/s": count / seconds})
@@ -228,6 +262,12 @@ def _anonymous_growth(call: Callable[[], Any]) -> int:
         done.set()
         watcher.join()
     return highest - start
+
+
+def _cpu_seconds(fn: Callable[[], Any]) -> float:
+    start = time.process_time()
+    fn()
+    return time.process_time() - start
 
 
 def _anonymous_bytes() -> int:

@@ -5,8 +5,9 @@ It follows the reference implementations step by step, with the libraries that t
 
 import json
 import math
+import warnings
 from pathlib import Path
-from typing import Callable, List, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -108,6 +109,33 @@ def saliency(grey: np.ndarray, g: np.ndarray) -> Tuple[float, np.ndarray, np.nda
         aligned = 2 * u * v / (u * u + v * v + np.spacing(1))
         e.append(((aligned + 1) ** 2 / 4).sum() / (g.size - 1 + np.spacing(1)))
     return np.abs(q - g).mean(), np.array(f), np.array(e), weighted_f(q, g)
+
+
+def reference_saliency() -> Optional[Callable[[Sequence], List[float]]]:
+    """Returns PySODMetrics as a function of (map, mask) pairs; None where it is not installed.
+
+    The function returns MAE, F (highest, mean, adaptive), E (likewise), S and weighted F.
+    """
+    try:
+        import py_sod_metrics
+    except ImportError:
+        return None
+
+    def scores(cases: Sequence[Tuple[np.ndarray, np.ndarray]]) -> List[float]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it announces a newer class for the same numbers
+            measures = [
+                getattr(py_sod_metrics, name)()
+                for name in ("MAE", "Fmeasure", "Emeasure", "Smeasure", "WeightedFmeasure")
+            ]
+        for grey, mask in cases:
+            for measure in measures:
+                measure.step(grey, mask.astype(np.uint8) * 255)
+        mae, f, e, s, weighted = (measure.get_results() for measure in measures)
+        rows = ([of["curve"].max(), of["curve"].mean(), of["adp"]] for of in (f["fm"], e["em"]))
+        return [mae["mae"], *(value for row in rows for value in row), s["sm"], weighted["wfm"]]
+
+    return scores
 
 
 def weighted_f(q: np.ndarray, g: np.ndarray) -> float:

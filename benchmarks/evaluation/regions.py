@@ -105,10 +105,13 @@ def _compare_panoptic(
     with _registered(records):
         evaluator = PanopticEvaluator(_SET, read_truth=readers[1], distributed=False)
 
-        def ours() -> float:
+        def process() -> None:
             evaluator.reset()
             for record, output in zip(records, outputs):
                 evaluator.process([record], [output])
+
+        def ours() -> float:
+            process()
             return evaluator.evaluate()["panoptic_seg"]["PQ"]
 
         def plain() -> float:
@@ -126,6 +129,8 @@ def _compare_panoptic(
 
         bench.compare(name, plain, ours, check=_same(plain, ours), repeats=5, at_least=at_least)
         bench.rate(f"{name}, ours", bench.time(ours, repeats=5), len(records), "images")
+        goal = 1.5 if at_least is not None else 3.0
+        bench.cost(f"{name}, an image", process, len(records), goal=goal)
 
 
 @contextmanager
@@ -176,6 +181,29 @@ def _salient(bench: Any) -> None:
         ours,
         check=_same(plain, ours),
         at_least=3,
+    )
+    _salient_reference(bench, cases)
+
+
+def _salient_reference(bench: Any, cases: List[Tuple[np.ndarray, np.ndarray]]) -> None:
+    """Compares all scores with PySODMetrics, where it is installed."""
+    theirs = plain_code.reference_saliency()
+    if theirs is None:
+        bench.note("PySODMetrics is not installed (pip install pysodmetrics): not compared.")
+        return
+    names = ("MAE", "maxF", "meanF", "adpF", "maxE", "meanE", "adpE", "S", "wF")
+
+    def ours() -> List[float]:
+        scores = dataset_scores([saliency_scores(*case) for case in cases])
+        return [scores[name] for name in names]
+
+    bench.compare(
+        f"salient scores of {len(cases)} maps, against PySODMetrics",
+        lambda: theirs(cases),
+        ours,
+        check=_same(lambda: theirs(cases), ours),
+        repeats=9,
+        at_least=4,
     )
 
 

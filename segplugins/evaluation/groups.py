@@ -72,9 +72,14 @@ def seen_unseen(
         >>> seen_unseen(result, ("cat", "dog", "owl"), seen=[0])
         {'mIoU_seen': 80.0, 'mIoU_unseen': 30.0, 'hIoU': 43.63636363636363}
     """
-    wrong = [index for index in seen if not 0 <= index < len(classes)]
+    # A list of truth values, one a class, would be read as the indices 0 and 1.
+    wrong = [i for i in seen if type(i) is bool or not isinstance(i, (int, np.integer))]
+    wrong = wrong or [index for index in seen if not 0 <= index < len(classes)]
     if wrong:
-        raise ValueError(f"seen class {wrong[0]} of {len(classes)} classes: expected 0 to K - 1")
+        raise ValueError(
+            f"seen class {wrong[0]!r} of {len(classes)} classes: expected indices, 0 to "
+            f"{len(classes) - 1}"
+        )
     seen_names, all_names = {classes[index] for index in seen}, set(classes)
     split: Dict[str, float] = {}
     for metric, values in per_class(result).items():

@@ -72,6 +72,8 @@ def read_predictions(
 def _scores(record: Mapping[str, Any], instances: Instances) -> np.ndarray:
     scores = torch.as_tensor(instances.scores)
     check_size(record, "scores of instances", scores.shape, (len(instances),))
+    if scores.dtype == torch.bool or scores.is_complex():
+        raise ValueError(f"{describe(record)}: scores of instances are {scores.dtype}")
     scores = scores.detach() if scores.dtype == torch.float64 else scores.detach().float()
     check_finite(record, "scores of instances", scores)
     return scores.cpu().numpy()
@@ -102,6 +104,13 @@ def _boxes(record: Mapping[str, Any], instances: Instances) -> np.ndarray:
     tensor = tensor.detach().double()
     check_finite(record, "pred_boxes", tensor)
     boxes = tensor.cpu().numpy()
+    reversed_rows = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    if reversed_rows.any():
+        raise ValueError(
+            f"{describe(record)}: pred_boxes holds the box "
+            f"{tuple(boxes[reversed_rows.argmax()].tolist())}, which ends before it begins; "
+            "expected x0, y0, x1, y1 (XYXY)"
+        )
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 

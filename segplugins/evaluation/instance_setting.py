@@ -4,11 +4,8 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from detectron2.data import MetadataCatalog
 
-from segplugins.evaluation.instance_truth import (
-    InstanceTruth,
-    truth_from_file,
-    truth_from_records,
-)
+from segplugins.evaluation.instance_records import truth_from_records
+from segplugins.evaluation.instance_truth import InstanceTruth, truth_from_file
 from segplugins.evaluation.sample_identity import describe
 from segplugins.structures import get_vocabulary
 from segplugins.structures.regions import Task

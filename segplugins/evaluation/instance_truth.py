@@ -1,19 +1,16 @@
-"""The true instances of a data set, from a COCO or LVIS file or from the records of the catalog."""
+"""The true instances of a data set, and how they are read from a COCO or LVIS file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
 
-from segplugins.evaluation.sample_identity import describe
-from segplugins.evaluation.targets import regions_of
 from segplugins.files.coco import read_instances
 from segplugins.files.coco_annotations import InstanceEntry
 from segplugins.files.coco_images import ImageEntry
 from segplugins.files.values import Id
-from segplugins.structures.regions import Region, check_polygons, rle_counts
+from segplugins.structures.regions import check_polygons, rle_counts
 
 
 class TrueInstance(NamedTuple):
@@ -182,70 +179,3 @@ def _rle(mask: Any, image: TrueImage, where: str) -> dict:
         return to_rle(mask, image.height, image.width)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-
-
-def truth_from_records(records: Sequence[Mapping], names: Sequence[str]) -> InstanceTruth:
-    """Takes the truth from the catalog.
-
-    Args:
-        records: with "image_id", "height", "width" and either "regions" (those with a class index
-            count; `extra` may hold "iscrowd" and "area") or detectron2's "annotations".
-        names: K class names.
-
-    Raises:
-        ValueError: a record has neither, or a class index is none of 0..K-1.
-    """
-    images = {}
-    for record in records:
-        image = images[record["image_id"]] = TrueImage(record["height"], record["width"])
-        if "regions" in record:
-            kept = [region for region in regions_of(record) if region.has_target]
-            found = [_from_region(region, image, describe(record)) for region in kept]
-        elif "annotations" in record:
-            found = [_from_annotation(a, image, describe(record)) for a in record["annotations"]]
-        else:
-            raise ValueError(f"{describe(record)}: neither regions nor annotations to score by")
-        for instance in found:
-            if not 0 <= instance.category < len(names):
-                raise ValueError(
-                    f"{describe(record)}: an instance of class {instance.category}, expected "
-                    f"0..{len(names) - 1}"
-                )
-        image.instances.extend(found)
-    return InstanceTruth(tuple(names), tuple(range(len(names))), images)
-
-
-def _from_region(region: Region, image: TrueImage, where: str) -> TrueInstance:
-    rle = None if region.mask is None else _rle(region.mask, image, where)
-    if region.box is not None:
-        box = BoxMode.convert(list(region.box), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-    else:
-        box = coco_mask.toBbox(rle)
-    return _from_facts(region.class_index, box, rle, region.extra, image, where)
-
-
-def _from_annotation(annotation: Mapping, image: TrueImage, where: str) -> TrueInstance:
-    mask = annotation.get("segmentation")
-    rle = _rle(mask, image, where) if mask else None
-    box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
-    return _from_facts(annotation["category_id"], box, rle, annotation, image, where)
-
-
-def _from_facts(
-    category: int,
-    box: Sequence,
-    rle: Optional[dict],
-    facts: Mapping,
-    image: TrueImage,
-    where: str,
-) -> TrueInstance:
-    """Without an "area" among the facts it is that of the mask, or else of the box."""
-    crowd, area = bool(facts.get("iscrowd", 0)), facts.get("area")
-    if area is None:
-        area = box[2] * box[3] if rle is None else coco_mask.area(rle)
-    elif not 0 <= area <= image.height * image.width:  # also where it is NaN
-        raise ValueError(
-            f"{where}: an instance of class {category} has the area {area!r}, expected 0 to "
-            f"{image.height * image.width}, the pixels of its image"
-        )
-    return TrueInstance(category, tuple(map(float, box)), float(area), crowd, crowd, rle)

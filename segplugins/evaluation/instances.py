@@ -40,8 +40,8 @@ class InstanceEvaluator(DatasetEvaluator):
 
     Reads of an output: "instances", see `read_predictions`. Truth: the file in the metadata's
     "json_file", else the "regions" or "annotations" of the catalog's records (see
-    instance_truth.py). Records need "image_id". Images are matched as they come: what is kept of
-    a detection takes some 15 bytes a task.
+    instance_truth.py and instance_records.py). Records need "image_id". Images are matched as they
+    come: what is kept of a detection takes some 15 bytes a task.
 
     Args:
         dataset_name: registered in DatasetCatalog.
@@ -49,8 +49,9 @@ class InstanceEvaluator(DatasetEvaluator):
             None = boxes, and masks unless the set has boxes only.
         class_agnostic: adds "AP_agnostic", "AP50_agnostic" and "AR100_agnostic": all classes as
             one. Not for LVIS, whose images do not tell of all classes.
-        presence: adds "cgF1", "pmF1" and "IL_MCC" of boxes and masks, see presence.py.
-        calibration: adds "D-ECE", see detection_calibration.py; scores must lie in 0 to 1.
+        presence: adds "cgF1", "pmF1" and "IL_MCC" of boxes and masks, see presence.py; scores must
+            lie in 0 to 1.
+        calibration: adds "D-ECE", see detection_calibration.py; likewise.
         max_per_image: detections that count: per class and image (COCO, default 100) or per image
             (LVIS, default 300). Their recall is called after it: AR200.
         output_dir: where coco_instances_results.json is written, which COCO's and LVIS's servers
@@ -163,11 +164,12 @@ class InstanceEvaluator(DatasetEvaluator):
     ) -> Dict[str, Any]:
         """What is kept of an image, by task."""
         scores = detections.scores
-        if self._calibration and len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
-            raise ValueError(
-                f"{describe(record)}: scores from {scores.min():g} to {scores.max():g}, but "
-                "calibration is of probabilities, 0 to 1"
-            )
+        for is_asked, reader in ((self._calibration, "calibration"), (self._presence, "cgF1")):
+            if is_asked and len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+                raise ValueError(
+                    f"{describe(record)}: scores from {scores.min():g} to {scores.max():g}, but "
+                    f"{reader} is of probabilities, 0 to 1"
+                )
         row: Dict[str, Any] = {}
         for task in self._tasks:
             row[task] = match_image(image, detections, task, self._rules)

@@ -91,13 +91,18 @@ def label_average_precision(scores: Tensor, targets: Tensor) -> Tensor:
         targets: (N, K), nonzero = the image has the label.
 
     Returns:
-        (K,) float64, fractions: mean over a label's images of the precision at each one's rank. NaN
-        where no image has the label.
+        (K,) float64, fractions: mean over a label's images of the precision among all images that
+        score at least as high. NaN where no image has the label. So equal scores count alike
+        whatever the order of the images, as in scikit-learn's `average_precision_score`.
     """
-    order = scores.argsort(dim=0, descending=True, stable=True)
+    ordered, order = scores.sort(dim=0, descending=True)
     hits = (targets != 0).gather(0, order).double()
-    ranks = torch.arange(1, len(scores) + 1, device=scores.device, dtype=torch.float64)
-    precision = hits.cumsum(dim=0) / ranks[:, None]
+    places = torch.arange(len(scores), device=scores.device)[:, None].expand_as(order)
+    # The last place of the same score.
+    ends = places.clone()
+    ends[:-1][ordered[:-1] == ordered[1:]] = len(scores)
+    ends = ends.flip(0).cummin(dim=0).values.flip(0)
+    precision = hits.cumsum(dim=0).gather(0, ends) / (ends + 1)
     return (precision * hits).sum(dim=0) / hits.sum(dim=0)
 
 

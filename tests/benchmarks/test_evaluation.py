@@ -19,4 +19,7 @@ def test_each_row_compares_equal_outputs_with_a_claim():
     for what in compared:
         rows = [line for line in lines if line.startswith(what)]
         assert rows and "claimed at least" in rows[0] and "outputs equal" in rows[0]
-    assert any(line.startswith("instance evaluation of 20 images") for line in lines)
+    for what in ("predictions", "instance evaluation"):
+        assert any(line.startswith(f"{what} of 20 images") for line in lines)
+    costs = [line for line in lines if "ms of CPU time, goal" in line]
+    assert len(costs) == 2 and all(line.startswith("PQ of 2 images") for line in costs)

@@ -36,6 +36,19 @@ def test_the_ratio_is_the_baselines_time_by_ours(bench, lines):
     assert "| sleep" in bench.table()
 
 
+def test_the_cost_is_cpu_time_of_one_of_many_and_leaves_waiting_out(bench, lines):
+    def work():
+        time.sleep(0.05)
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+
+    value = bench.cost("work", work, 4, repeats=2, goal=9)
+    assert 5 <= value < 12  # 20 ms of work and 50 of waiting, for four things
+    assert bench.rows == [{"what": "work", "CPU ms": value}]
+    assert lines == [f"work: {value:.3g} ms of CPU time, goal 9"]
+
+
 def allocate(mebibytes):
     return np.ones(mebibytes * 2**20, np.uint8)
 

@@ -102,6 +102,21 @@ def test_seen_classes_outside_the_vocabulary_are_refused():
         OpenVocabEvaluator("set", [Fixed("x")], [4], classes=CLASSES)
 
 
+@pytest.mark.parametrize(
+    "seen, wrong",
+    [
+        ([True, False, True, True], "True"),  # not the indices 0 and 1
+        (np.array([True, False, True, True]), "(np.)?True_?"),
+        (["a"], "'a'"),
+        ([1.0], "1.0"),
+        ([-1], "-1"),
+    ],
+)
+def test_seen_classes_are_indices(seen, wrong):
+    with pytest.raises(ValueError, match=f"seen class {wrong} of 4 classes: expected indices, 0 "):
+        OpenVocabEvaluator("set", [Fixed("x")], seen, classes=CLASSES)
+
+
 def test_class_names_with_hyphens_are_told_from_metrics_with_hyphens():
     table = per_class({"IoU-c-d": 1.0, "IoU-a": 2.0, "T-acc": 3.0, "mIoU": 4.0})
     assert table == {"IoU": {"c-d": 1.0, "a": 2.0}}
