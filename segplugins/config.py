@@ -43,6 +43,9 @@ def _add_input(cfg: CN) -> None:
     cfg.DATASETS.REGISTER = []
     # Data sets whose images no training set may show: those that the model is measured on.
     cfg.DATASETS.EXCLUDE = []
+    # Image-text pairs: for each set of DATASETS.TRAIN a folder with a file of JSON lines per shard,
+    # which say more about the samples: ["output/cocu/c3/archive/concepts"]. "" = none for this set.
+    cfg.DATASETS.SIDECARS = []
     # All models here take RGB, and their statistics are given in that order.
     cfg.INPUT.FORMAT = "RGB"
     # What the model learns from: "sem_seg" (label maps), "instances" (regions), or both.

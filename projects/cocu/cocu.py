@@ -11,8 +11,9 @@ B images, L concepts of an image, K classes, G segments, D width of the shared s
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -32,6 +33,7 @@ from .decode import class_logits, pixel_segments, segment_scores
 from .group_vit import GroupViT
 from .multi_label import FORMS, multi_label_contrastive
 from .pamr import refine_masks
+from .sampling import CAPTIONS, SAMPLERS, draw_captions
 from .texts import Projector, TextTransformer
 
 _MAX_SCALE = 100.0
@@ -83,6 +85,7 @@ class CoCu(nn.Module):
         labels: L, concepts of an image in training.
         templates: prompts of concepts in training.
         loss_form: see `multi_label_contrastive`.
+        sampler: which concepts of an archive a step takes, one of `SAMPLERS` or "captions".
         inference: options of the test results.
     """
 
@@ -103,11 +106,17 @@ class CoCu(nn.Module):
         templates: Sequence[str],
         loss_form: str,
         inference: Inference,
+        sampler: str = "cluster",
     ):
         super().__init__()
         self.register_forward_pre_hook(FiniteWeights())
         if loss_form not in FORMS:
             raise ValueError(f"MODEL.COCU.LOSS_FORM must be one of {FORMS}, got '{loss_form}'")
+        if sampler not in (*SAMPLERS, CAPTIONS):
+            raise ValueError(
+                f"MODEL.COCU.SAMPLER is '{sampler}', expected one of {(*SAMPLERS, CAPTIONS)}"
+            )
+        self.sampler = sampler
         self.img_encoder, self.img_projector = image_encoder, image_projector
         self.text_encoder, self.text_projector = text_encoder, text_projector
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / _TEMPERATURE)))
@@ -148,6 +157,7 @@ class CoCu(nn.Module):
             "labels": node.LABELS,
             "templates": template_set(node.TEMPLATES),
             "loss_form": node.LOSS_FORM,
+            "sampler": node.SAMPLER,
             "inference": Inference(
                 templates=tuple(template_set(cfg.MODEL.CLIP.TEMPLATES)),
                 background_threshold=cfg.TEST.BACKGROUND_THRESHOLD,
@@ -162,8 +172,9 @@ class CoCu(nn.Module):
         """Detectron2's contract: losses in training, results otherwise.
 
         Args:
-            records: in training image-text records with "captions" and, where the source has them,
-                "tags", the concepts of the image; at test images with a "vocabulary" or "texts".
+            records: in training image-text records with "captions" and "sidecar", the archive of
+                the image, or, where the source has them, "tags", its concepts; at test images with
+                a "vocabulary" or "texts".
 
         Returns:
             Training: {"loss_caption", "loss_concepts"}, scalars. Test: per record {"sem_seg"},
@@ -214,13 +225,22 @@ class CoCu(nn.Module):
             if not sentences:
                 continue
             caption = sentences[int(torch.randint(len(sentences), ()))]
-            names = list(record.get("tags") or ())
-            order = torch.randperm(len(names))[: self.labels].tolist()
-            prompts = [self._prompt(names[place]) for place in order]
+            prompts = self.draw_concepts(record)
             captions.append(caption)
             concepts.append(prompts + [caption] * (self.labels - len(prompts)))
             described.append(index)
         return captions, concepts, described
+
+    def draw_concepts(self, record: Mapping[str, Any]) -> List[str]:
+        """Returns up to L texts of an image: of its archive, or without one of its tags."""
+        archive = record.get("sidecar") or {"concepts": list(record.get("tags") or ())}
+        if not self.labels:
+            return []
+        generator = np.random.default_rng(int(torch.randint(2**62, ())))
+        if "sidecar" in record and self.sampler == CAPTIONS:
+            return draw_captions(archive, self.labels, generator)
+        sampler = SAMPLERS[self.sampler if "sidecar" in record else "uniform"]
+        return [self._prompt(name) for name in sampler(archive, self.labels, generator)]
 
     def _prompt(self, name: str) -> str:
         template = self.templates[int(torch.randint(len(self.templates), ()))]

@@ -28,6 +28,10 @@ def add_config(cfg: CN) -> None:
     # Concepts of an image beside its caption (L); if it has fewer, its caption is repeated.
     # 0 = the caption alone.
     node.LABELS = 3
+    # Which concepts of an image's archive (DATASETS.SIDECARS, of tools/curate_concepts.py) a step
+    # takes: "cluster", one of each cluster (the paper); "topk", the best (Table 3's naive
+    # sampling); "cluster_code", "softmax", "uniform", or "captions", retrieved captions instead.
+    node.SAMPLER = "cluster"
     # Prompts of concepts in training, a set of segplugins/text/template_sets.
     node.TEMPLATES = "imagenet80"
     # "code": every concept must be near; "paper": one is enough (Eq. 3).
@@ -53,6 +57,7 @@ RANGES = {
     "MODEL.COCU.PROJECTOR.HIDDEN": "[1, inf)",
     "MODEL.COCU.PROJECTOR.OUT": "[1, inf)",
     "MODEL.COCU.LABELS": "[0, inf)",
+    "MODEL.COCU.SAMPLER": ("cluster", "topk", "cluster_code", "softmax", "uniform", "captions"),
     "MODEL.COCU.LOSS_FORM": ("code", "paper"),
     "MODEL.COCU.SLIDING.SIZE": "[1, inf)",
     "MODEL.COCU.SLIDING.STRIDE": "[1, inf)",

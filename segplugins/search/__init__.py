@@ -1,5 +1,6 @@
 """Search of nearest vectors: which rows of a large table have the highest inner product."""
 
+from .approximate import KINDS, FaissIndex, recall
 from .exact import ExactIndex, Neighbours
 
-__all__ = ["ExactIndex", "Neighbours"]
+__all__ = ["KINDS", "ExactIndex", "FaissIndex", "Neighbours", "recall"]

@@ -8,7 +8,7 @@ at the end of a phrase are a name of two words ("traffic light").
 import logging
 import re
 from collections import Counter
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from segplugins.structures.vocabulary import folded, get_vocabulary
 
@@ -225,10 +225,24 @@ def build_concept_vocabulary(
     nouns = {word for word, uses in evidence.items() if uses >= rules.min_evidence}
     counts = {word: held[word] for word in nouns}
     counts.update({f"{a} {b}": n for (a, b), n in pairs.items() if a in nouns and b in nouns})
+    return chosen_names(counts, rules, read)
+
+
+def chosen_names(counts: Mapping[str, int], rules: VocabularyRules, captions: int) -> List[str]:
+    """Returns the names that enough captions hold, by falling number of captions, then by name.
+
+    Args:
+        counts: captions that hold each name.
+        rules: size and least count.
+        captions: read in all, for the message.
+
+    Raises:
+        ValueError: none is left.
+    """
     chosen = [name for name, count in counts.items() if count >= rules.min_count]
     if not chosen:
         raise ValueError(
-            f"{read} captions hold no name in {rules.min_count} of them or more; give more "
+            f"{captions} captions hold no name in {rules.min_count} of them or more; give more "
             "captions or lower min_count"
         )
     return sorted(chosen, key=lambda name: (-counts[name], name))[: rules.size]

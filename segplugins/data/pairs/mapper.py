@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 
 from segplugins.data.augmentations import build_augmentations, is_mirrored
@@ -15,6 +15,7 @@ from segplugins.data.catalog import dataset_root
 from segplugins.data.exclude import ExcludedImages
 from segplugins.data.hide_and_seek import HideAndSeek
 from segplugins.data.pairs.decode import Pair, decode_pair
+from segplugins.data.pairs.sidecar import SideCars, open_sidecars
 from segplugins.data.shards import FaultySample, read_sample
 from segplugins.data.texts import mirrored
 from segplugins.structures.regions import Region, box_of_mask, encode_mask
@@ -26,7 +27,8 @@ class PairMapper:
     """Reads, augments and packs one image-text sample.
 
     Gives {"image": (3, H, W) uint8 RGB, "key", "captions": list of texts, "dataset"} and, where the
-    source has them, "tags": list of names and "regions": list of Region. Boxes and masks follow the
+    source has them, "tags": list of names and "regions": list of Region; with side-cars "sidecar",
+    what they say of the sample. Boxes and masks follow the
     image; where it is mirrored, left and right are exchanged in all texts.
 
     Args:
@@ -35,6 +37,7 @@ class PairMapper:
             file.
         hide: hides parts of images last of all.
         excluded: images that may not be trained on.
+        sidecars: per data set further facts of its samples.
     """
 
     def __init__(
@@ -44,21 +47,27 @@ class PairMapper:
         image_roots: Optional[Mapping[str, Optional[Path]]] = None,
         hide: Optional[HideAndSeek] = None,
         excluded: Optional[ExcludedImages] = None,
+        sidecars: Optional[Mapping[str, SideCars]] = None,
     ) -> None:
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_roots = dict(image_roots or {})
         self.hide = hide
         self.excluded = excluded
+        self.sidecars = dict(sidecars or {})
         self._left_out = 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, names: Sequence[str]) -> "PairMapper":
-        """Reads INPUT, DATASETS.EXCLUDE and MODEL.PIXEL_MEAN.
+        """Reads INPUT, DATASETS.EXCLUDE, DATASETS.SIDECARS and MODEL.PIXEL_MEAN.
 
         Raises:
             ValueError: a key of INPUT that image-text pairs cannot follow.
+            FileNotFoundError: a shard without a side-car.
         """
         _check_keys(cfg)
+        shards = {}
+        if cfg.DATASETS.SIDECARS:
+            shards = {name: [r["file_name"] for r in DatasetCatalog.get(name)] for name in names}
         roots = {name: MetadataCatalog.get(name).pairs_image_root for name in names}
         return cls(
             build_augmentations(cfg, is_train=True),
@@ -68,6 +77,7 @@ class PairMapper:
             },
             hide=HideAndSeek.from_config(cfg),
             excluded=ExcludedImages.of_sets(cfg.DATASETS.EXCLUDE),
+            sidecars=open_sidecars(cfg.DATASETS.SIDECARS, shards),
         )
 
     def __call__(self, record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
@@ -85,7 +95,10 @@ class PairMapper:
             if self.excluded is not None and self.excluded.shows(sample.image, sample.data):
                 self._report_left_out()
                 return None
-            return {**self._packed(decode_pair(sample, entry)), "dataset": record["dataset"]}
+            packed = {**self._packed(decode_pair(sample, entry)), "dataset": record["dataset"]}
+            if record["dataset"] in self.sidecars:
+                packed["sidecar"] = self.sidecars[record["dataset"]].line(entry, packed["key"])
+            return packed
         except FaultySample as fault:
             raise FaultySample(
                 f"{fault}; mend it or leave it out (DATALOADER.FAULTS skip)"
