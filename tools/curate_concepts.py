@@ -75,6 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="also write OUT/page.html and .png: N images, their captions, concepts, neighbours",
     )
+    add(
+        "--truth",
+        action="store_true",
+        help="also print precision and recall at every stage against the tags of the data",
+    )
     return parser
 
 
@@ -270,6 +275,14 @@ def main(args: argparse.Namespace) -> None:
     summary = curation.summary()
     print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summary.items()))
     print(f"for training: DATASETS.SIDECARS '[\"{work.out / 'concepts'}\"]'")
+    if args.truth:
+        from segplugins.projects.cocu.curation.quality import archive_quality
+
+        print("stage                 precision  recall  of what captions omit  concepts an image")
+        for stage, quality in archive_quality(curation).items():
+            shares = [100 * value for value in quality[:3]]
+            print("{:20}  {:9.1f}  {:6.1f}  {:21.1f}".format(stage, *shares), end="")
+            print(f"  {quality.per_image:17.2f}")
     if args.page:
         from segplugins.projects.cocu.curation.page import shown_images, write_page
 

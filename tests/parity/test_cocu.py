@@ -1,16 +1,19 @@
 """CoCu against recordings of GroupViT's and CoCu's released code, and of PAMR."""
 
 import json
+from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from torch.nn import functional as F
 
 from segplugins.config import add_shared_config
+from segplugins.engine import setup_cfg
 from segplugins.engine.optim import build_lr_scheduler
 from segplugins.evaluation.folding import ClassFold
 from segplugins.evaluation.semantic import SemanticEvaluator
@@ -36,6 +39,7 @@ from segplugins.projects.cocu.grouping import Assignment, GroupingBlock
 from segplugins.projects.cocu.multi_label import multi_label_contrastive
 from segplugins.projects.cocu.pamr import refine_masks
 from segplugins.projects.cocu.texts import Projector, TextTransformer
+from segplugins.structures.vocabulary import get_vocabulary
 from segplugins.text import template_set
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -527,6 +531,52 @@ def test_the_papers_figures_hold_together(parity):
     assert averages["GroupViT reimpl", "C3"] == table3["baseline"]
     assert averages["CoCu", "C3"] == table3["#4"]
     assert list(table3.values()) == sorted(table3.values())
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "cocu"
+# Configs of the eight sets, in the order of the paper's columns, to their recorded names.
+EVALUATED = {
+    "voc": "voc21",
+    "context": "pcontext60",
+    "coco_object": "coco_object81",
+    "imagenet_s50": "imagenet_s50",
+    "imagenet_s300": "imagenet_s300",
+    "cityscapes": "cityscapes19",
+    "ade20k": "ade150",
+    "coco_stuff": "coco_stuff171",
+}
+
+
+def evaluation_config(name):
+    args = Namespace(config_file=str(CONFIGS / f"eval_{name}.yaml"), opts=["MODEL.DEVICE", "cpu"])
+    return setup_cfg(args, [add_config])
+
+
+def test_names_and_thresholds_are_the_recorded_ones_and_the_figures_those_of_the_tables(
+    parity,
+):
+    recorded = json.loads((parity / "class_names.json").read_text())
+    tables = json.loads((parity / "target_tables.json").read_text())
+    rows = {(row[0], row[3]): row[-1] for row in tables["table1"] if row[1] == "C3,C12,Y14"}
+    for place, (name, key) in enumerate(EVALUATED.items()):
+        cfg = evaluation_config(name)
+        metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
+        assert list(get_vocabulary(metadata.vocabulary).classes) == recorded[key]["names"]
+        assert recorded[key]["bg_thresh"] == cfg.TEST.BACKGROUND_THRESHOLD
+        text = (CONFIGS / f"eval_{name}.yaml").read_text()
+        figures = [rows[("CoCu", lc)][place] for lc in (False, True)]
+        expected = f"CoCu {figures[0]}, with local consistency {figures[1]};"
+        assert expected in text and f"{tables['columns'][place]} in" in text
+        batch = [r[-1][place] for r in tables["table1"] if r[0] == "GroupViT reimpl" and not r[3]]
+        assert f"GroupViT at batch 1,024 {batch[0]}." in text
+    averages = {(row[0], row[1]): row[-1][-1] for row in tables["table2"]}
+    for method, prefix in (("CoCu", "cocu"), ("GroupViT reimpl", "groupvit")):
+        for sets, name in (("C3", "c3"), ("C12", "c12"), ("C3,C12*", "c3_c12")):
+            text = (CONFIGS / f"{prefix}_{name}.yaml").read_text()
+            assert f"Paper: {averages[(method, sets)]} mIoU" in text.replace("\n# ", " ")
+    for row in tables["table3"][1:4]:
+        text = (CONFIGS / f"table3_{row[0].lstrip('#')}.yaml").read_text()
+        assert f"Paper: {row[-1]} mIoU" in text
 
 
 def test_templates_are_the_released_ones(parity):

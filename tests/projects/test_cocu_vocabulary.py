@@ -84,3 +84,15 @@ def test_the_learning_rate_by_hand():
     assert factor(5) == pytest.approx(0.55)  # four of eight steps: half of the way down
     assert factor(3) == pytest.approx(0.1 + 0.45 * (1 + 2**-0.5))  # the cosine counts the warm-up
     assert factor(9) == pytest.approx(0.1) and factor(20) == pytest.approx(0.1)
+
+
+def test_the_end_of_a_phrase_behind_a_word_that_is_no_noun_is_one():
+    captions = ["a red car on the road", "two blue cars", "a red car", "a man sitting on a car"]
+    captions += ["a man standing", "the road of a man", "a blue bird flying", "the old boats"]
+    rules = VocabularyRules(min_count=1, min_evidence=1)
+    names = build_concept_vocabulary(captions, rules)
+    assert {"car", "cars", "road", "man", "boats"} <= set(names)
+    # Colours stand at no end; "sitting" and "standing" do, behind a noun; "flying" ends in -ing.
+    assert not {"red", "blue", "old", "sitting", "standing", "flying"} & set(names)
+    twice = build_concept_vocabulary(captions, VocabularyRules(min_count=1, min_evidence=2))
+    assert "car" in twice and "boats" not in twice

@@ -33,10 +33,12 @@ class ShardSet(NamedTuple):
     Args:
         shards: files, sorted.
         image_root: folder of the images of JSON lines; None = that of the file.
+        captions_only: see `register_pairs`.
     """
 
     shards: List[str]
     image_root: Optional[Path]
+    captions_only: bool = False
 
     @property
     def names(self) -> List[str]:
@@ -67,20 +69,27 @@ def find_shards(data: Sequence[str], image_root: Optional[str] = None) -> ShardS
     twice = [stem for stem, n in Counter(Path(shard).stem for shard in shards).items() if n > 1]
     if twice:
         raise ValueError(f"two shards of '{name}' are called '{twice[0]}'; curate them one by one")
-    root = MetadataCatalog.get(name).pairs_image_root
-    return ShardSet(shards, None if root is None else dataset_root() / root)
+    metadata = MetadataCatalog.get(name)
+    root = metadata.pairs_image_root
+    root = None if root is None else dataset_root() / root
+    return ShardSet(shards, root, metadata.captions_only)
 
 
 def embedding_identity(shards: ShardSet, fingerprint: str, captions: bool) -> Dict[str, Any]:
     """Returns what decides the files of this stage."""
     sizes = [[Path(shard).name, Path(shard).stat().st_size] for shard in shards.shards]
-    return {"embedder": fingerprint, "captions": captions, "shards": sizes}
+    return {
+        "embedder": fingerprint,
+        "captions": captions,
+        "captions_only": shards.captions_only,
+        "shards": sizes,
+    }
 
 
 def embed_shard(
     job: JobFolder,
     shard: str,
-    image_root: Optional[Path],
+    shards: ShardSet,
     embedder: Embedder,
     *,
     captions: bool = False,
@@ -92,7 +101,7 @@ def embed_shard(
     Args:
         job: claimed for this shard.
         shard: file.
-        image_root: see `ShardSet`.
+        shards: the set that it belongs to.
         embedder: of the images.
         captions: embed captions too.
         batch: images at a time.
@@ -104,7 +113,7 @@ def embed_shard(
     samples: List[Dict[str, Any]] = []
     rows: List[np.ndarray] = [np.zeros((0, embedder.width), np.float16)]
     faults = _Faults(policy)
-    for pairs in _batches(shard, image_root, batch, faults):
+    for pairs in _batches(shard, shards, batch, faults):
         rows.append(embedder.images([pair.image for _, pair in pairs]))
         samples += [
             {"key": pair.key, "at": entry.offset, "size": entry.size, "captions": pair.captions}
@@ -139,7 +148,7 @@ class _Faults:
 
 
 def _batches(
-    shard: str, image_root: Optional[Path], batch: int, faults: _Faults
+    shard: str, shards: ShardSet, batch: int, faults: _Faults
 ) -> Iterator[List[Tuple[Entry, Pair]]]:
     """Yields samples that can be used; the next ones are read while these are embedded."""
     entries, damage = index_shard(shard)
@@ -148,9 +157,9 @@ def _batches(
     keys: set = set()
     parts = [entries[start : start + batch] for start in range(0, len(entries), batch)]
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(_read, part, image_root) for part in parts[:1]]
+        waiting = [pool.submit(_read, part, shards) for part in parts[:1]]
         for number in range(len(parts)):
-            waiting += [pool.submit(_read, part, image_root) for part in parts[number + 1 :][:1]]
+            waiting += [pool.submit(_read, part, shards) for part in parts[number + 1 :][:1]]
             pairs = []
             for entry, pair in waiting.pop(0).result():
                 if isinstance(pair, FaultySample):
@@ -164,11 +173,12 @@ def _batches(
                 yield pairs
 
 
-def _read(entries: Sequence[Entry], image_root: Optional[Path]) -> List[Tuple[Entry, Any]]:
+def _read(entries: Sequence[Entry], shards: ShardSet) -> List[Tuple[Entry, Any]]:
     pairs: List[Tuple[Entry, Any]] = []
     for entry in entries:
         try:
-            pairs.append((entry, read_pair(entry, image_root)))
+            only = shards.captions_only
+            pairs.append((entry, read_pair(entry, shards.image_root, captions_only=only)))
         except FaultySample as fault:
             pairs.append((entry, fault))
     return pairs

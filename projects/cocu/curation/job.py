@@ -112,7 +112,7 @@ class Curation:
             embed_shard(
                 self.embeddings,
                 shards[name],
-                self.work.shards.image_root,
+                self.work.shards,
                 self._embedder,
                 captions=self.options.expansion == "lang",
                 batch=self.work.batch,

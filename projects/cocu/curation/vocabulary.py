@@ -1,8 +1,9 @@
 """The vocabulary of concepts, built from captions by rule and frequency, without any download.
 
 A word is taken for a noun where captions use it as one: alone between a word that nouns follow
-("a", "two", "of", "on") and the end of the phrase, as "dog" in "a dog on grass". Two nouns in a row
-at the end of a phrase are a name of two words ("traffic light").
+("a", "two", "of", "on") and the end of the phrase, as "dog" in "a dog on grass", or at that end
+behind a word that is no noun itself, as "car" in "a red car". Two nouns in a row at the end of a
+phrase are a name of two words ("traffic light").
 """
 
 import logging
@@ -222,6 +223,7 @@ def build_concept_vocabulary(
             pairs_of_caption.update(_closing_pairs(words, stop))
         held.update(words_of_caption)
         pairs.update(pairs_of_caption)
+    _add_described(evidence, pairs, rules.min_evidence)
     nouns = {word for word, uses in evidence.items() if uses >= rules.min_evidence}
     counts = {word: held[word] for word in nouns}
     counts.update({f"{a} {b}": n for (a, b), n in pairs.items() if a in nouns and b in nouns})
@@ -246,6 +248,17 @@ def chosen_names(counts: Mapping[str, int], rules: VocabularyRules, captions: in
             "captions or lower min_count"
         )
     return sorted(chosen, key=lambda name: (-counts[name], name))[: rules.size]
+
+
+def _add_described(evidence: Counter, pairs: Mapping[Tuple[str, str], int], least: int) -> None:
+    """Counts "car" in "a red car" as a noun: the end of a phrase behind a word that is none.
+
+    Behind a noun it may be a verb, as in "a man sitting"; so may a word in -ing or -ed be anywhere.
+    """
+    nouns = {word for word, uses in evidence.items() if uses >= least}
+    for (first, last), count in pairs.items():
+        if first not in nouns and last.isalpha() and not last.endswith(("ing", "ed")):
+            evidence[last] += count
 
 
 def _phrases(caption: str) -> Iterator[List[str]]:

@@ -40,7 +40,8 @@ def register_drawn_world(
     colours: "red car"), _parts, _instance, _panoptic, _referring and _grefer (a record is an
     object in training, a target with all its phrases otherwise), _salient and _regions (image-text
     records with masks, captions and tags). Also <prefix>_train_video, <prefix>_val_video and
-    <prefix>_pairs (image-text tars).
+    <prefix>_pairs (image-text tars) and <prefix>_captions (the same with the captions of salient
+    things alone).
     Vocabularies: <prefix>, <prefix>_seen, <prefix>_things, <prefix>_attributes and <prefix>_parts.
 
     Args:
@@ -65,6 +66,7 @@ def register_drawn_world(
             **_SOURCE,
         )
     register_pairs(f"{prefix}_pairs", f"{folder}/pairs/*.tar", **_SOURCE)
+    register_pairs(f"{prefix}_captions", f"{folder}/pairs/*.tar", captions_only=True, **_SOURCE)
     videos = {
         "train": youtube_training_records,
         "val": partial(youtube_evaluation_records, split="valid"),

@@ -1,5 +1,6 @@
 """One image-text sample from its bytes: the picture, its captions, tags and regions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Union
 
@@ -44,29 +45,35 @@ class Pair(NamedTuple):
     pseudo: bool = False
 
 
-def read_pair(entry: Entry, image_root: Optional[Path] = None) -> Pair:
+def read_pair(
+    entry: Entry, image_root: Optional[Path] = None, *, captions_only: bool = False
+) -> Pair:
     """Reads and decodes one sample of a shard.
 
     Args:
         entry: from `index_shard`.
         image_root: folder of the images of JSON lines; None = that of the file.
+        captions_only: see `register_pairs`.
 
     Raises:
         FaultySample: it cannot be used, or says nothing about its image.
     """
-    return decode_pair(read_sample(entry, image_root), entry)
+    return decode_pair(read_sample(entry, image_root), entry, captions_only=captions_only)
 
 
-def decode_pair(sample: Sample, entry: Entry) -> Pair:
+def decode_pair(sample: Sample, entry: Entry, *, captions_only: bool = False) -> Pair:
     """Decodes a sample that was read.
 
     Args:
         sample: from `read_sample`.
         entry: where it lies, for messages.
+        captions_only: see `register_pairs`.
 
     Raises:
         FaultySample: see `read_pair`.
     """
+    if captions_only:
+        sample = replace(sample, data={k: v for k, v in sample.data.items() if k == "key"})
     where = str(Entry(entry.shard, entry.offset, entry.size, sample.key))
     image = _decoded(sample.image, where)
     regions = _regions(sample.data, where)

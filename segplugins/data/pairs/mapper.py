@@ -38,6 +38,7 @@ class PairMapper:
         hide: hides parts of images last of all.
         excluded: images that may not be trained on.
         sidecars: per data set further facts of its samples.
+        captions_only: data sets of which captions alone are read, see `register_pairs`.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class PairMapper:
         hide: Optional[HideAndSeek] = None,
         excluded: Optional[ExcludedImages] = None,
         sidecars: Optional[Mapping[str, SideCars]] = None,
+        captions_only: Sequence[str] = (),
     ) -> None:
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_roots = dict(image_roots or {})
         self.hide = hide
         self.excluded = excluded
         self.sidecars = dict(sidecars or {})
+        self.captions_only = frozenset(captions_only)
         self._left_out = 0
 
     @classmethod
@@ -78,6 +81,7 @@ class PairMapper:
             hide=HideAndSeek.from_config(cfg),
             excluded=ExcludedImages.of_sets(cfg.DATASETS.EXCLUDE),
             sidecars=open_sidecars(cfg.DATASETS.SIDECARS, shards),
+            captions_only=[n for n in names if MetadataCatalog.get(n).captions_only],
         )
 
     def __call__(self, record: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
@@ -95,7 +99,9 @@ class PairMapper:
             if self.excluded is not None and self.excluded.shows(sample.image, sample.data):
                 self._report_left_out()
                 return None
-            packed = {**self._packed(decode_pair(sample, entry)), "dataset": record["dataset"]}
+            alone = record["dataset"] in self.captions_only
+            packed = self._packed(decode_pair(sample, entry, captions_only=alone))
+            packed["dataset"] = record["dataset"]
             if record["dataset"] in self.sidecars:
                 packed["sidecar"] = self.sidecars[record["dataset"]].line(entry, packed["key"])
             return packed

@@ -16,6 +16,7 @@ def register_pairs(
     shards: Union[str, Sequence[str]],
     *,
     image_root: Optional[str] = None,
+    captions_only: bool = False,
     licence: Optional[str] = None,
     prepare: Optional[str] = None,
     **metadata: object,
@@ -26,6 +27,7 @@ def register_pairs(
         name: of the data set.
         shards: glob patterns relative to $DETECTRON2_DATASETS, of .tar or .jsonl files.
         image_root: folder of the images of JSON lines, likewise relative; None = that of the file.
+        captions_only: of a tar the .txt alone is read; what .json files say is left aside.
         licence: under which the source gives it out.
         prepare: command that makes the files.
         metadata: further facts about the set.
@@ -45,7 +47,15 @@ def register_pairs(
             )
         return [{"file_name": file, "dataset": name} for file in files]
 
-    register(name, load, kind=KIND, licence=licence, pairs_image_root=image_root, **metadata)
+    register(
+        name,
+        load,
+        kind=KIND,
+        licence=licence,
+        pairs_image_root=image_root,
+        captions_only=captions_only,
+        **metadata,
+    )
 
 
 def is_pairs(names: Sequence[str]) -> bool:
