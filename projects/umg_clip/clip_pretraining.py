@@ -36,6 +36,7 @@ from .towers import Tower, build_tower, keep_frozen_in_evaluation
 LOSSES = ("loss_caption", "loss_presence", "loss_assignment")  # unless a config says otherwise
 GRANULAR_LOSSES = ("loss_region_caption", "loss_image_tag", "loss_region_tag")
 ALL_LOSSES = (*LOSSES, *GRANULAR_LOSSES)
+TAG_LOSSES = ("regression", "contrastive")
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,9 +50,11 @@ class ClipPretraining(nn.Module):
         loss_weights: factor on each of `ALL_LOSSES`; 0 leaves it out.
         label_maps: answer with label maps instead of scores per class.
         max_regions: most regions of an image whose captions and tags are learned from.
+        tag_loss: how tags of images and regions are learned from, of `TAG_LOSSES`.
 
     Raises:
-        ValueError: a loss without a factor, a factor without a loss, or no factor above 0.
+        ValueError: a loss without a factor, a factor without a loss, no factor above 0, or an
+            unknown tag loss.
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
@@ -67,6 +70,7 @@ class ClipPretraining(nn.Module):
         loss_weights: Mapping[str, float],
         label_maps: bool,
         max_regions: int = 10,
+        tag_loss: str = "regression",
     ):
         super().__init__()
         self.register_forward_pre_hook(FiniteWeights())
@@ -77,12 +81,17 @@ class ClipPretraining(nn.Module):
                 f"all weights of {ALL_LOSSES} are 0, so nothing would be trained; set one of "
                 "MODEL.UMG_CLIP.CAPTION_WEIGHT, PRESENCE_WEIGHT and ASSIGNMENT_WEIGHT above 0"
             )
+        if tag_loss not in TAG_LOSSES:
+            raise ValueError(
+                f"MODEL.UMG_CLIP.TAG_LOSS must be one of {TAG_LOSSES}, got '{tag_loss}'"
+            )
         self.encoder = encoder
         self.normalizer = normalizer
         self.classifier = classifier
         self.loss_weights = {name: weight for name, weight in loss_weights.items() if weight}
         self.label_maps = label_maps
         self.max_regions = max_regions
+        self.tag_loss = tag_loss
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
@@ -106,6 +115,7 @@ class ClipPretraining(nn.Module):
             "classifier": build_classifier(cfg, towers, synonyms="mean", trained=trained),
             "loss_weights": dict(zip(ALL_LOSSES, weights)),
             "max_regions": node.MAX_REGIONS,
+            "tag_loss": node.TAG_LOSS,
             "label_maps": cfg.TEST.LABEL_MAPS,
         }
 
@@ -167,15 +177,14 @@ class ClipPretraining(nn.Module):
         caption_embeddings, name_embeddings, *granular = parts
         losses = {}
         if "loss_caption" in self.loss_weights:
-            losses["loss_caption"] = contrastive(
-                pooled[described],
-                caption_embeddings,
-                self.classifier.scale(),
-                labels=text_labels(captions, cells.device),
+            losses["loss_caption"] = self._contrastive(
+                pooled[described], caption_embeddings, captions
             )
         if names:
             losses |= self._local_losses(cells, name_embeddings, names, shown, records, images)
-        losses |= self._granular_losses(cells, pooled[tagged], granular, regions, images)
+        losses |= self._granular_losses(
+            cells, pooled[tagged], granular, (regions, tag_lists), images
+        )
         # A batch without tags, or without captions, still gives every loss and every gradient.
         zero = 0.0 * (cells.sum() + pooled.sum() + texts.sum() + self.classifier.scale())
         return {
@@ -188,26 +197,33 @@ class ClipPretraining(nn.Module):
         cells: Tensor,
         tagged: Tensor,
         texts: Sequence[Tensor],
-        regions: RegionTexts,
+        strings: Tuple[RegionTexts, Sequence[str]],
         images: ImageList,
     ) -> Dict[str, Tensor]:
         """Returns those of `GRANULAR_LOSSES` with a factor; every process takes part in them."""
-        captions, tags, tag_lists = texts
+        regions, tag_lists = strings
+        captions, tags, image_tags = texts
         places = regions.shares(*images.tensor.shape[-2:], cells.device)
         embeddings = region_embeddings(cells, *places)
         losses = {}
         if "loss_region_caption" in self.loss_weights:
-            losses["loss_region_caption"] = contrastive(
-                embeddings,
-                captions,
-                self.classifier.scale(),
-                labels=text_labels(regions.captions, cells.device),
+            losses["loss_region_caption"] = self._contrastive(
+                embeddings, captions, regions.captions
             )
         if "loss_region_tag" in self.loss_weights:
-            losses["loss_region_tag"] = tag_regression(embeddings, tags)
+            losses["loss_region_tag"] = self._tag_loss(embeddings, tags, regions.tags)
         if "loss_image_tag" in self.loss_weights:
-            losses["loss_image_tag"] = tag_regression(tagged, tag_lists)
+            losses["loss_image_tag"] = self._tag_loss(tagged, image_tags, tag_lists)
         return losses
+
+    def _tag_loss(self, visual: Tensor, texts: Tensor, strings: Sequence[str]) -> Tensor:
+        if self.tag_loss == "contrastive":
+            return self._contrastive(visual, texts, strings)
+        return tag_regression(visual, texts)
+
+    def _contrastive(self, visual: Tensor, texts: Tensor, strings: Sequence[str]) -> Tensor:
+        labels = text_labels(strings, visual.device)
+        return contrastive(visual, texts, self.classifier.scale(), labels=labels)
 
     def _local_losses(
         self,

@@ -62,6 +62,9 @@ def _add_pretraining(node: CN) -> None:
     node.REGION_CAPTION_WEIGHT = 0.0
     node.IMAGE_TAG_WEIGHT = 0.0
     node.REGION_TAG_WEIGHT = 0.0
+    # How tags are learned from: "regression" of their embeddings, or "contrastive" as captions
+    # (Table 8).
+    node.TAG_LOSS = "regression"
     # Most regions of an image that these losses draw.
     node.MAX_REGIONS = 10
 
@@ -120,6 +123,7 @@ RANGES = {
     "MODEL.UMG_CLIP.REGION_CAPTION_WEIGHT": "[0, inf)",
     "MODEL.UMG_CLIP.IMAGE_TAG_WEIGHT": "[0, inf)",
     "MODEL.UMG_CLIP.REGION_TAG_WEIGHT": "[0, inf)",
+    "MODEL.UMG_CLIP.TAG_LOSS": ("regression", "contrastive"),
     "MODEL.UMG_CLIP.MAX_REGIONS": "[1, inf)",
     "MODEL.UMG_CLIP.DENSE.HIDDEN_DIM": "[1, inf)",
     "MODEL.UMG_CLIP.DENSE.NHEADS": "[1, inf)",

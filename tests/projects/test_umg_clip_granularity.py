@@ -81,6 +81,22 @@ def test_losses_are_those_of_their_regions():
     torch.testing.assert_close(losses["loss_image_tag"], expected)
 
 
+def test_tags_may_be_contrastive_as_captions_are():
+    model, batch = build(TAG_LOSS="contrastive"), [record(LEFT, RIGHT)]
+    losses = model(batch)
+    images = model.normalizer(batch)
+    cells, pooled = model.encoder.encode(images.tensor)
+    boxes = torch.tensor([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    regions = region_embeddings(cells, boxes, torch.zeros(2, dtype=torch.long))
+    texts = model.classifier.text_encoder.pooled(["red", "blue"])
+    expected = contrastive(regions, texts, model.classifier.scale())
+    torch.testing.assert_close(losses["loss_region_tag"], expected)
+    # One image and one list of tags: nothing is to be told apart.
+    assert losses["loss_image_tag"].item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match=r"TAG_LOSS must be one of .*, got 'l2'"):
+        build(TAG_LOSS="l2")
+
+
 @pytest.mark.parametrize("weight", ON)
 def test_a_weight_scales_its_loss_and_zero_leaves_it_out(weight):
     batch, name = [record(LEFT, RIGHT)], "loss_" + weight.removesuffix("_WEIGHT").lower()
