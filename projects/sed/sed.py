@@ -104,6 +104,7 @@ class SED(nn.Module):
 
     learns_from: FrozenSet[str] = frozenset({"sem_seg"})
     answers: FrozenSet[str] = frozenset({"sem_seg"})
+    one_vocabulary: bool = True
 
     @configurable
     def __init__(

@@ -8,6 +8,7 @@ from typing import Any, Iterable, List, Mapping, Type
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 from torch import nn
 from torch.optim import Optimizer
 
@@ -15,7 +16,7 @@ from segplugins.data.catalog import dataset_metadata, load_dataset
 from segplugins.data.check.load import check_usable
 from segplugins.data.pairs import is_pairs
 from segplugins.data.read_regions import has_label_map
-from segplugins.engine.loaders import check_datasets
+from segplugins.engine.loaders import check_datasets, micro_batch_size
 from segplugins.evaluation.build import build_evaluator
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,13 @@ def check_training_data(cfg: CfgNode) -> None:
     """Compares what the paper learns from with what the training sets give.
 
     Args:
-        cfg: reads MODEL.META_ARCHITECTURE, DATASETS.TRAIN and INPUT.TARGETS.
+        cfg: reads MODEL.META_ARCHITECTURE, DATASETS.TRAIN and INPUT.TARGETS, and for models of one
+            vocabulary per batch also DATALOADER.ONE_SET_PER_BATCH and the size of a batch.
 
     Raises:
         KeyError: an unknown data set.
-        ValueError: the model learns from nothing that a set gives; both are named.
+        ValueError: the model learns from nothing that a set gives, or batches would mix
+            vocabularies that it cannot mix; both are named.
     """
     names = check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
     model = architecture(cfg)
@@ -57,6 +60,19 @@ def check_training_data(cfg: CfgNode) -> None:
         )
     if used == {"sem_seg"}:
         _check_maps(names, model)
+    if getattr(model, "one_vocabulary", False):
+        _check_one_vocabulary(cfg, names, model)
+
+
+def _check_one_vocabulary(cfg: CfgNode, names: List[str], model: Type[nn.Module]) -> None:
+    solver = cfg.SOLVER
+    images = micro_batch_size(solver.IMS_PER_BATCH, solver.ACCUMULATE, comm.get_world_size())
+    vocabularies = sorted({dataset_metadata(name).vocabulary for name in names})
+    if images > 1 and len(vocabularies) > 1 and not cfg.DATALOADER.ONE_SET_PER_BATCH:
+        raise ValueError(
+            f"DATASETS.TRAIN {names} has the vocabularies {vocabularies}, but {model.__name__} "
+            "decodes the classes of a batch together: set DATALOADER.ONE_SET_PER_BATCH True"
+        )
 
 
 def _check_maps(names: List[str], model: Type[nn.Module]) -> None:

@@ -3,7 +3,7 @@
 Polygons are compared without drawing them: by numbers alone, in arrays over many annotations.
 """
 
-import struct
+from array import array
 from itertools import chain
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -108,12 +108,10 @@ def flat_values(polygons: Sequence[List[Any]]) -> np.ndarray:
         TypeError: a value is no number.
         OverflowError: a whole number is beyond what float64 holds.
     """
-    try:
-        parts = [struct.pack(f"{len(polygon)}d", *polygon) for polygon in polygons]
-    except struct.error as error:
-        kinds = {type(value) for polygon in polygons for value in polygon}
-        raise (OverflowError if kinds <= {int, float} else TypeError)(str(error)) from None
-    return np.frombuffer(b"".join(parts))
+    values = array("d")
+    for polygon in polygons:
+        values.fromlist(polygon)
+    return np.frombuffer(values)
 
 
 def _check_rle(rle: Mapping[str, Any], height: int, width: int) -> Extent:

@@ -165,3 +165,24 @@ def test_weights_that_fit_in_part_are_evaluated_only_when_asked_for(toy_cfg, tmp
         ValueError, match="MODEL.WEIGHTS is empty: .*--random-weights .random_weights=True"
     ):
         evaluate(toy_cfg())
+
+
+def test_vocabularies_that_a_model_cannot_mix_are_refused_before_the_first_step(
+    toy, toy_cfg, register, monkeypatch
+):
+    register("preflight_other", [], vocabulary="other", evaluator_type="sem_seg")
+    sets = "DATASETS.TRAIN ('toy_train','preflight_other')"
+    check_training_data(toy_cfg(f"{sets} SOLVER.IMS_PER_BATCH 4"))  # the toy mixes them
+    monkeypatch.setattr(toy.ToySegmentor, "one_vocabulary", True, raising=False)
+    message = (
+        r"has the vocabularies \['other', 'toy'\], but ToySegmentor decodes the classes of a batch "
+        "together: set DATALOADER.ONE_SET_PER_BATCH True"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_training_data(toy_cfg(f"{sets} SOLVER.IMS_PER_BATCH 4"))
+    for fitting in (
+        f"{sets} SOLVER.IMS_PER_BATCH 4 DATALOADER.ONE_SET_PER_BATCH True",
+        f"{sets} SOLVER.IMS_PER_BATCH 4 SOLVER.ACCUMULATE 4",  # one image at a time
+        "DATASETS.TRAIN ('toy_train','toy_val') SOLVER.IMS_PER_BATCH 4",
+    ):
+        check_training_data(toy_cfg(fitting))
