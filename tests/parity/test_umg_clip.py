@@ -14,6 +14,7 @@ from timm.layers import apply_rot_embed_cat
 from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block
 
+from segplugins.data.datasets import shipped_vocabulary
 from segplugins.engine.groups import layer_factors
 from segplugins.evaluation.panoptic_quality import panoptic_counts, panoptic_quality, summed
 from segplugins.evaluation.zero_shot_scores import (
@@ -769,6 +770,29 @@ def test_seen_classes_of_every_open_vocabulary_set(parity):
     for name, entries in labels.items():
         ours = seen_classes([entry["names"] for entry in entries], trained)
         assert list(map(int, ours)) == seen[name], name
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("coco_panoptic_133_synonyms", "coco_panoptic_133"),
+        ("ade20k_150_synonyms", "ade20k_150"),
+        ("ade20k_847_synonyms", "ade20k_full_847"),
+        ("pascal_context_59_synonyms", "pascal_context_59"),
+        ("pascal_context_459_synonyms", "pascal_context_459"),
+        ("voc_20_synonyms", "pascal_voc_20"),
+        ("voc_21_synonyms", "pascal_voc_21"),
+    ],
+)
+def test_the_words_of_every_open_vocabulary_set(parity, name, key):
+    entries = listed(parity, "openvocab_labels")[key]
+    if key == "pascal_voc_21":  # the background is the last class of our label maps
+        entries = [*entries[1:], entries[0]]
+    vocabulary = shipped_vocabulary(name)
+    expected = [tuple(dict.fromkeys(entry["names"])) for entry in entries]
+    assert [tuple(dict.fromkeys(words)) for words in vocabulary.synonyms] == expected
+    if "isthing" in entries[0]:
+        assert list(vocabulary.is_thing) == [bool(entry["isthing"]) for entry in entries]
 
 
 def test_templates_and_classes_of_the_zero_shot_sets(parity):
