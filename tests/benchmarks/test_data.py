@@ -16,7 +16,7 @@ def test_every_kind_of_supervision_is_measured_with_equal_outputs():
     compared = [line for line in shown if "outputs equal" in line]
     assert len(compared) == len(mapper._ROWS) + 1 == 7
     units = ("CPU s", "boxes/s", "bytes per box", "bytes per sample")
-    assert [sum(unit in line for line in shown) for unit in units] == [2, 1, 1, 1]
+    assert [sum(unit in line for line in shown) for unit in units] == [3, 1, 1, 1]
 
 
 def test_a_worker_reads_as_many_images_as_it_is_asked_for():
