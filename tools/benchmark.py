@@ -41,8 +41,8 @@ def benchmark_parts() -> List[str]:
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = command_parser(__doc__)
-    known = ", ".join(benchmark_parts())
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {known}; none = all")
+    available = ", ".join(benchmark_parts())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {available}; none = all")
     parser.add_argument("--quick", action="store_true", help="smallest sizes, only to see it run")
     parser.add_argument(
         "--device",
@@ -54,10 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Runs the parts asked for and ends with one table."""
-    known = benchmark_parts()
-    unknown = sorted(set(args.parts) - set(known))
+    available = benchmark_parts()
+    unknown = sorted(set(args.parts) - set(available))
     if unknown:
-        raise ValueError(f"unknown part {unknown[0]!r}; known: {', '.join(known)}")
+        raise ValueError(f"unknown part {unknown[0]!r}; known: {', '.join(available)}")
     # After the command line is read, so that --help takes no second.
     import torch
 
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     bench = Bench(quick=args.quick, device=device, show=lambda line: print(line, flush=True))
     print(machine(bench.device))
-    for part in args.parts or known:
+    for part in args.parts or available:
         print(f"\n{part}")
         module: ModuleType = importlib.import_module(f"benchmarks.{part}")
         module.run(bench)

@@ -131,8 +131,10 @@ def check(name: str, args: argparse.Namespace) -> int:
         write_pictures(checked, args)
     if args.fix:
         done = write_cleaned(checked, args.fix)
-        told = ", ".join(f"{number} {what}" for what, number in done.items()) or "nothing to clean"
-        print(f"cleaned copy {args.fix}: {told}")
+        summary = (
+            ", ".join(f"{number} {what}" for what, number in done.items()) or "nothing to clean"
+        )
+        print(f"cleaned copy {args.fix}: {summary}")
     return FAULTY if checked.faults else CLEAN
 
 

@@ -132,10 +132,10 @@ def repack(
 
 def check_hash(path: Path, sha256: str) -> None:
     """Raises ValueError unless the file's SHA-256 is `sha256` (64 hex digits)."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != sha256:
+    measured = hashlib.sha256(path.read_bytes()).hexdigest()
+    if measured != sha256:
         raise ValueError(
-            f"{path.name} has sha256 {found}, expected {sha256}: it is not the file that was "
+            f"{path.name} has sha256 {measured}, expected {sha256}: it is not the file that was "
             "examined; remove it and download it again"
         )
 

@@ -82,8 +82,8 @@ def installed() -> Dict[str, str]:
     """Returns: name to version of every distribution that the running Python sees."""
     importlib.invalidate_caches()
     # Reversed, so that of two the one that Python would import wins.
-    found = [d for d in metadata.distributions() if d.metadata["Name"]]
-    return {normal(d.metadata["Name"]): d.version for d in reversed(found)}
+    distributions = [d for d in metadata.distributions() if d.metadata["Name"]]
+    return {normal(d.metadata["Name"]): d.version for d in reversed(distributions)}
 
 
 def unmet(pins: Dict[str, str], have: Dict[str, str]) -> List[str]:
@@ -148,8 +148,8 @@ def repacked_before(have: Dict[str, str]) -> bool:
 
 def everything_stands(have: Dict[str, str], *, dev: bool) -> bool:
     """Returns whether a call before left all in place, without importing anything heavy."""
-    found = all(importable(name) for name in (*TORCH_PAIR, "detectron2"))
-    if not found or repacked_before(have) or unmet({**wanted_pins(have, dev=dev), **LVIS}, have):
+    complete = all(importable(name) for name in (*TORCH_PAIR, "detectron2"))
+    if not complete or repacked_before(have) or unmet({**wanted_pins(have, dev=dev), **LVIS}, have):
         return False
     return project_is_installed() and STAMP.is_file() and STAMP.read_text() == state_of(have)
 

@@ -50,7 +50,7 @@ def zero_shot_set(name: str) -> ZeroShotSet:
             f"unknown zero-shot set '{name}'; known are {', '.join(zero_shot_names())}"
         )
     entry = content["sets"][name]
-    templates = check_templates(content["templates"][entry["templates"]], of=f"'{name}'")
+    templates = check_templates(content["templates"][entry["templates"]], owner=f"'{name}'")
     classes = content["classes"].get(entry.get("classes"))
     if not entry.get("classes", "").startswith("imagenet"):
         return ZeroShotSet(templates, None if classes is None else tuple(classes))

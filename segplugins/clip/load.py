@@ -179,10 +179,10 @@ def _towers(name: str, model: nn.Module, tokenizer: Any) -> ClipTowers:
 def _load(towers: ClipTowers, path: Path) -> None:
     model = nn.ModuleDict({"visual": towers.visual, "text": towers.text})
     wanted = {**model.state_dict(), "logit_scale": towers.logit_scale.data}
-    found = {_our_name(key): value for key, value in read_state_dict(path).items()}
-    if "logit_scale" in found:
-        found["logit_scale"] = found["logit_scale"].reshape(towers.logit_scale.shape)
-    copy_tensors(found, wanted, source=path, target=f"'{towers.name}'")
+    state = {_our_name(key): value for key, value in read_state_dict(path).items()}
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(towers.logit_scale.shape)
+    copy_tensors(state, wanted, source=path, target=f"'{towers.name}'")
 
 
 def _our_name(key: str) -> str:

@@ -259,10 +259,10 @@ def dataset_metadata(name: str) -> Metadata:
     metadata = MetadataCatalog.get(name)
     if name in _VOCABULARY_IN_FILES and "vocabulary" not in metadata.as_dict():
         DatasetCatalog.get(name)
-    known = metadata.as_dict()
-    if "vocabulary" not in known:
-        metadata.vocabulary = _vocabulary_of_classes(name, known)
-    if "ignore_label" not in known:
+    given = metadata.as_dict()
+    if "vocabulary" not in given:
+        metadata.vocabulary = _vocabulary_of_classes(name, given)
+    if "ignore_label" not in given:
         metadata.ignore_label = 255
     return metadata
 
@@ -273,13 +273,13 @@ def _check_name(name: str) -> None:
         raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
 
 
-def _vocabulary_of_classes(name: str, known: Dict[str, Any]) -> Optional[str]:
+def _vocabulary_of_classes(name: str, given: Dict[str, Any]) -> Optional[str]:
     """Registers the classes that detectron2's metadata lists; None where it lists none."""
-    things = list(known.get("thing_classes", ()))
-    classes = things or list(known.get("stuff_classes", ()))
+    things = list(given.get("thing_classes", ()))
+    classes = things or list(given.get("stuff_classes", ()))
     if not classes:
         return None
-    thing_ids = known.get("thing_dataset_id_to_contiguous_id")
+    thing_ids = given.get("thing_dataset_id_to_contiguous_id")
     indices = set(thing_ids.values()) if thing_ids else set(range(len(things)))
     is_thing = tuple(index in indices for index in range(len(classes)))
     register_vocabulary(Vocabulary(name=name, classes=tuple(classes), is_thing=is_thing))

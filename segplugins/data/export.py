@@ -84,8 +84,8 @@ def _names(records: Sequence[Mapping[str, Any]], metadata: Any) -> Dict[str, boo
         words = get_vocabulary(metadata.vocabulary)
         return dict(zip(words.classes, words.is_thing))
     regions = (region for record in records for region in read_regions(record, metadata))
-    found = {region.text: region.is_thing for region in regions}
-    return {name: found[name] for name in sorted(found)}
+    things = {region.text: region.is_thing for region in regions}
+    return {name: things[name] for name in sorted(things)}
 
 
 def _images(

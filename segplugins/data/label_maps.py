@@ -24,10 +24,10 @@ def source_ids(name: str) -> Tuple[int, ...]:
     Args:
         name: "coco_stuff_171", "ade20k_847" or "pascal_context_59".
     """
-    known: Dict[str, Sequence[int]] = json.loads(_SOURCE_IDS.read_text())
-    if name not in known:
-        raise KeyError(f"no source ids for '{name}'. Known: {sorted(known)}")
-    return tuple(known[name])
+    ids_by_name: Dict[str, Sequence[int]] = json.loads(_SOURCE_IDS.read_text())
+    if name not in ids_by_name:
+        raise KeyError(f"no source ids for '{name}'. Known: {sorted(ids_by_name)}")
+    return tuple(ids_by_name[name])
 
 
 def remap(raw: np.ndarray, ids: Sequence[int], *, ignore: int, dtype: type) -> np.ndarray:

@@ -24,15 +24,15 @@ def missing_files(records: Sequence[Mapping[str, Any]]) -> List[Tuple[Mapping[st
             folders[folder] = names - set(os.listdir(folder or "."))
         except OSError:
             folders[folder] = names
-    found = []
+    absent = []
     for record in records:
         for path in _paths(record):
             folder, name = os.path.split(path)
             # A folder may be seen by another spelling of the name (case, Unicode form).
             if name in folders[folder] and not os.path.exists(path):
-                found.append((record, path))
+                absent.append((record, path))
                 break
-    return found
+    return absent
 
 
 def check_files(records: Sequence[Mapping[str, Any]]) -> None:

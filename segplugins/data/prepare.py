@@ -74,10 +74,10 @@ def sources(folder: Path, suffix: str, what: str) -> List[Path]:
     Raises:
         FileNotFoundError: there is no such folder, or none in it.
     """
-    found = sorted(p for p in require(folder, what).iterdir() if p.name.endswith(suffix))
-    if not found:
+    paths = sorted(p for p in require(folder, what).iterdir() if p.name.endswith(suffix))
+    if not paths:
         raise FileNotFoundError(f"no *{suffix} in {folder}: {what}")
-    return found
+    return paths
 
 
 def convert_all(
@@ -258,9 +258,9 @@ def convert_splits(
     """
     for split, expected in splits.items():
         made = arguments.root / "annotations_detectron2" / split
-        found = sources(arguments.root / "annotations" / split, ".png", what)
+        paths = sources(arguments.root / "annotations" / split, ".png", what)
         convert_and_check(
-            [(source, made / source.name) for source in found],
+            [(source, made / source.name) for source in paths],
             convert,
             arguments,
             num_classes=num_classes,

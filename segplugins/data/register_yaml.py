@@ -109,10 +109,10 @@ def _root(root: Optional[str], path: Path, where: str) -> Path:
 
 
 def _check_keys(described: Mapping[str, Any], keys: Mapping[str, Any], where: str) -> None:
-    known = [*keys, *_FOR_ALL]
+    accepted = [*keys, *_FOR_ALL]
     for key in described:
-        if key not in known:
-            nearest = get_close_matches(str(key), known, n=1, cutoff=0.0)
+        if key not in accepted:
+            nearest = get_close_matches(str(key), accepted, n=1, cutoff=0.0)
             raise ValueError(f"{where}: unknown key '{key}', the nearest is '{nearest[0]}'")
     for key, field in keys.items():
         if field.default is MISSING and described.get(key) is None:

@@ -202,8 +202,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         if skipped:
             logger.warning("Entries of '%s' that are no tensors: %s", self._path, skipped[:10])
         checkpoint["model"] = weights
-        known = weights.keys() & self.model.state_dict().keys()
-        check_finite({k: torch.as_tensor(weights[k]) for k in known}, source=self._path)
+        shared = weights.keys() & self.model.state_dict().keys()
+        check_finite({k: torch.as_tensor(weights[k]) for k in shared}, source=self._path)
         incompatible = super()._load_model(checkpoint)
         misshaped = [name for name, _, _ in incompatible.incorrect_shapes]
         missing = [name for name in incompatible.missing_keys if name not in misshaped]

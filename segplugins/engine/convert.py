@@ -243,7 +243,7 @@ def fit(
     """
     both = tensors.keys() & wanted.keys()
     fitting = sorted(name for name in both if tensors[name].shape == wanted[name].shape)
-    found = Fit(
+    fitted = Fit(
         fitting,
         sorted(wanted.keys() - tensors.keys()),
         sorted([*unused, *(tensors.keys() - wanted.keys())]),
@@ -255,6 +255,6 @@ def fit(
     if 2 * len(fitting) < len(wanted):
         raise ValueError(
             f"the checkpoint fits {len(fitting)} of the model's {len(wanted)} tensors, less than "
-            f"half: it is another model's. {'; '.join(line[:200] for line in found.report())}"
+            f"half: it is another model's. {'; '.join(line[:200] for line in fitted.report())}"
         )
-    return found
+    return fitted

@@ -34,7 +34,7 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
         ValueError: a prefix that fits no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
-    _check_prefixes(prefixes, names, of="MODEL.FREEZE")
+    _check_prefixes(prefixes, names, setting="MODEL.FREEZE")
     for name, parameter in model.named_parameters():
         if name.startswith(tuple(prefixes)):
             parameter.requires_grad_(False)
@@ -146,7 +146,7 @@ def _decay(parameters: List[nn.Parameter], weight_decay: float) -> Dict[str, Any
 
 def _prefix_factors(names: Sequence[str], multipliers: Factors) -> Dict[str, float]:
     factors = {str(prefix): float(factor) for prefix, factor in multipliers}
-    _check_prefixes([prefix for prefix, _ in multipliers], names, of="SOLVER.LR_MULTIPLIERS")
+    _check_prefixes([prefix for prefix, _ in multipliers], names, setting="SOLVER.LR_MULTIPLIERS")
     owners = _owners(names, factors)
     return {name: factors.get(owners[name], 1.0) for name in names}
 
@@ -157,12 +157,14 @@ def _owners(names: Sequence[str], prefixes: Iterable[str]) -> Dict[str, str]:
     return {name: next((p for p in by_length if name.startswith(p)), "") for name in names}
 
 
-def _check_prefixes(prefixes: Sequence[str], names: Sequence[str], *, of: str) -> None:
+def _check_prefixes(prefixes: Sequence[str], names: Sequence[str], *, setting: str) -> None:
     for prefix in prefixes:
         if list(prefixes).count(prefix) > 1:
-            raise ValueError(f"{of}: the prefix '{prefix}' stands twice")
+            raise ValueError(f"{setting}: the prefix '{prefix}' stands twice")
         if not any(name.startswith(prefix) for name in names):
-            raise ValueError(f"{of}: no parameter starts with '{prefix}'; there {_some(names)}")
+            raise ValueError(
+                f"{setting}: no parameter starts with '{prefix}'; there {_some(names)}"
+            )
 
 
 def _some(names: Sequence[str]) -> str:

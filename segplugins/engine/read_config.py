@@ -165,14 +165,14 @@ def _lookup(defaults: CfgNode, setting: Setting) -> Any:
     return node
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
+def _nearest(key: str, candidates: Sequence[str]) -> str:
     last = key.rpartition(".")[2].lower()
 
     def likeness(other: str) -> Tuple[bool, float]:
         ratio = SequenceMatcher(None, key.lower(), other.lower(), autojunk=False).ratio()
         return other.rpartition(".")[2].lower() == last, ratio
 
-    return max(known, key=likeness)
+    return max(candidates, key=likeness)
 
 
 def _typed(setting: Setting, default: Any) -> Any:

@@ -69,9 +69,9 @@ def read_categories(
     Returns:
         The categories, and for each id of the file the id of the category that it stands for.
     """
-    known = None if vocabulary is None else class_of_name(vocabulary)
+    class_indices = None if vocabulary is None else class_of_name(vocabulary)
     named = [(position, category) for position, category in listed if _name(category, renamed)]
-    groups = _groups([category for _, category in named], used, known)
+    groups = _groups([category for _, category in named], used, class_indices)
     kept: List[CategoryEntry] = []
     alias: Dict[Id, Id] = {}
     first: Dict[str, Id] = {}
@@ -94,7 +94,7 @@ def read_categories(
         elif any(category is group for group in groups):
             message = f"category {number} '{name}' only groups others and has no annotation"
             faults.report("name", message, field=field, entry=entry, remark=True)
-        elif known is not None and folded_name(name) not in known:
+        elif class_indices is not None and folded_name(name) not in class_indices:
             message = (
                 f"category {number} '{name}' is none of the {len(vocabulary)} classes of "
                 f"vocabulary '{vocabulary.name}'"
@@ -125,7 +125,9 @@ def _name(category: CategoryEntry, renamed: Optional[Mapping[int, str]]) -> bool
 
 
 def _groups(
-    categories: List[CategoryEntry], used: Collection[Id], known: Optional[Mapping[str, int]]
+    categories: List[CategoryEntry],
+    used: Collection[Id],
+    class_indices: Optional[Mapping[str, int]],
 ) -> List[CategoryEntry]:
     """Returns the categories without annotations that only group others."""
     by_name: Dict[str, List[CategoryEntry]] = {}
@@ -143,7 +145,7 @@ def _groups(
         twins = [other for other in by_name[folded] if other is not category]
         repeated = any(_is_used(twin, used) or not _is_root(twin) for twin in twins)
         # Of a vocabulary that names it, it is a class that this file happens not to show.
-        empty_parent = folded in parents and (known is None or folded not in known)
+        empty_parent = folded in parents and (class_indices is None or folded not in class_indices)
         if repeated or (empty_parent and not twins):
             groups.append(category)
     return groups

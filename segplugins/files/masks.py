@@ -59,8 +59,8 @@ def check_masks(
     drawn = [index for index, mask in enumerate(masks) if type(mask) is list]
     if drawn:
         polygons = [masks[index] for index in drawn]
-        extents[drawn], found = _check_polygons(polygons, sizes[drawn], values)
-        faults.update((drawn[index], fault) for index, fault in found.items())
+        extents[drawn], polygon_faults = _check_polygons(polygons, sizes[drawn], values)
+        faults.update((drawn[index], fault) for index, fault in polygon_faults.items())
     for index, mask in enumerate(masks):
         if type(mask) is not list:
             try:

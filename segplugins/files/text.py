@@ -58,16 +58,16 @@ def decode_text(
         policy: gets a fault "encoding".
         what: for messages.
     """
-    found = next((name for mark, name in _OTHER_MARKS if content.startswith(mark)), None)
-    if found is None and b"\0" in content:
-        found = "binary, or UTF-16 without a byte order mark"
+    obstacle = next((name for mark, name in _OTHER_MARKS if content.startswith(mark)), None)
+    if obstacle is None and b"\0" in content:
+        obstacle = "binary, or UTF-16 without a byte order mark"
     try:
-        text = content.decode("utf-8-sig") if found is None else ""
+        text = content.decode("utf-8-sig") if obstacle is None else ""
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        found = f"not UTF-8 (byte 0x{content[error.start]:02x} in line {line})"
-    if found is not None:
-        policy.report(Fault("encoding", f"the {what} is {found}; save it as UTF-8", path))
+        obstacle = f"not UTF-8 (byte 0x{content[error.start]:02x} in line {line})"
+    if obstacle is not None:
+        policy.report(Fault("encoding", f"the {what} is {obstacle}; save it as UTF-8", path))
         return None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -69,7 +69,7 @@ class VocabularyClassifier(nn.Module):
         if normalize not in _NORMALIZE:
             raise ValueError(f"normalize must be one of {_NORMALIZE}, got '{normalize}'")
         self.text_encoder = text_encoder
-        self.templates = check_templates(templates, of="the model")
+        self.templates = check_templates(templates, owner="the model")
         self.synonyms = synonyms
         self.each_prompt = normalize == "each_prompt"
         self.frozen_text = frozen_text

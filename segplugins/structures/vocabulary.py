@@ -18,22 +18,24 @@ _FILE_KEYS = ("name", "classes", "templates", "none_class")
 _CLASS_KEYS = ("name", "synonyms", "thing")
 
 
-def check_templates(templates: Sequence[str], *, of: str) -> Tuple[str, ...]:
+def check_templates(templates: Sequence[str], *, owner: str) -> Tuple[str, ...]:
     """Returns the templates as a tuple.
 
     Args:
         templates: prompts with one placeholder "{}" each, for example "a photo of a {}.".
-        of: whose templates they are, for the error message.
+        owner: whose templates they are, for the error message.
 
     Raises:
         ValueError: there is none, or one has not exactly one placeholder.
     """
     if not isinstance(templates, (list, tuple)) or not templates:
-        raise ValueError(f"templates of {of}: expected a list of at least one, got {templates!r}")
+        raise ValueError(
+            f"templates of {owner}: expected a list of at least one, got {templates!r}"
+        )
     for template in templates:
         if not isinstance(template, str) or template.count(PLACEHOLDER) != 1:
             raise ValueError(
-                f"templates of {of}: {template!r} must hold the placeholder {PLACEHOLDER!r} "
+                f"templates of {owner}: {template!r} must hold the placeholder {PLACEHOLDER!r} "
                 "exactly once, where the class name goes"
             )
     return tuple(templates)
@@ -96,7 +98,7 @@ class Vocabulary:
                     f"vocabulary '{self.name}': class '{name}' has an empty synonym in {texts!r}"
                 )
         if self.templates is not None:
-            checked = check_templates(self.templates, of=f"vocabulary '{self.name}'")
+            checked = check_templates(self.templates, owner=f"vocabulary '{self.name}'")
             object.__setattr__(self, "templates", checked)
         if self.none_class is not None and self.none_class not in self.classes:
             raise ValueError(

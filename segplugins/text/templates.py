@@ -32,4 +32,4 @@ def template_set(name: str) -> Tuple[str, ...]:
             "or the path of a .txt file with one template a line"
         )
     lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return check_templates([line for line in lines if line.strip()], of=f"'{name}'")
+    return check_templates([line for line in lines if line.strip()], owner=f"'{name}'")

@@ -192,8 +192,8 @@ def test_data_of_another_form_names_its_file_and_the_class(data, message):
 def test_templates_that_are_a_text_or_none_at_all_are_refused():
     for templates in ("a {}.", ()):
         with pytest.raises(ValueError, match="templates of my model: expected a list of at least"):
-            check_templates(templates, of="my model")
-    assert check_templates(["a {}."], of="my model") == ("a {}.",)
+            check_templates(templates, owner="my model")
+    assert check_templates(["a {}."], owner="my model") == ("a {}.",)
 
 
 def test_a_class_and_the_synonym_of_another_are_a_doubt_that_names_both():

@@ -66,20 +66,20 @@ class MapCheck:
         ids = self._read(read_segment_ids, path, "panoptic map")
         if ids is None:
             return {}, {}
-        found = dict(zip(*(part.tolist() for part in _values(ids))))
+        pixel_counts = dict(zip(*(part.tolist() for part in _values(ids))))
         listed = {segment["id"]: segment for segment in self.record["segments_info"]}
-        unlisted = sorted(set(found) - set(listed) - {0})
+        unlisted = sorted(set(pixel_counts) - set(listed) - {0})
         if unlisted:
-            told = ", ".join(f"{i} ({found[i]} pixels)" for i in unlisted[:_LISTED])
-            message = f"the map holds {told} of {len(unlisted)} ids that no segment has"
+            examples = ", ".join(f"{i} ({pixel_counts[i]} pixels)" for i in unlisted[:_LISTED])
+            message = f"the map holds {examples} of {len(unlisted)} ids that no segment has"
             self._note("segment-id", message, path)
         pixels: Counts = {}
         segments: Counts = {}
         for number, segment in listed.items():
             category = segment["category_id"]
-            self._check_segment(number, segment, found.get(number, 0), path)
-            if not segment.get("iscrowd") and number in found:
-                pixels[category] = pixels.get(category, 0) + found[number]
+            self._check_segment(number, segment, pixel_counts.get(number, 0), path)
+            if not segment.get("iscrowd") and number in pixel_counts:
+                pixels[category] = pixels.get(category, 0) + pixel_counts[number]
                 segments[category] = segments.get(category, 0) + 1
         return pixels, segments
 

@@ -72,7 +72,7 @@ class SkipFaults:
             logger.info("DATALOADER.FAULTS skip: no record was left out")
             return
         times = Counter((each["dataset"], each["record"], each["message"]) for each in met)
-        told = "".join(
+        commonest = "".join(
             f"\n  {number} x {message}" for (_, _, message), number in times.most_common(_NAMED)
         )
         more = f"\n  and {len(times) - _NAMED} more" if len(times) > _NAMED else ""
@@ -82,6 +82,6 @@ class SkipFaults:
             len(met),
             len({key[:2] for key in times}),
             self.path,
-            told,
+            commonest,
             more,
         )

@@ -195,9 +195,11 @@ def _regions(
             name = f"annotation {number}"
         else:
             number = position
-            known = entry.extra.get("id") if isinstance(entry, Region) else None
-            name = f"regions[{position}]" if known is None else f"annotation {known}"
-            number = position if known is None else known
+            annotation_id = entry.extra.get("id") if isinstance(entry, Region) else None
+            name = (
+                f"regions[{position}]" if annotation_id is None else f"annotation {annotation_id}"
+            )
+            number = position if annotation_id is None else annotation_id
         try:
             [region] = read_regions({**record, form: [entry]}, metadata)
             yield number, name, region, ""

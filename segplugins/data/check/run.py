@@ -78,8 +78,8 @@ def check_dataset(
     run = (
         _in_processes(reader, positions, workers, seconds) if workers else _here(reader, positions)
     )
-    for position, found in run:
-        parts[position] = found
+    for position, results in run:
+        parts[position] = results
         advance(len(parts), len(positions))
     total = Findings(faults=list(loaded.faults))
     for position in positions:
@@ -187,13 +187,13 @@ def _start(reader: _Reader, seconds: float) -> None:
 
 
 def _read(positions: Sequence[int]) -> List[Findings]:
-    found = []
+    results = []
     for position in positions:
         # A thread outside of Python: it ends the process even where a decoder never comes back.
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             faulthandler.dump_traceback_later(_OF_WORKER["seconds"], exit=True, file=nowhere)
             try:
-                found.append(_OF_WORKER["reader"](position))
+                results.append(_OF_WORKER["reader"](position))
             finally:
                 faulthandler.cancel_dump_traceback_later()
-    return found
+    return results

@@ -67,8 +67,8 @@ def build_index(shards: Sequence[str], folder: Path, policy: FaultPolicy) -> Pai
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [str(folder / _file_name(shard)) for shard in shards]
-    mine = slice(comm.get_rank(), None, comm.get_world_size())
-    faults = _index(shards[mine], files[mine])
+    own_shards = slice(comm.get_rank(), None, comm.get_world_size())
+    faults = _index(shards[own_shards], files[own_shards])
     faults = {key: fault for part in comm.all_gather(faults) for key, fault in part.items()}
     # Those of processes that write to another disk.
     faults |= _index(shards, files, indexed=faults)

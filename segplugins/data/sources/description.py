@@ -79,11 +79,11 @@ class Source:
         Raises:
             TypeError: a field is missing, or a keyword is nearly the name of a field.
         """
-        known = {each.name for each in fields(cls)}
-        given = {key: value for key, value in keywords.items() if key in known}
-        more = {key: value for key, value in keywords.items() if key not in known}
+        accepted = {each.name for each in fields(cls)}
+        given = {key: value for key, value in keywords.items() if key in accepted}
+        more = {key: value for key, value in keywords.items() if key not in accepted}
         for keyword in more:
-            nearest = get_close_matches(keyword, known, n=1, cutoff=_MISTYPED)
+            nearest = get_close_matches(keyword, accepted, n=1, cutoff=_MISTYPED)
             if nearest:
                 raise TypeError(
                     f"data set '{name}': unknown keyword '{keyword}', the nearest is '{nearest[0]}'"

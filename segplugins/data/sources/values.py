@@ -115,12 +115,12 @@ def count(value: Any) -> Union[int, Tuple[int, ...]]:
 def endings(value: Any) -> Tuple[str, ...]:
     """Returns endings of picture files, in lower case without a dot."""
     given = [value] if isinstance(value, str) else value
-    known = [ending.lstrip(".") for ending in ENDINGS]
+    known_endings = [ending.lstrip(".") for ending in ENDINGS]
     if isinstance(given, (list, tuple)) and given:
         plain = [str(each).lstrip(".").lower() for each in given]
-        if all(each in known for each in plain):
+        if all(each in known_endings for each in plain):
             return tuple(plain)
-    raise ValueError(f"expected one or a list of {', '.join(known)}")
+    raise ValueError(f"expected one or a list of {', '.join(known_endings)}")
 
 
 def label_endings(value: Any) -> Tuple[str, ...]:
