@@ -1,5 +1,7 @@
 """ClipSegmentor: what is trained, what is combined at test, what is refused, FC-CLIP's names."""
 
+import dataclasses
+
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -7,6 +9,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from segplugins.config import add_shared_config
+from segplugins.modeling.postprocess import MaskResizer
 from segplugins.projects.umg_clip import add_config
 from segplugins.projects.umg_clip.seen import SeenWords
 from segplugins.projects.umg_clip.weights import _NAMES, config_file, convert, is_official
@@ -140,6 +143,22 @@ def test_each_task_is_answered_at_the_size_that_is_asked_for(name):
     assert instance["instances"].image_size == (48, 32)
     assert panoptic.keys() == {"sem_seg", "panoptic_seg", "instances"}
     assert panoptic["sem_seg"].shape == (2, 32, 48)
+
+
+@torch.no_grad()
+def test_label_maps_are_the_best_classes_and_no_more_masks_are_enlarged_than_asked(monkeypatch):
+    model = case("adapters", f"{NODE}.DENSE.TEST.MASK_CHUNK", 2).eval()
+    one = record(Task.SEMANTIC, height=64, width=96)
+    scores = model([one])[0]["sem_seg"]
+    enlarged = []
+    resized = MaskResizer.__call__
+    monkeypatch.setattr(
+        MaskResizer, "__call__", lambda self, m: enlarged.append(len(m)) or resized(self, m)
+    )
+    model.inference = dataclasses.replace(model.inference, label_maps=True)
+    labels = model([one])[0]["sem_seg"]
+    assert torch.equal(labels, scores.argmax(dim=0)) and labels.dtype == torch.int64
+    assert enlarged == [2, 2, 2]  # six queries
 
 
 @torch.no_grad()
