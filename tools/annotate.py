@@ -50,6 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--processes", type=int, default=1, help="that work at once (default: %(default)s)")
     add("--review", type=int, default=100, help="images in review.jsonl (default: %(default)s)")
     add(
+        "--ray",
+        action="store_true",
+        help="--processes are actors of a Ray cluster (RAY_ADDRESS), else of one on this machine",
+    )
+    add(
         "--device",
         action="append",
         metavar="DEVICE",
@@ -65,9 +70,12 @@ def main(args: argparse.Namespace) -> int:
 
     from segplugins.annotation.adapters import KINDS
     from segplugins.annotation.pipeline import Annotator
+    from segplugins.annotation.ray_backend import ray_parts
     from segplugins.annotation.recipe import read_recipe
     from segplugins.prediction import annotation
 
+    if args.ray:
+        ray_parts()
     kinds = {**KINDS, **annotation.KINDS}
     recipe = read_recipe(args.recipe, kinds, args.set, vocabulary=args.vocabulary)
     recipe.check_models()
@@ -83,7 +91,10 @@ def main(args: argparse.Namespace) -> int:
         total=annotator.plan.images, initial=images, unit="image", desc=str(args.output)
     ) as bar:
         outcome = annotator.run(
-            processes=args.processes, devices=_devices(args), progress=bar.update
+            processes=args.processes,
+            devices=_devices(args),
+            ray=args.ray,
+            progress=bar.update,
         )
     return _finish(args, annotator, outcome)
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from segplugins.annotation.inputs import Inputs, PartInputs, inputs_digest
+from segplugins.annotation.ray_backend import run_on_ray
 from segplugins.annotation.recipe import Recipe
 from segplugins.annotation.shard import (
     AUDIT,
@@ -120,6 +121,7 @@ class Annotator:
         *,
         processes: int = 1,
         devices: Sequence[str] = ("cpu",),
+        ray: bool = False,
         progress: Callable[[int], Any] = lambda count: None,
     ) -> Outcome:
         """Makes the shards that are not there yet.
@@ -127,6 +129,7 @@ class Annotator:
         Args:
             processes: that work at once; 1 = this one.
             devices: they take turns with them.
+            ray: `processes` actors of a Ray cluster work instead; its device is the first.
             progress: called with the number of images that have been worked on since.
 
         Returns:
@@ -139,7 +142,10 @@ class Annotator:
             raise ValueError(f"processes is {processes}, expected 1 or more")
         made = 0
         if self.job.unfinished(self.plan.names):
-            if processes == 1:
+            if ray:
+                device = devices[0].partition(":")[0]
+                made = run_on_ray(self, workers=processes, device=device, progress=progress)
+            elif processes == 1:
                 made = self.work(devices[0], progress)
             else:
                 made = self._run_children(processes, devices, progress)

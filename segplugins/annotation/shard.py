@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 
 from segplugins.annotation.inputs import Inputs, Item, start_from
@@ -241,7 +242,8 @@ def read_sample(item: Item, inputs: Inputs, start: str) -> Union[Sample, Failure
         return Failure(item.file_name, error.fault.message)
     except OSError as error:
         return Failure(item.file_name, error.strerror or str(error))
-    pixels = picture.fitted(item.size)
+    # Models make tensors of it, which share its memory.
+    pixels = np.require(picture.fitted(item.size), requirements=["C", "W"])
     image = Image(pixels, item.file_name)
     if item.size is not None and image.size != tuple(item.size):
         return Failure(

@@ -37,6 +37,10 @@ class QuickBench:
     def rate(self, name, seconds, count, unit):
         self.rows.append(name)
 
+    def figure(self, name, value, unit, *, limit=None):
+        self.rows.append(name)
+        return value
+
 
 @pytest.fixture
 def quick_bench():
