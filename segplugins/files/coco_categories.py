@@ -5,7 +5,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 import msgspec
 
 from segplugins.files.faults import FileFaults
-from segplugins.files.values import LARGEST, Id, as_flag, as_id
+from segplugins.files.values import LARGEST, Id, as_flag, as_id, is_unicode
 from segplugins.structures.vocabulary import Vocabulary, folded
 
 _NO_GROUP = (None, "", "none")
@@ -90,6 +90,9 @@ def read_categories(
             faults.report("id", message, field=f"{field}.id", entry=entry)
         elif not isinstance(name, str) or not name:
             message = f"category {number} has the name {name!r:.40}"
+            faults.report("name", message, field=field, entry=entry)
+        elif not is_unicode(name):
+            message = f"category {number} has the name {name!r:.40}, which is no Unicode text"
             faults.report("name", message, field=field, entry=entry)
         elif any(category is group for group in groups):
             message = f"category {number} '{name}' only groups others and has no annotation"

@@ -7,7 +7,15 @@ import msgspec
 
 from segplugins.files.faults import STRICT, FaultError, FileFaults, MissingFile
 from segplugins.files.raster import read_header
-from segplugins.files.values import LARGEST_SIDE, Id, as_id, as_path, as_side, existing_form
+from segplugins.files.values import (
+    LARGEST_SIDE,
+    Id,
+    as_id,
+    as_path,
+    as_side,
+    as_size,
+    existing_form,
+)
 
 
 class ImageEntry(msgspec.Struct):
@@ -122,6 +130,7 @@ def _path(image: ImageEntry, keep_parts: Optional[int]) -> str:
 
 def _complete_size(image: ImageEntry, image_root: Optional[Path]) -> None:
     if all(type(side) is int and 0 < side < LARGEST_SIDE for side in image.size):
+        as_size(*image.size)
         return
     missing = [key for key in ("height", "width") if getattr(image, key) is None]
     if missing and image_root is not None:
@@ -136,6 +145,7 @@ def _complete_size(image: ImageEntry, image_root: Optional[Path]) -> None:
             wrong[key] = value
     if wrong:
         raise ValueError(f"got {str(wrong):.80}, expected numbers of pixels")
+    as_size(*image.size)
 
 
 def picture_size(path: Path) -> Tuple[int, int]:

@@ -34,7 +34,11 @@ def read_text(path: Union[str, Path]) -> str:
         FileNotFoundError: there is no such file.
         ValueError: it is not UTF-8 (or UTF-16 with its mark).
     """
-    return _utf8(Path(path)).decode("utf-8")
+    data = _utf8(Path(path))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not readable: {_reason(data, error)}") from error
 
 
 def _utf8(path: Path) -> bytes:

@@ -164,6 +164,8 @@ def _grey(decoded: Decoded) -> np.ndarray:
         return grey_of_8_bits(np.asarray(image))
     grey = np.asarray(_without_alpha(image).convert("L") if image.mode == "P" else _as_grey(image))
     highest = grey.max(initial=0)
+    if highest == 0 and image.mode in ("RGBA", "LA") and _varies(image.getchannel("A")):
+        raise _Form("shows its object by transparency alone; save it in grey, the object as 255")
     # A soft mask may stay below the threshold, one of two values was stored by another rule.
     if 0 < highest <= FOREGROUND_ABOVE and (
         highest == 1 or image.mode == "P" or len(np.unique(grey)) <= 2
@@ -173,6 +175,11 @@ def _grey(decoded: Decoded) -> np.ndarray:
             f"{FOREGROUND_ABOVE}; save the object as 255"
         )
     return grey
+
+
+def _varies(channel: Image.Image) -> bool:
+    low, high = channel.getextrema()
+    return low != high
 
 
 def _as_grey(image: Image.Image) -> Image.Image:

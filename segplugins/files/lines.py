@@ -1,5 +1,6 @@
 """Region lines: one record per image, as JSON lines, Parquet or shards of both; our own form."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
@@ -20,8 +21,9 @@ from segplugins.files.values import (
     as_mask,
     as_number,
     as_path,
-    as_side,
+    as_size,
     existing_form,
+    is_unicode,
 )
 from segplugins.structures.regions import Region, Task, check_box
 from segplugins.structures.vocabulary import Vocabulary
@@ -90,7 +92,35 @@ def read_region_lines(
             entry = reader.read(number, line)
             if entry is not None:
                 entries.append(entry)
-    return entries
+    return _of_real_pixels(entries, FileFaults(str(path), policy))
+
+
+def _of_real_pixels(entries: List[LineEntry], faults: FileFaults) -> List[LineEntry]:
+    """Refuses a file whose coordinates are shares of the sides instead of pixels."""
+    regions = [region for entry in entries for region in entry.regions if region.has_target]
+    small = all(max(entry.height, entry.width) <= 2 for entry in entries)
+    if not regions or small or not all(map(_within_one, regions)):
+        return entries
+    message = (
+        f"the coordinates of all {len(regions)} regions lie within 0 and 1: multiply x by the "
+        "width and y by the height of the image, pixels are expected"
+    )
+    faults.report("normalised", message)
+    return []
+
+
+def _identity(image_id: Id) -> Id:
+    """Returns the id; a path in one spelling."""
+    try:
+        return unicodedata.normalize("NFC", as_path(image_id))
+    except ValueError:
+        return image_id
+
+
+def _within_one(region: Region) -> bool:
+    if region.mask is None:
+        return all(0 <= value <= 1 for value in region.box)
+    return type(region.mask) is list and all(0 <= v <= 1 for part in region.mask for v in part)
 
 
 class _Reader:
@@ -119,8 +149,9 @@ class _Reader:
             return None
         if entry is None:
             return None
-        file, before = self._seen.setdefault(entry.image_id, (self._faults.file, number))
-        if (file, before) != (self._faults.file, number):
+        own = self._faults.file, number
+        file, before = self._seen.setdefault(_identity(entry.image_id), own)
+        if (file, before) != own:
             other = "" if file == self._faults.file else f" of {file}"
             message = f"line {before}{other} is of the same image {entry.image_id}"
             place = {"record": entry.image_id, "field": f"line {number}", "entry": (number,)}
@@ -182,7 +213,7 @@ class _Reader:
                 raise ValueError(f"width and height are {given[::-1]}, expected numbers of pixels")
             return picture_size(self._root / file_name)
         try:
-            return as_side(given[0]), as_side(given[1])
+            return as_size(*given)
         except ValueError as error:
             raise ValueError(f"width and height are {given[::-1]}: {error}") from None
 
@@ -218,6 +249,8 @@ class _Reader:
         text = given.get("text")
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"a region has the text {text!r}")
+        if not is_unicode(text):
+            raise ValueError(f"a region has the text {text!r:.60}, which is no Unicode")
         index = self._class(text)
         extra = given.get("extra")
         if extra is not None and not isinstance(extra, Mapping):

@@ -7,7 +7,8 @@ import numpy as np
 
 from segplugins.files.faults import STRICT, Fault, FaultPolicy
 from segplugins.files.plain_files import read_plain_file
-from segplugins.files.raster import MAX_PIXELS, Source, decode, file_name
+from segplugins.files.raster import Source, decode, file_name
+from segplugins.files.values import MAX_PIXELS
 
 __all__ = ["read_segment_ids"]
 

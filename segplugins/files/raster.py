@@ -12,12 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from segplugins.files.faults import Fault, FaultPolicy
 from segplugins.files.plain_files import check_plain_file
+from segplugins.files.values import MAX_PIXELS
 
 Source = Union[str, Path, bytes]
 
-# The most pixels of a file: a little over 12,000 x 12,000, as aerial pictures have, and few
-# enough that a header of some bytes cannot make a process ask for all memory.
-MAX_PIXELS = 150_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 # How file names of these formats end. Case does not matter.
 ENDINGS = (

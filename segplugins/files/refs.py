@@ -15,7 +15,7 @@ from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json
 from segplugins.files.plain_files import check_plain_file
 from segplugins.files.plain_pickle import read_pickle
-from segplugins.files.values import Id, as_id
+from segplugins.files.values import Id, as_id, is_unicode
 
 _NO_TARGET = (-1,)
 _JSON = (b"[", b"{", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -205,7 +205,7 @@ class _Reader:
         kept = []
         for index, sentence in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
             words = sentence.get(self._text) if isinstance(sentence, Mapping) else sentence
-            if isinstance(words, str) and words.strip():
+            if isinstance(words, str) and words.strip() and is_unicode(words):
                 kept.append(str(words).strip())
                 continue
             message = f"the sentence '{self._text}' is {words!r:.40}"

@@ -8,7 +8,7 @@ accepted forms stands in datasets/README.md.
 import numbers
 import unicodedata
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Union
+from typing import Any, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -16,6 +16,9 @@ Id = Union[int, str]
 
 LARGEST = 2**53  # whole numbers up to it are exact as float64, which is what JSON holds
 LARGEST_SIDE = 2**20  # pixels
+# The most pixels of a picture: a little over 12,000 x 12,000, as aerial pictures have, and few
+# enough that a header of some bytes cannot make a process ask for all memory.
+MAX_PIXELS = 150_000_000
 LARGEST_ID = 2**62  # ids are kept as int64, and ids that are missing are numbered behind them
 _FLAGS = {"0": False, "false": False, "1": True, "true": True}
 _LONGEST_ID = 19  # digits
@@ -113,6 +116,23 @@ def as_side(value: Any) -> int:
     if number != int(number) or not 0 < number < LARGEST_SIDE:
         raise ValueError(f"{value!r:.40}, expected a number of pixels")
     return int(number)
+
+
+def as_size(height: Any, width: Any) -> Tuple[int, int]:
+    """Returns (height, width) of a picture in pixels.
+
+    Args:
+        height: see `as_side`.
+        width: see `as_side`.
+
+    Raises:
+        ValueError: one is no number of pixels, or together they are more than any picture may
+            have; a mask of that size would take all memory.
+    """
+    size = as_side(height), as_side(width)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"{size[1]}x{size[0]} pixels, expected at most {MAX_PIXELS}")
+    return size
 
 
 def as_box(value: Any) -> List[float]:
@@ -230,6 +250,18 @@ def _as_polygon(value: Any) -> List[float]:
         raise ValueError(f"a polygon holds {error}") from None
 
 
+def is_unicode(text: str) -> bool:
+    """Returns whether a file can hold a text: JSON can name half a character, "\\ud800".
+
+    Bytes of file names that are no Unicode pass, as Python writes them.
+    """
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def as_path(value: Any) -> str:
     """Returns a path below a folder, with slashes, as a file of annotations names it.
 
@@ -241,6 +273,8 @@ def as_path(value: Any) -> str:
     """
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"got {value!r:.60}, expected the path of the file")
+    if not is_unicode(value):
+        raise ValueError(f"{value!r:.60} holds half a character, expected Unicode")
     path = value.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or (parts and parts[0].endswith(":")):

@@ -6,7 +6,7 @@ from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Tupl
 
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.json_file import read_json
-from segplugins.files.values import as_id, as_path
+from segplugins.files.values import as_id, as_path, is_unicode
 
 __all__ = ["VideoEntry", "VideoPhrase", "read_video_expressions", "read_video_objects"]
 
@@ -151,7 +151,7 @@ class _Reader:
             if not self.is_plain_name(number, field) or not self.is_mapping(content, field):
                 continue
             text = content.get("exp")
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not text.strip() or not is_unicode(text):
                 self._report("sentence", f"the sentence 'exp' is {text!r:.40}", field)
                 continue
             given = content.get("obj_id")

@@ -309,3 +309,21 @@ def test_two_images_do_not_share_a_panoptic_map(tmp_path):
     file = read_panoptic(path, policy)
     assert [annotation.image_id for annotation in file.annotations] == [1]
     assert "the map 1.png is that of image 1 already" in policy.faults[0].message
+
+
+def test_a_size_that_no_picture_can_have_is_a_fault_before_a_mask_is_made(tmp_path):
+    content = small.coco()
+    content["images"][0].update(height=200_000, width=200_000)
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(FaultError, match="200000x200000 pixels, expected at most 150000000"):
+        read_instances(path)
+
+
+def test_a_category_of_half_a_character_is_a_fault(tmp_path):
+    content = small.coco()
+    content["categories"][0]["name"] = "a\ud800"
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(FaultError, match="which is no Unicode text"):
+        read_instances(path)

@@ -162,3 +162,14 @@ def test_other_pictures_are_no_panoptic_maps():
             read_segment_ids(content)
     with pytest.raises(FaultError, match="the panoptic map cannot be read"):
         read_segment_ids(encoded(Image.fromarray(LABELS).convert("RGB"), "TIFF"))
+
+
+def test_a_mask_whose_object_is_in_its_transparency_is_refused():
+    shape = np.zeros((4, 5), np.uint8)
+    colours = np.dstack([shape, shape, shape, shape + 255])
+    assert not read_mask(encoded(colours)).any()  # all of it is seen, and black
+    colours[1:3, 1:3, 3] = 0
+    with pytest.raises(FaultError, match="by transparency alone; save it in grey"):
+        read_mask(encoded(colours))
+    colours[0, 0, :3] = 255
+    assert read_mask(encoded(colours)).sum() == 1

@@ -208,3 +208,37 @@ def test_a_decomposed_name_is_that_of_the_file_on_disk(read, tmp_path):
     Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(tmp_path / composed)
     [entry] = read({**region(), "file_name": decomposed}, image_root=tmp_path)
     assert entry.file_name == composed and entry.image_id == decomposed
+
+
+@pytest.mark.parametrize("spelling", ["./a.png", ".\\a.png", "a.png"])
+def test_a_picture_has_one_line_however_its_path_is_written(read, spelling):
+    first = {"file_name": "a.png", "height": 8, "width": 10, "regions": []}
+    with pytest.raises(FaultError, match="line 1 is of the same image"):
+        read(first, {**first, "file_name": spelling})
+
+
+def test_shares_of_the_sides_are_no_pixels(read):
+    def lines(box):
+        regions = [{"text": "a", "box": box}]
+        return [{"file_name": i, "height": 8, "width": 10, "regions": regions} for i in "ab"]
+
+    with pytest.raises(FaultError, match="all 2 regions lie within 0 and 1: multiply x by the"):
+        read(*lines([0.1, 0.1, 0.5, 1.0]))
+    assert len(read(*lines([0.1, 0.1, 0.5, 1.1]))) == 2
+    tiny = [{**line, "height": 2, "width": 2} for line in lines([0, 0, 1, 1])]
+    assert len(read(*tiny)) == 2
+
+
+def test_half_a_character_is_no_text(read):
+    line = '{"file_name": "a.png", "height": 8, "width": 10, "regions": [{"text": "a\\ud800b"}]}'
+    with pytest.raises(FaultError, match="which is no Unicode"):
+        read(line)
+    with pytest.raises(FaultError, match="holds half a character"):
+        read(line.replace("a.png", "\\ud800.png"))
+
+
+def test_another_encoding_names_the_file(tmp_path):
+    path = tmp_path / "l.jsonl"
+    path.write_bytes('{"text": "caf\xe9"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match="l.jsonl is not readable: it is not UTF-8"):
+        read_region_lines(path, task=Task.REFERRING)

@@ -11,7 +11,9 @@ from segplugins.files.values import (
     as_number,
     as_path,
     as_side,
+    as_size,
     existing_form,
+    is_unicode,
 )
 
 SQUARE = [1, 1, 5, 1, 5, 5, 1, 5]
@@ -188,3 +190,16 @@ def test_ids_fit_into_64_bits(value, expected):
 def test_numbers_beyond_the_largest_id_are_none(value):
     with pytest.raises(ValueError, match="is no id, expected a whole number or text"):
         as_id(value)
+
+
+def test_pictures_have_no_more_pixels_than_one_can_be_read_with():
+    assert as_size("12000", 12_500.0) == (12_000, 12_500)
+    with pytest.raises(ValueError, match="12501x12000 pixels, expected at most 150000000"):
+        as_size(12_000, 12_501)
+    with pytest.raises(ValueError, match="expected a number of pixels"):
+        as_size(0, 5)
+
+
+def test_half_characters_are_no_unicode_and_bytes_of_file_names_are():
+    assert is_unicode("caf\xe9 \U0001f600") and is_unicode("a\udcff")
+    assert not is_unicode("a\ud800")

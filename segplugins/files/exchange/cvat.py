@@ -17,7 +17,7 @@ from segplugins.files.exchange.export import (
     objects_of,
 )
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
-from segplugins.files.values import as_flag, as_number, as_side
+from segplugins.files.values import as_flag, as_number, as_size
 from segplugins.files.write import replacing
 from segplugins.structures.regions import Region, box_of_mask, check_runs, encode_mask
 
@@ -128,7 +128,7 @@ class _Reader:
         content = Content(dict.fromkeys(self._labels), box_masks=box_masks)
         for number, image in enumerate(self._images):
             try:
-                height, width = as_side(image.get("height")), as_side(image.get("width"))
+                height, width = as_size(image.get("height"), image.get("width"))
                 if not image.get("name"):
                     raise ValueError("name is missing")
             except ValueError as error:
@@ -195,7 +195,10 @@ def _read_shape(shape: Mapping[str, Any], size: tuple) -> Any:
 
 def _read_mask(shape: Mapping[str, Any], size: tuple) -> Dict[str, Any]:
     """Reads run lengths that go along the rows of a part of the picture, background first."""
-    x, y, width, height = (int(as_number(shape[key])) for key in ("left", "top", "width", "height"))
+    part = [as_number(shape[key]) for key in ("left", "top", "width", "height")]
+    x, y, width, height = (int(value) for value in part)
+    if part != [x, y, width, height]:
+        raise ValueError(f"left, top, width and height of a mask are {part}, expected pixels")
     if not (x >= 0 and y >= 0 and 0 < width <= size[1] - x and 0 < height <= size[0] - y):
         raise ValueError(
             f"a mask of {width}x{height} at ({x}, {y}) leaves its picture of {size[1]}x{size[0]}"

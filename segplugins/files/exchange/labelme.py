@@ -24,7 +24,7 @@ from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.folders import FileFolder
 from segplugins.files.json_file import dump_json, read_json
 from segplugins.files.raster import decode
-from segplugins.files.values import as_box, as_flag, as_number, as_side
+from segplugins.files.values import as_box, as_flag, as_id, as_number, as_side, as_size
 from segplugins.files.write import write_text
 from segplugins.structures.regions import Region, box_of_mask, decode_mask, encode_mask
 
@@ -83,6 +83,8 @@ def _read_head(
         key: None if file.get(given) is None else as_side(file[given])
         for key, given in (("height", "imageHeight"), ("width", "imageWidth"))
     }
+    if None not in image.values():
+        as_size(**image)
     file_name = _picture(file.get("imagePath"), path, name, image_root)
     if None in image.values() and image_root is not None:
         image["height"], image["width"] = picture_size(image_root / file_name)
@@ -150,6 +152,8 @@ def _read_shape(shape: Any, size: Mapping[str, Any]) -> Any:
         return kind
     if kind not in _WITH_AREA:
         raise ValueError(f"shape_type is {kind!r:.40}, expected one of {_WITH_AREA}")
+    if shape.get("group_id") is not None:
+        as_id(shape["group_id"])
     points = flat_points(shape.get("points"))
     if points is None:
         raise ValueError(f"points are {shape.get('points')!r:.60}, expected [[x, y], ...]")

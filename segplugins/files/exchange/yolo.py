@@ -51,8 +51,19 @@ class YoloFile:
         if not isinstance(content, dict) or "names" not in content:
             raise ValueError(f"{path} has no 'names': it is no data file of YOLO")
         self.names = _names(content["names"], self.path)
+        self._check_kind(content)
         self.root = self._root(content.get("path"))
         self._content = content
+
+    def _check_kind(self, content: Mapping[str, Any]) -> None:
+        if content.get("kpt_shape") is not None:
+            raise ValueError(
+                f"{self.path} has 'kpt_shape': its lines hold keypoints, which are neither boxes "
+                "nor masks; export boxes or polygons"
+            )
+        count = content.get("nc")
+        if count is not None and count != len(self.names):
+            raise ValueError(f"{self.path}: 'nc' is {count!r:.40}, but {len(self.names)} names")
 
     def _root(self, given: Any) -> Path:
         folder = self.path.absolute().parent
@@ -71,9 +82,14 @@ class YoloFile:
         if given is None:
             has = [each for each in SPLITS if self._content.get(each) is not None]
             raise ValueError(f"{self.path} has no '{split}'; it has {has}")
+        given = [given] if isinstance(given, str) else given
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise ValueError(
+                f"{self.path}, '{split}': got {given!r:.60}, expected a path or several"
+            )
         found: List[Path] = []
-        for each in [given] if isinstance(given, str) else given:
-            place = self._place(str(each), split)
+        for each in given:
+            place = self._place(each, split)
             if place.suffix == ".txt":
                 found += [self._listed(line, place) for line in read_lines(place)]
             else:
@@ -96,13 +112,14 @@ class YoloFile:
 
 def _names(given: Any, path: Path) -> List[str]:
     if isinstance(given, Mapping):
-        if sorted(given) != list(range(len(given))):
-            raise ValueError(
-                f"{path}: 'names' has the numbers {sorted(given)!r:.60}, expected 0..K-1"
-            )
+        if set(given) != set(range(len(given))):
+            raise ValueError(f"{path}: 'names' has the numbers {[*given]!r:.60}, expected 0..K-1")
         given = [given[number] for number in range(len(given))]
     if not isinstance(given, list) or not given or not all(isinstance(n, str) for n in given):
         raise ValueError(f"{path}: 'names' is {given!r:.60}, expected a list of names")
+    repeated = [name for name, count in Counter(given).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path}: 'names' has '{repeated[0]}' twice; names must differ")
     return given
 
 

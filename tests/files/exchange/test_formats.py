@@ -227,6 +227,8 @@ SHAPE = LABELME["shapes"][0]
         ({"shapes": [{**SHAPE, "points": [[1, 1], [5, 5]]}]}, "a polygon of 4 values"),
         ({"shapes": [{**SHAPE, "points": [[1, 1], [9, float("nan")], [3, 3]]}]}, "finite number"),
         ({"shapes": [{**SHAPE, "shape_type": "rectangle"}]}, "a rectangle has 3 points"),
+        ({"shapes": [{**SHAPE, "group_id": [1]}]}, r"shapes\[0\]: \[1\] is no id"),
+        ({"imageHeight": 200_000, "imageWidth": 200_000}, "200000x200000 pixels, expected at most"),
         (
             {"shapes": [{**SHAPE, "shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": "=="}]},
             "shapes",
@@ -303,6 +305,15 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">]><annotations>&a;</annotations>'
         (CVAT % '<polygon points="1,1;2,2"/>', "'label' is missing"),
         (CVAT % '<polygon label="a" points="1,1;2,a;3,3"/>', "'a', expected a finite number"),
         (CVAT.replace('height="13"', "") % "", "height, width and name of a picture"),
+        (CVAT.replace('height="13"', 'height="99999999"') % "", "expected a number of pixels"),
+        (
+            CVAT.replace('width="17" height="13"', 'width="90000" height="90000"') % "",
+            "90000x90000 pixels, expected at most",
+        ),
+        (
+            CVAT % '<mask label="a" rle="0,2" left="0.5" top="0" width="1" height="2"/>',
+            "of a mask are .0.5, 0.0, 1.0, 2.0., expected pixels",
+        ),
     ],
 )
 def test_faults_of_cvat_are_one_line_that_names_the_file(tmp_path, text, message):
@@ -350,6 +361,16 @@ def test_yolo_as_exporters_write_it(tmp_path):
         ("", {"names": "dog"}, "'names' is 'dog', expected a list"),
         ("", {"train": None, "val": "x"}, "has no 'train'; it has .'val'."),
         ("", {"train": "nowhere"}, "'train': there is no .*nowhere"),
+        ("", {"train": 7}, "'train': got 7, expected a path or several"),
+        ("", {"train": ["train/images", 7]}, "'train': got .*, expected a path or several"),
+        (
+            "",
+            {"names": {0: "dog", "1": "cat"}},
+            "'names' has the numbers .0, '1'., expected 0..K-1",
+        ),
+        ("", {"names": ["dog", "dog"]}, "'names' has 'dog' twice"),
+        ("", {"nc": 3}, "'nc' is 3, but 2 names"),
+        ("0 0.5 0.5 0.1 0.1 0.5 0.5", {"kpt_shape": [1, 2]}, "has 'kpt_shape': its lines hold"),
     ],
 )
 def test_faults_of_yolo_name_file_and_line(tmp_path, lines, data, message):
