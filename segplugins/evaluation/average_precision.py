@@ -96,13 +96,13 @@ def rank_detections(
         return Curves(precision, recall, limited)
     ranked = _ranked(images, num_classes)
     for label in np.flatnonzero(positives.any(axis=1)):
-        own = slice(ranked.near_ends[label], ranked.near_ends[label + 1])
-        right, neither = unpacked(ranked.right[own]), unpacked(ranked.neither[own])
+        near_rows = slice(ranked.near_ends[label], ranked.near_ends[label + 1])
+        right, neither = unpacked(ranked.right[near_rows]), unpacked(ranked.neither[near_rows])
         wrong_before = _wrong_before(ranked, label, neither)
         precision[label], recall[label] = _curve(right, wrong_before, positives[label])
         if positives[label, 0]:
             for limit, values in limited.items():
-                hits = right[0][:, ranked.ranks[own] < limit].sum(axis=1)
+                hits = right[0][:, ranked.ranks[near_rows] < limit].sum(axis=1)
                 values[label] = hits / positives[label, 0]
     return Curves(precision, recall, limited)
 
@@ -155,9 +155,9 @@ def _curve(
         needed = [(np.arange(t + 1) / t).searchsorted(RECALLS) for t in total.tolist()]
         needed = np.repeat(needed, len(IOU_THRESHOLDS), axis=0)
         row, place = np.nonzero(right.reshape(rows, count))
-        found = np.bincount(row, minlength=rows)
-        first = np.cumsum(found) - found
-        reached = needed <= found[:, None]
+        hit_counts = np.bincount(row, minlength=rows)
+        first = np.cumsum(hit_counts) - hit_counts
+        reached = needed <= hit_counts[:, None]
         at = np.append(place, 0)[np.where(reached, first[:, None] + needed - 1, 0)]
         at[needed == 0] = 0
         heights = heights.reshape(rows, count)[np.arange(rows)[:, None], at]

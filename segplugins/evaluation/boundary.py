@@ -122,13 +122,17 @@ def contour_accuracy(prediction: Outline, truth: Outline) -> np.ndarray:
     Precision: share of the predicted boundary that lies near the true one; recall the other way
     round. Of two masks without boundary (empty, or full) F is 1; where one has none, 0.
     """
-    found = count(prediction.boundary & truth.near)
-    covered = count(truth.boundary & prediction.near)
+    predicted_hits = count(prediction.boundary & truth.near)
+    true_hits = count(truth.boundary & prediction.near)
     predicted, true = np.broadcast_arrays(count(prediction.boundary), count(truth.boundary))
-    precision = np.divide(found, predicted, out=np.zeros(found.shape), where=predicted > 0)
-    recall = np.divide(covered, true, out=np.zeros(found.shape), where=true > 0)
+    precision = np.divide(
+        predicted_hits, predicted, out=np.zeros(predicted_hits.shape), where=predicted > 0
+    )
+    recall = np.divide(true_hits, true, out=np.zeros(predicted_hits.shape), where=true > 0)
     total = precision + recall
-    score = np.divide(2 * precision * recall, total, out=np.zeros(found.shape), where=total > 0)
+    score = np.divide(
+        2 * precision * recall, total, out=np.zeros(predicted_hits.shape), where=total > 0
+    )
     return np.where((predicted == 0) & (true == 0), 1.0, score)
 
 

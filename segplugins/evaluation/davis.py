@@ -122,9 +122,9 @@ def match_proposals(frames: Sequence[FrameScores], objects: int) -> SequenceScor
     Returns:
         Rows in the order of the proposals.
     """
-    found = max((len(frame.j) - 1 for frame in frames), default=0)
-    j, f = _stack(frames, max(found, objects), objects)
-    table = (j.mean(axis=0) + f.mean(axis=0)) / 2 if len(frames) else np.zeros((found, objects))
+    proposals = max((len(frame.j) - 1 for frame in frames), default=0)
+    j, f = _stack(frames, max(proposals, objects), objects)
+    table = (j.mean(axis=0) + f.mean(axis=0)) / 2 if len(frames) else np.zeros((proposals, objects))
     rows, columns = linear_sum_assignment(-table)
     return SequenceScores(
         j[:, rows, columns].T, f[:, rows, columns].T, np.column_stack([rows, columns]), table
@@ -151,9 +151,9 @@ def same_labels(frames: Sequence[FrameScores], objects: int) -> SequenceScores:
 
 def check_labels(frames: Sequence[FrameScores], objects: int) -> None:
     """Raises ValueError where a prediction has more labels than there are objects."""
-    found = max((len(frame.j) - 1 for frame in frames), default=0)
-    if found > objects:
-        raise ValueError(f"{found} predicted labels for {objects} objects")
+    proposals = max((len(frame.j) - 1 for frame in frames), default=0)
+    if proposals > objects:
+        raise ValueError(f"{proposals} predicted labels for {objects} objects")
 
 
 def davis_scores(sequences: Sequence[SequenceScores]) -> Dict[str, float]:

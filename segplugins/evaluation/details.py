@@ -81,15 +81,15 @@ def confused_pairs(
 
 def _samples(samples: Sequence[Tuple[float, Mapping]], sign: int) -> List[Dict[str, Any]]:
     """The samples of the lowest (sign 1) or highest (-1) scores, half of them at most."""
-    known = [sample for sample in samples if not np.isnan(sample[0])]
-    known.sort(key=lambda sample: (sign * sample[0], describe(sample[1])))
+    scored = [sample for sample in samples if not np.isnan(sample[0])]
+    scored.sort(key=lambda sample: (sign * sample[0], describe(sample[1])))
     return [
         {
             "caption": f"{sample_title(record)}: {score:.1f}",
             "images": [data_url(_read_image(record["file_name"]), quality=_JPEG_QUALITY)],
             "legend": [],
         }
-        for score, record in known[: min(_SAMPLES, (len(known) + (sign < 0)) // 2)]
+        for score, record in scored[: min(_SAMPLES, (len(scored) + (sign < 0)) // 2)]
     ]
 
 

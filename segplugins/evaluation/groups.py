@@ -44,8 +44,8 @@ def per_class(result: Mapping[str, float]) -> Dict[str, Dict[str, float]]:
 
 def overall(result: Mapping[str, float]) -> Dict[str, float]:
     """Returns the entries of a flat result that do not belong to one class."""
-    own = tuple(f"{name}-" for name in PER_CLASS)
-    return {key: value for key, value in result.items() if not key.startswith(own)}
+    prefixes = tuple(f"{name}-" for name in PER_CLASS)
+    return {key: value for key, value in result.items() if not key.startswith(prefixes)}
 
 
 def seen_unseen(

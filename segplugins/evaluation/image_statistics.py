@@ -67,13 +67,18 @@ def write_statistics(folder: Union[str, Path], statistics: Sequence[ImageStatist
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     described = [
-        {"task": of.task, "rule": of.rule, "samples": list(of.samples), "facts": dict(of.facts)}
-        for of in statistics
+        {
+            "task": entry.task,
+            "rule": entry.rule,
+            "samples": list(entry.samples),
+            "facts": dict(entry.facts),
+        }
+        for entry in statistics
     ]
     arrays = {"description": np.frombuffer(json.dumps(described).encode(), np.uint8)}
-    for position, of in enumerate(statistics):
+    for position, entry in enumerate(statistics):
         for name in _ARRAYS:
-            arrays[f"{position}_{name}"] = np.asarray(getattr(of.table, name))
+            arrays[f"{position}_{name}"] = np.asarray(getattr(entry.table, name))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     path.write_bytes(buffer.getvalue())
@@ -91,7 +96,9 @@ def read_statistics(folder: Union[str, Path]) -> Dict[str, ImageStatistics]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             described = json.loads(arrays["description"].tobytes())
-            return {of["task"]: _statistics(of, arrays, i) for i, of in enumerate(described)}
+            return {
+                entry["task"]: _statistics(entry, arrays, i) for i, entry in enumerate(described)
+            }
     except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} holds no statistics of images: {error}") from error
 

@@ -141,23 +141,23 @@ class InstanceEvaluator(DatasetEvaluator):
     @full_precision
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Checks and matches the predictions; see the class for what is read."""
-        for record, known, output in self._samples.pairs(inputs, outputs):
-            image = self.truth.images[known["image_id"]]
-            instances = output_of(known, output, "instances")
-            detections = read_predictions(known, instances, image, self._expected)
-            row = self._matches(known, image, detections) if self.truth.is_known else {}
+        for _, record, output in self._samples.pairs(inputs, outputs):
+            image = self.truth.images[record["image_id"]]
+            instances = output_of(record, output, "instances")
+            detections = read_predictions(record, instances, image, self._expected)
+            row = self._matches(record, image, detections) if self.truth.is_known else {}
             quality = None
             if self.gallery is not None and self.truth.is_known:
                 quality = image_quality(image, detections, federated=self._rules.federated)
             # From here on the image counts as done.
             self._samples.add(record, row)
             if self._file is not None:
-                text = result_text(known["image_id"], self.truth.category_ids, detections)
+                text = result_text(record["image_id"], self.truth.category_ids, detections)
                 self._file.add(sample_key(record), text)
             if quality is not None:
                 shown = thinned_instances(image, detections, len(self.names))
                 size = image.height, image.width
-                self._samples.show(known, quality, "PQ of the image {}", self.names, size, shown)
+                self._samples.show(record, quality, "PQ of the image {}", self.names, size, shown)
 
     def _matches(
         self, record: Mapping[str, Any], image: TrueImage, detections: Detections

@@ -87,14 +87,16 @@ def _box_ious(boxes: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndar
 def _near_masks(shapes: Shapes, areas: np.ndarray, true: Shapes, crowd: np.ndarray) -> NearPairs:
     true_areas = mask_areas(true.masks)
     labels = true.classes.tolist()
-    found = [(_NONE, _NONE, np.zeros(0))]
+    pairs = [(_NONE, _NONE, np.zeros(0))]
     for label in sorted(set(labels)):
         start, end = shapes.classes.searchsorted([label, label + 1]).tolist()
         if start == end:
             continue
         columns = np.array([i for i, other in enumerate(labels) if other == label])
-        ours, theirs = areas[start:end, None], true_areas[columns]
-        possible = np.minimum(ours, theirs) >= _LEAST_RATIO * np.maximum(ours, theirs)
+        areas_here, true_areas_here = areas[start:end, None], true_areas[columns]
+        possible = np.minimum(areas_here, true_areas_here) >= _LEAST_RATIO * np.maximum(
+            areas_here, true_areas_here
+        )
         rows = start + (possible | crowd[columns]).any(axis=1).nonzero()[0]
         if rows.size:
             ious = coco_mask.iou(
@@ -103,8 +105,8 @@ def _near_masks(shapes: Shapes, areas: np.ndarray, true: Shapes, crowd: np.ndarr
                 crowd[columns].astype(int).tolist(),
             )
             row, column = (ious >= IOU_THRESHOLDS[0]).nonzero()
-            found.append((rows[row], columns[column], ious[row, column]))
-    return NearPairs(*(np.concatenate(parts) for parts in zip(*found)))
+            pairs.append((rows[row], columns[column], ious[row, column]))
+    return NearPairs(*(np.concatenate(parts) for parts in zip(*pairs)))
 
 
 def _boundary_ious(

@@ -39,9 +39,9 @@ def categories_of(dataset_name: str) -> Tuple[Tuple[str, ...], Tuple[bool, ...]]
     stuff = set(metadata.get("stuff_dataset_id_to_contiguous_id", {}).values())
     names = {}
     for index in sorted(things | stuff):
-        of = "thing_classes" if index in things else "stuff_classes"
-        listed = metadata.get(of, [])
-        names[index] = listed[index] if index < len(listed) else str(index)
+        key = "thing_classes" if index in things else "stuff_classes"
+        class_names = metadata.get(key, [])
+        names[index] = class_names[index] if index < len(class_names) else str(index)
     if not names or sorted(names) != list(range(len(names))):
         raise ValueError(
             f"data set '{dataset_name}' has no 'vocabulary' in its metadata, and its thing and "

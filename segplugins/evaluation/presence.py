@@ -35,7 +35,7 @@ _T = len(IOU_THRESHOLDS)
 def presence_counts(
     image: TrueImage, detections: Detections, task: str, num_classes: int, *, federated: bool
 ) -> np.ndarray:
-    """Counts in one image; counts of images add up.
+    """Returns the counts of one image; those of images add up.
 
     Args:
         image: the truth.
@@ -62,17 +62,22 @@ def presence_counts(
     present = np.bincount(true.classes, minlength=num_classes) * sample
     counts = np.zeros(_T + 6, np.int64)
     for label in np.flatnonzero((predicted > 0) & (present > 0)):
-        ours = shapes.of_rows(np.flatnonzero(shapes.classes == label))
-        theirs = true.of_rows(np.flatnonzero(true.classes == label))
-        ious = _ious(ours, theirs, task)
+        detected = shapes.of_rows(np.flatnonzero(shapes.classes == label))
+        true_of_class = true.of_rows(np.flatnonzero(true.classes == label))
+        ious = _ious(detected, true_of_class, task)
         matched = ious[linear_sum_assignment(-ious)]
         counts[:_T] += (matched[:, None] >= IOU_THRESHOLDS).sum(axis=0)
     counts[_T] = predicted[present > 0].sum()
     counts[_T + 1] = present.sum()
-    said, there = predicted[sample] > 0, present[sample] > 0
+    is_predicted, is_present = predicted[sample] > 0, present[sample] > 0
     counts[_T + 2 :] = [
-        np.count_nonzero(both)
-        for both in (said & there, said & ~there, ~said & there, ~said & ~there)
+        np.count_nonzero(cell)
+        for cell in (
+            is_predicted & is_present,
+            is_predicted & ~is_present,
+            ~is_predicted & is_present,
+            ~is_predicted & ~is_present,
+        )
     ]
     return counts
 
@@ -96,11 +101,18 @@ def presence_scores(counts: np.ndarray) -> Dict[str, float]:
     """
     total = int(counts[_T] + counts[_T + 1])
     positive_f1 = float((2 * counts[:_T] / total).mean()) if total else math.nan
-    both, said, there, neither = (int(count) for count in counts[_T + 2 :])
+    true_positive, false_positive, false_negative, true_negative = (
+        int(count) for count in counts[_T + 2 :]
+    )
     correlation = math.nan
-    if both + there and said + neither:
-        spread = (both + said) * (both + there) * (neither + said) * (neither + there)
-        product = both * neither - said * there
+    if true_positive + false_negative and false_positive + true_negative:
+        spread = (
+            (true_positive + false_positive)
+            * (true_positive + false_negative)
+            * (true_negative + false_positive)
+            * (true_negative + false_negative)
+        )
+        product = true_positive * true_negative - false_positive * false_negative
         correlation = product / math.sqrt(spread) if spread else 0.0
     scores = {"cgF1": positive_f1 * correlation, "pmF1": positive_f1, "IL_MCC": correlation}
     return {name: 100 * value for name, value in scores.items()}

@@ -109,7 +109,7 @@ class Samples:
                 f"{describe(model_input)} is not one of the {len(self)} records of data set "
                 f"'{self.dataset_name}': does the loader read another one?"
             )
-        files = [str(of["file_name"]) for of in (model_input, record) if "file_name" in of]
+        files = [str(r["file_name"]) for r in (model_input, record) if "file_name" in r]
         if len(set(files)) > 1:
             raise ValueError(
                 f"{describe(model_input)} is {files[1]} in data set '{self.dataset_name}': does "

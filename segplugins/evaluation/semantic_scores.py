@@ -134,12 +134,15 @@ def pair_class_counts(
     """
     size = num_classes + 1
     right = np.flatnonzero(rows == columns)
-    weights = pixels.astype(np.float64)  # what bincount sums, converted once
+    # Cells come in the order of the true classes: a few sums over neighbours, then their classes.
+    starts = np.flatnonzero(np.diff(columns, prepend=-1))
+    true_pixels = np.add.reduceat(pixels, starts) if len(starts) else pixels
+    weights = pixels * (columns < num_classes)
     return np.stack(
         [
-            np.bincount(columns[right], weights[right], size),
-            np.bincount(columns, weights, size),
-            np.bincount(rows, weights * (columns < num_classes), size),
+            np.bincount(columns[right], pixels[right], size),
+            np.bincount(columns[starts], true_pixels, size),
+            np.bincount(rows, weights, size),
         ]
     )[:, :num_classes].astype(np.float64, copy=False)
 

@@ -74,26 +74,26 @@ def read_setting(cfg: CfgNode, dataset_name: str) -> Setting:
     if dataset_name not in DatasetCatalog:
         raise KeyError(f"no data set '{dataset_name}' is registered")
     metadata = MetadataCatalog.get(dataset_name).as_dict()
-    own = _own_vocabulary(dataset_name, metadata)
+    own_vocabulary = _own_vocabulary(dataset_name, metadata)
     classes = tuple(metadata.get("stuff_classes") or metadata.get("thing_classes") or ())
-    if own is not None:
-        _check_order(dataset_name, metadata, own)
+    if own_vocabulary is not None:
+        _check_order(dataset_name, metadata, own_vocabulary)
         if metadata.get("evaluator_type") != "sem_seg":
-            classes = own.classes
+            classes = own_vocabulary.classes
     setting = {"dataset_name": dataset_name, "metadata": metadata, "classes": classes}
     setting["class_map"] = metadata.get("class_map")
-    setting.update(_background(cfg, metadata, own, classes))
+    setting.update(_background(cfg, metadata, own_vocabulary, classes))
     text = cfg.TEST.VOCABULARY
-    if own is None:
+    if own_vocabulary is None:
         if text:
             logger.warning(
                 "TEST.VOCABULARY does not apply to '%s', a set of free text", dataset_name
             )
         return Setting(vocabulary=None, **setting)
-    vocabulary = parse_vocabulary(text) if text else own
-    if vocabulary != own:
-        setting.update(_meet(vocabulary, own, dataset_name, setting))
-    return Setting(vocabulary=vocabulary, is_own=vocabulary == own, **setting)
+    vocabulary = parse_vocabulary(text) if text else own_vocabulary
+    if vocabulary != own_vocabulary:
+        setting.update(_meet(vocabulary, own_vocabulary, dataset_name, setting))
+    return Setting(vocabulary=vocabulary, is_own=vocabulary == own_vocabulary, **setting)
 
 
 def _check_order(dataset_name: str, metadata: Dict[str, Any], own: Vocabulary) -> None:

@@ -34,12 +34,15 @@ def phrases(
             truth the catalog holds: what was left out would be scored by nothing.
     """
     region_texts = list(dict.fromkeys(region.text for region in regions_of(record)))
-    listed = record.get("texts", region_texts or model_input.get("texts", ()))
-    listed = _texts(record, listed)
-    asked = _texts(record, model_input.get("texts", listed))
+    record_texts = record.get("texts", region_texts or model_input.get("texts", ()))
+    record_texts = _texts(record, record_texts)
+    asked_texts = _texts(record, model_input.get("texts", record_texts))
     by_regions = of_regions and "mask_file_name" not in record
-    expected = (region_texts if by_regions else ()) or listed
-    for texts, who in ((listed, "its record lists"), (asked, "the model was asked for")):
+    expected = (region_texts if by_regions else ()) or record_texts
+    for texts, who in (
+        (record_texts, "its record lists"),
+        (asked_texts, "the model was asked for"),
+    ):
         missing = [text for text in expected if text not in texts]
         extra = [text for text in texts if text not in expected]
         if missing or extra:
@@ -48,7 +51,7 @@ def phrases(
                 f"truth: missing {missing!r:.80}, without a truth {extra!r:.80} (no region says "
                 "what it means)"
             )
-    return asked
+    return asked_texts
 
 
 def _texts(record: Mapping[str, Any], texts: Any) -> Tuple[str, ...]:
