@@ -1,5 +1,6 @@
 """Measures CoCu's retrieval, ranking and clustering: `python tools/benchmark.py cocu`."""
 
+import importlib.util
 from typing import Any, List
 
 import numpy as np
@@ -14,7 +15,7 @@ from segplugins.projects.cocu.curation.ranking import (
     concept_cosines,
     rank_archives,
 )
-from segplugins.search import ExactIndex
+from segplugins.search import ExactIndex, FaissIndex, recall
 
 _WIDTH, _NEIGHBOURS = 512, 8
 
@@ -44,6 +45,17 @@ def retrieval(bench: Any) -> None:
     def check() -> None:
         assert torch.equal(index.query(queries, _NEIGHBOURS).rows[:some], one_by_one(some))
 
+    if bench.device == "cpu" and importlib.util.find_spec("faiss"):
+        byte = FaissIndex(_WIDTH, "sq8", rows)
+        byte.train(vectors)
+        byte.add(vectors)
+        share = recall(byte, index, queries, _NEIGHBOURS)
+        bench.compare(
+            f"the same by faiss SQ8, which finds {100 * share:.1f} % of them, against blocks",
+            lambda: index.query(queries, _NEIGHBOURS),
+            lambda: byte.query(queries, _NEIGHBOURS),
+            check=lambda: None,  # it is no exact search: the name of the row says how near it is
+        )
     bench.compare(
         f"{_NEIGHBOURS} neighbours of {count} queries in {rows} x {_WIDTH}, alone and in blocks",
         lambda: one_by_one(some),

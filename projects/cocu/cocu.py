@@ -233,14 +233,15 @@ class CoCu(nn.Module):
 
     def draw_concepts(self, record: Mapping[str, Any]) -> List[str]:
         """Returns up to L texts of an image: of its archive, or without one of its tags."""
-        archive = record.get("sidecar") or {"concepts": list(record.get("tags") or ())}
+        archive, sampler = record.get("sidecar"), self.sampler
+        if archive is None:
+            archive, sampler = {"concepts": list(record.get("tags") or ())}, "uniform"
         if not self.labels:
             return []
         generator = np.random.default_rng(int(torch.randint(2**62, ())))
-        if "sidecar" in record and self.sampler == CAPTIONS:
+        if sampler == CAPTIONS:
             return draw_captions(archive, self.labels, generator)
-        sampler = SAMPLERS[self.sampler if "sidecar" in record else "uniform"]
-        return [self._prompt(name) for name in sampler(archive, self.labels, generator)]
+        return [self._prompt(name) for name in SAMPLERS[sampler](archive, self.labels, generator)]
 
     def _prompt(self, name: str) -> str:
         template = self.templates[int(torch.randint(len(self.templates), ()))]

@@ -3,12 +3,19 @@
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
 
+from segplugins.config import add_shared_config
+from segplugins.projects.cocu import add_config
 from segplugins.projects.cocu.sampling import SAMPLERS, draw_captions
 
+ROOT = Path(__file__).resolve().parents[2]
 SCORES = [math.log(8), math.log(4), math.log(2), 0.0]
 ARCHIVE = {"concepts": ["a", "b", "c", "d"], "scores": SCORES, "clusters": [0, 1, 0, 2]}
 
@@ -66,6 +73,45 @@ def test_retrieved_captions_stand_for_concepts():
     assert sorted(drawn) == ["one", "two"]
     with pytest.raises(ValueError, match="needs an archive with retrieved captions"):
         draw_captions(ARCHIVE, 3, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.merge_from_file(str(ROOT / "configs" / "cocu" / "tiny.yaml"))
+    return build_model(cfg)
+
+
+def test_a_step_takes_the_concepts_of_the_archive_and_the_caption_where_they_are_few(model):
+    image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    record = {"image": image, "captions": ["a caption"], "tags": ["tag"], "sidecar": ARCHIVE}
+    model.sampler = "topk"
+    captions, (row,), described = model.draw_texts([record])
+    assert captions == ["a caption"] and described == [0]
+    for prompt, name in zip(row, "abc"):
+        assert any(template.replace("{}", name) == prompt for template in model.templates)
+    few = {**record, "sidecar": {key: values[:1] for key, values in ARCHIVE.items()}}
+    _, (row,), _ = model.draw_texts([few])
+    assert row[1:] == ["a caption"] * 2 and row[0] != "a caption"
+    empty = {**record, "sidecar": {key: [] for key in ARCHIVE}}
+    assert model.draw_texts([empty])[1] == [["a caption"] * 3]
+    _, (row,), _ = model.draw_texts([{**record, "sidecar": None}])
+    assert "tag" in row[0]
+
+
+def test_draws_follow_torchs_generator_and_captions_are_no_prompts(model):
+    model.sampler = "cluster"
+    record = {"captions": ["a caption"], "sidecar": {**ARCHIVE, "captions": ["one", "two"]}}
+    torch.manual_seed(3)
+    first = [model.draw_concepts(record) for _ in range(5)]
+    torch.manual_seed(3)
+    assert [model.draw_concepts(record) for _ in range(5)] == first
+    model.sampler = "captions"
+    assert sorted(model.draw_concepts(record)) == ["one", "two"]
+    with pytest.raises(ValueError, match="needs an archive with retrieved captions"):
+        model.draw_concepts({"captions": ["a"], "sidecar": ARCHIVE})
 
 
 def test_the_samplers_of_the_config_are_those_that_are():

@@ -3,6 +3,7 @@
 n pictures or texts, D width of the space.
 """
 
+import logging
 from typing import Optional, Protocol, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from segplugins.clip import ClipTowers, fingerprint, load_clip
 from segplugins.files.tensors import copy_tensors, read_state_dict
 from segplugins.modeling.timm_backbone import PACKAGED, packaged_file, timm_names
 from segplugins.text import TextEncoder
+
+logger = logging.getLogger(__name__)
 
 TIMM = "timm:"
 
@@ -46,14 +49,19 @@ def load_embedder(name: str, weights: str = "", device: str = "cpu") -> Embedder
     Args:
         name: a model of open_clip, "convnext_drawn", or "timm:" and an image model of timm.
         weights: see `load_clip`; for timm a file, or "package" for weights that a package brings.
+            "" = random ones, always the same.
         device: that the model runs on.
 
     Raises:
         ValueError, FileNotFoundError: see `load_clip` and `packaged_file`.
     """
-    if name.startswith(TIMM):
-        return TimmEmbedder(name.removeprefix(TIMM), weights, device)
-    return ClipEmbedder(load_clip(name, weights), device)
+    if not weights:
+        logger.warning("the embedder '%s' has random weights: to see that it runs", name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # random weights are the same in every process and after a stop
+        if name.startswith(TIMM):
+            return TimmEmbedder(name.removeprefix(TIMM), weights, device)
+        return ClipEmbedder(load_clip(name, weights), device)
 
 
 class ClipEmbedder:
