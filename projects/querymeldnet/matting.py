@@ -14,7 +14,7 @@ H W pixels.
 import argparse
 import math
 from pathlib import Path
-from typing import List, Protocol
+from typing import List, Protocol, Tuple
 
 import numpy as np
 import torch
@@ -75,12 +75,29 @@ def _dilated(mask: Tensor, radius: int) -> Tensor:
     return counts[0, 0] > 0.5
 
 
+def box_mean(maps: Tensor, radius: int) -> Tensor:
+    """Returns (C, H, W): means of maps (C, H, W) over square windows, cut at the border.
+
+    By sums up to each row and column, so that large windows cost no more than small ones.
+    """
+    for dim in (1, 2):
+        side = maps.shape[dim]
+        sums = F.pad(maps.cumsum(dim), (0, 0, 1, 0) if dim == 1 else (1, 0))
+        places = torch.arange(side, device=maps.device)
+        first, last = (places - radius).clamp_min(0), (places + radius + 1).clamp_max(side)
+        shape = (1, side, 1) if dim == 1 else (1, 1, side)
+        total = sums.index_select(dim, last) - sums.index_select(dim, first)
+        maps = total / (last - first).view(shape)
+    return maps
+
+
 class GuidedFilter:
     """Alpha as a linear function of the colours around each pixel (He et al., ECCV 2010).
 
     In every window a and b minimise mean (a · I + b - p)^2 + epsilon |a|^2 over the pixels that are
     certain, p = 1 in the foreground and 0 in the background. Alpha is the mean of a · I + b over
-    the windows of a pixel, of which those that see both kinds weigh most.
+    the windows of a pixel, of which those that see both kinds weigh most. Pixels whose windows see
+    nothing certain get windows of twice the size; without any certain pixel alpha is 1/2.
 
     Args:
         radius: of the square windows, in pixels.
@@ -96,17 +113,31 @@ class GuidedFilter:
 
     def __call__(self, image: Tensor, trimap: Tensor) -> Tensor:
         """Returns (H, W) alpha, see `MattingRefiner`."""
-        colours = image.double()
+        alpha = torch.full(trimap.shape, 0.5, dtype=torch.float64, device=image.device)
+        missing, radius = trimap == UNKNOWN, self.radius
+        while missing.any() and radius < 2 * max(trimap.shape):
+            found, informed = self._alpha(image.double(), trimap, radius)
+            alpha = torch.where(missing & informed, found, alpha)
+            missing, radius = missing & ~informed, 2 * radius
+        alpha = torch.where(trimap == UNKNOWN, alpha, (trimap == FOREGROUND).to(alpha.dtype))
+        return alpha.to(image.dtype)
+
+    def _alpha(self, colours: Tensor, trimap: Tensor, radius: int) -> Tuple[Tensor, Tensor]:
+        """Returns (H, W) alpha, and (H, W) whether any window of a pixel sees a certain pixel."""
+
+        def averaged(maps: Tensor) -> Tensor:
+            return box_mean(maps, radius)
+
         # The band itself says nothing: it is weighed out of the windows.
         weight = (trimap != UNKNOWN).to(colours.dtype)
         mask = (trimap == FOREGROUND).to(colours.dtype)
-        total = self._mean(weight[None]).clamp_min(1e-12)
-        mean = self._mean(colours * weight) / total
-        mask_mean = self._mean((mask * weight)[None]) / total
+        total = averaged(weight[None]).clamp_min(1e-12)
+        mean = averaged(colours * weight) / total
+        mask_mean = averaged((mask * weight)[None]) / total
         products = colours[:, None] * colours[None]
-        second = self._mean((products * weight).flatten(0, 1)) / total
+        second = averaged((products * weight).flatten(0, 1)) / total
         covariance = second.view(3, 3, *weight.shape) - mean[:, None] * mean[None]
-        cross = self._mean(colours * mask * weight) / total - mean * mask_mean
+        cross = averaged(colours * mask * weight) / total - mean * mask_mean
         eye = self.epsilon * torch.eye(3, dtype=colours.dtype, device=colours.device)
         matrices = covariance.permute(2, 3, 0, 1) + eye
         slope = torch.linalg.solve(matrices, cross.permute(1, 2, 0)[..., None])[..., 0]
@@ -114,16 +145,11 @@ class GuidedFilter:
         offset = mask_mean - (slope * mean).sum(dim=0, keepdim=True)
         # Windows with both kinds know best, those without a certain pixel nothing.
         useful = (mask_mean * (1 - mask_mean)).clamp_min(1e-3) * (total > 1e-9)
-        counted = self._mean(useful).clamp_min(1e-12)
-        slope, offset = self._mean(slope * useful) / counted, self._mean(offset * useful) / counted
+        counted = averaged(useful)
+        slope = averaged(slope * useful) / counted.clamp_min(1e-12)
+        offset = averaged(offset * useful) / counted.clamp_min(1e-12)
         alpha = (slope * colours).sum(dim=0) + offset[0]
-        return alpha.clamp(0, 1).to(image.dtype)
-
-    def _mean(self, maps: Tensor) -> Tensor:
-        """Returns (C, H, W): means over the windows, cut at the border of the image."""
-        return F.avg_pool2d(
-            maps[None], 2 * self.radius + 1, stride=1, padding=self.radius, count_include_pad=False
-        )[0]
+        return alpha.clamp(0, 1), counted[0] > 1e-9
 
 
 def refined_alpha(image: Tensor, mask: Tensor, refiner: MattingRefiner, share: float) -> Tensor:

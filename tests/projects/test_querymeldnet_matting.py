@@ -15,6 +15,7 @@ from segplugins.projects.querymeldnet.matting import (
     UNKNOWN,
     GuidedFilter,
     band_radius,
+    box_mean,
     refined_alpha,
     trimap_of_mask,
     write_mattes,
@@ -72,6 +73,19 @@ def test_the_border_of_the_image_is_no_edge():
 # --- guided filter
 
 
+@pytest.mark.parametrize("radius", [1, 3, 20])
+def test_means_over_windows_are_cut_at_the_border(radius):
+    torch.manual_seed(0)
+    maps = torch.rand(2, 7, 9, dtype=torch.float64)
+    means = box_mean(maps, radius)
+    for y in range(7):
+        for x in range(9):
+            window = maps[
+                :, max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1
+            ]
+            torch.testing.assert_close(means[:, y, x], window.mean(dim=(1, 2)))
+
+
 def test_the_guided_filter_finds_the_alpha_of_a_fading_edge():
     image, truth, mask = soft_object()
     trimap = trimap_of_mask(mask, 5)
@@ -90,6 +104,17 @@ def test_where_colours_say_nothing_alpha_is_between():
     assert ((alpha >= 0) & (alpha <= 1)).all()
     inside, edge, outside = alpha[18, 20], alpha[18, 10], alpha[18, 1]
     assert inside > edge > outside
+
+
+def test_far_from_certain_pixels_windows_grow_and_without_any_alpha_is_a_half():
+    image = torch.zeros(3, 40, 60)
+    image[0, :, 30:] = 1.0  # the right half is red, as is what certainly belongs to the object
+    trimap = torch.full((40, 60), UNKNOWN)
+    trimap[:, :3], trimap[:, -3:] = BACKGROUND, FOREGROUND
+    alpha = GuidedFilter(radius=2)(image, trimap)
+    assert (alpha[:, :25] < 0.1).all() and (alpha[:, 35:] > 0.9).all()
+    nothing_certain = torch.full((40, 60), UNKNOWN)
+    assert (GuidedFilter(radius=2)(image, nothing_certain) == 0.5).all()
 
 
 @pytest.mark.parametrize("options", [{"radius": 0}, {"epsilon": 0.0}])
