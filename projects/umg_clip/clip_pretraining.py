@@ -298,7 +298,16 @@ _CLASSES = 32  # upsampled at a time for a label map
 
 
 def clip_state_dict(model: ClipPretraining) -> Dict[str, Tensor]:
-    """Returns the towers as open_clip names them: "visual.*", the text tower, "logit_scale"."""
+    """Returns the towers as open_clip names them: "visual.*", the text tower, "logit_scale".
+
+    Raises:
+        ValueError: the image tower has adapters, which open_clip's model has not.
+    """
+    if model.encoder.adapters is not None:
+        raise ValueError(
+            "an adapted CLIP is no CLIP of open_clip: its adapters would be left out; keep the "
+            "checkpoint of the run and load it as MODEL.WEIGHTS under the same config"
+        )
     text = model.classifier.text_encoder.text.state_dict()
     visual = {f"visual.{key}": value for key, value in model.encoder.state_dict().items()}
     return {**visual, **text, "logit_scale": model.classifier.logit_scale.detach()}

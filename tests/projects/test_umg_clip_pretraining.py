@@ -222,3 +222,19 @@ def test_a_loss_without_a_factor_is_refused(model):
 def test_only_a_convnext_can_be_trained_this_way():
     with pytest.raises(ValueError, match="ConvNeXt of 4 stages, got Linear"):
         DenseConvNeXt(torch.nn.Linear(2, 2))
+
+
+def test_an_adapted_clip_is_not_written_as_one_without_adapters():
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "ClipPretraining", "cpu"
+    cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.TEMPLATES = "eva_drawn", "single"
+    cfg.MODEL.UMG_CLIP.TOWER.TRAINED, cfg.MODEL.UMG_CLIP.PET.WIDTH = "adapters", 2
+    model = build_model(cfg).train()
+    # Towers stay as they are: what is frozen is in evaluation mode, adapters are not.
+    assert not model.encoder.training and model.encoder.adapters.training
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained and all(name.startswith("encoder.adapters.") for name in trained)
+    with pytest.raises(ValueError, match="an adapted CLIP is no CLIP of open_clip"):
+        clip_state_dict(model)
