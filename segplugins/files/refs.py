@@ -184,7 +184,7 @@ class _Reader:
             numbers = tuple(as_id(number) for number in listed)
         except ValueError as error:
             raise ValueError(f"ann_id {given!r:.60}: {error}") from None
-        if numbers == _NO_TARGET or not numbers:
+        if numbers == _NO_TARGET:
             return image_id, ()
         missing = [number for number in numbers if number not in self._annotations]
         if missing:
