@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segplugins.engine.zoo_weights import PREFIX, weights_path
 from segplugins.files.plain_files import read_plain_file
 from segplugins.files.plain_pickle import read_pickle
-from segplugins.files.tensors import check_finite
+from segplugins.files.tensors import check_finite, load_plain
 from segplugins.files.write import is_temporary, replacing, write_text
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         return loaded
 
     def _torch_load(self, f: str) -> Any:
-        loaded = torch.load(f, map_location="cpu", weights_only=True)
+        loaded = load_plain(f)
         if not isinstance(loaded, dict):
             raise RuntimeError(f"it holds a {type(loaded).__name__}, not a state dict")
         # Other libraries call the weights "state_dict" or "model_state"; a bare dict has no name.

@@ -1,6 +1,7 @@
 """Tensors of a checkpoint: read by name, without running code, and copied into a model."""
 
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence, Union
@@ -47,13 +48,39 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
                     "if you trust where it comes from"
                 )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except Exception as error:
         raise ValueError(
             f"{path} is not a plain checkpoint of tensors ({_reason(error)}); is it whole? "
             "tools/convert_checkpoint.py makes a plain one"
         ) from error
     return _tensors_of(content, path)
+
+
+def load_plain(path: Union[str, Path]) -> Any:
+    """Returns what torch.save wrote, on the CPU, without running code that stands in it.
+
+    Raises:
+        ValueError: it holds more than tensors and plain containers, or its parts are compressed:
+            torch.save never does that, and a small file could fill the memory.
+        Exception: what torch raises where a file is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            packed = [part for part in archive.infolist() if part.compress_type]
+        if packed:
+            raise ValueError(
+                f"its part '{packed[0].filename}' is compressed, which torch.save never does"
+            )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not str(error).startswith("Weights only load failed"):
+            raise
+        # What torch says here is how to run the code.
+        raise ValueError(
+            "it is damaged, or holds more than tensors and plain containers, which could run code"
+        ) from error
 
 
 def _tensors_of(content: Any, path: Path) -> Dict[str, Tensor]:

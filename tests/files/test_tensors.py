@@ -1,12 +1,19 @@
 """Checkpoints: read whole or refused in one line, copied only where they fit and are finite."""
 
 import logging
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from segplugins.files.tensors import check_finite, copy_tensors, not_finite, read_state_dict
+from segplugins.files.tensors import (
+    check_finite,
+    copy_tensors,
+    load_plain,
+    not_finite,
+    read_state_dict,
+)
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.count": torch.tensor(7)}
 
@@ -120,3 +127,31 @@ def test_a_tensor_that_the_model_does_not_have_may_be_anything(caplog):
     with caplog.at_level(logging.WARNING):
         copy_tensors({"weight": torch.ones(2), "mask": mask}, target, source="x", target="m")
     assert "1 tensors unexpected: mask" in caplog.text and target["weight"].tolist() == [1.0, 1.0]
+
+
+class Evil:
+    def __reduce__(self):
+        return exec, ("raise SystemExit",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_named_without_torchs_advice_to_run_it(tmp_path, zipped):
+    path = tmp_path / "a.pth"
+    torch.save({"a": Evil()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match="holds more than tensors and plain containers") as raised:
+        load_plain(path)
+    assert "weights_only" not in str(raised.value)
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_fills_the_memory(tmp_path):
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "a.pth")
+    assert load_plain(tmp_path / "a.pth")["a"].shape == (1000,)
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as plain,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    for read in (load_plain, read_state_dict):
+        with pytest.raises(ValueError, match="is compressed, which torch.save never does"):
+            read(tmp_path / "b.pth")
