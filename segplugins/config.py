@@ -59,11 +59,14 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.COLOR_AUG_SSD = False
     # How images are brought to size: "shortest_edge" (MIN_SIZE_*, MAX_SIZE_*); "jitter" (scaled at
     # random, then cut or padded to a square: large-scale jitter; at test as shortest_edge);
-    # "letterbox" (the whole image in the middle of a square) or "stretch" (to a square).
+    # "letterbox" (the whole image in the middle of a square), "stretch" (to a square), or
+    # "random_area" (a random part, to a square; at test as shortest_edge).
     cfg.INPUT.RESIZE = "shortest_edge"
-    # Side of that square in pixels, and the range of scales of the jitter.
+    # Side of that square in pixels, the range of scales of the jitter, and that of the area of the
+    # random part as a share of the image.
     cfg.INPUT.SIZE = 480
     cfg.INPUT.JITTER = (0.1, 2.0)
+    cfg.INPUT.AREA = (0.08, 1.0)
     # Keys of INPUT that differ for records of one task: [["referring", "JITTER", [0.1, 1.0]]].
     cfg.INPUT.BY_TASK = []
     # Hide-and-seek: each cell of GRID x GRID is hidden with PROBABILITY (0 = off), in the image
@@ -152,9 +155,10 @@ RANGES = {
     "INPUT.CROP.SIZE": "2 x (0, inf)",
     "INPUT.CROP.TYPE": ("relative_range", "relative", "absolute", "absolute_range"),
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": "(0, 1]",
-    "INPUT.RESIZE": ("shortest_edge", "jitter", "letterbox", "stretch"),
+    "INPUT.RESIZE": ("shortest_edge", "jitter", "letterbox", "stretch", "random_area"),
     "INPUT.SIZE": "[1, inf)",
     "INPUT.JITTER": "2 x (0, inf)",
+    "INPUT.AREA": "2 x (0, 1]",
     "INPUT.HIDE.PROBABILITY": "[0, 1]",
     "INPUT.HIDE.GRID": "[1, inf)",
     "INPUT.HIDE.APPLY_TO": ("pseudo", "all"),

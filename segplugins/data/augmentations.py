@@ -4,7 +4,7 @@ Inside the augmentations, pixels of a label map that carry no class are IGNORED 
 number the data set uses for them: a crop or a pad then needs no knowledge of the data set.
 """
 
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -142,6 +142,44 @@ class Stretch(T.Augmentation):
         return CentredResizeTransform(*image.shape[:2], self.size, self.size)
 
 
+class RandomArea(T.Augmentation):
+    """Cuts out a random share of the area, of a random shape, and resizes it to a square.
+
+    It is torchvision's and timm's RandomResizedCrop.
+
+    Args:
+        size: side in pixels.
+        area: least and largest share of the image's area.
+        ratio: least and largest width divided by height.
+    """
+
+    def __init__(
+        self, size: int, area: Sequence[float], ratio: Sequence[float] = (3 / 4, 4 / 3)
+    ) -> None:
+        super().__init__()
+        self.size, self.area, self.ratio = size, tuple(area), tuple(ratio)
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Returns the cut and the resizing (bilinear) of an image (H, W, 3)."""
+        height, width = image.shape[:2]
+        x0, y0, wide, high = self._window(height, width)
+        cut = T.CropTransform(x0, y0, wide, high, width, height)
+        return T.TransformList([cut, CentredResizeTransform(high, wide, self.size, self.size)])
+
+    def _window(self, height: int, width: int) -> Tuple[int, int, int, int]:
+        """Returns left, top, width and height; the middle where ten draws do not fit."""
+        for _ in range(10):
+            area = height * width * np.random.uniform(*self.area)
+            ratio = np.exp(np.random.uniform(*np.log(self.ratio)))
+            wide, high = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+            if 0 < wide <= width and 0 < high <= height:
+                left = np.random.randint(width - wide + 1)
+                return left, np.random.randint(height - high + 1), wide, high
+        wide = max(1, min(width, round(height * self.ratio[1])))
+        high = max(1, min(height, round(width / self.ratio[0])))
+        return (width - wide) // 2, (height - high) // 2, wide, high
+
+
 class LetterBox(T.Augmentation):
     """Fits an image into the middle of a square, its shape kept, borders in one colour.
 
@@ -178,7 +216,7 @@ def is_mirrored(transforms: T.TransformList) -> bool:
     return sum(isinstance(t, HFlipTransform) for t in transforms.transforms) % 2 == 1
 
 
-RESIZES = ("shortest_edge", "jitter", "letterbox", "stretch")
+RESIZES = ("shortest_edge", "jitter", "letterbox", "stretch", "random_area")
 
 
 def build_augmentations(
@@ -226,6 +264,8 @@ def _resize(
         return [Stretch(node.SIZE)]
     if node.RESIZE == "jitter" and is_train:
         return _large_scale_jitter(node.SIZE, node.JITTER)
+    if node.RESIZE == "random_area" and is_train:
+        return [RandomArea(node.SIZE, node.AREA)]
     return [shortest_edge]
 
 

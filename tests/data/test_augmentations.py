@@ -11,6 +11,7 @@ from segplugins.data.augmentations import (
     CategoryCrop,
     LetterBox,
     PadToSquare,
+    RandomArea,
     Stretch,
     build_augmentations,
     tasks_apart,
@@ -189,3 +190,32 @@ def test_an_unknown_resize_is_refused(cfg):
     cfg.INPUT.RESIZE = "letter_box"
     with pytest.raises(ValueError, match="'letter_box', expected one of.*letterbox"):
         build_augmentations(cfg, is_train=True)
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (400, 20), (7, 300)])
+def test_a_random_part_has_an_area_and_a_shape_within_their_ranges(shape):
+    height, width = shape
+    augmentation = RandomArea(32, (0.25, 0.5))
+    np.random.seed(0)
+    windows = np.array([augmentation._window(height, width) for _ in range(300)])
+    left, top, wide, high = windows.T
+    assert (left >= 0).all() and (top >= 0).all()
+    assert (left + wide <= width).all() and (top + high <= height).all()
+    assert (wide >= 1).all() and (high >= 1).all()
+    if shape == (60, 100):
+        share = wide * high / (height * width)
+        assert 0.23 < share.min() < 0.28 and 0.47 < share.max() < 0.52
+        assert 0.72 < (wide / high).min() < 0.78 and 1.28 < (wide / high).max() < 1.36
+        assert len(np.unique(left)) > 20 and len(np.unique(top)) > 10
+    image = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
+    given = T.AugInput(image)
+    augmentation(given)
+    assert given.image.shape == (32, 32, 3)
+
+
+def test_the_whole_area_of_a_square_is_that_square_resized():
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    ours, plain = T.AugInput(image), T.AugInput(image)
+    RandomArea(20, (1.0, 1.0), ratio=(1.0, 1.0))(ours)
+    Stretch(20)(plain)
+    np.testing.assert_array_equal(ours.image, plain.image)
