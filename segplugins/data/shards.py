@@ -5,6 +5,7 @@ dot (000017.jpg, 000017.txt, 000017.json: the WebDataset layout), or a file of J
 is extracted to disk, links are not followed, and no size in a header is believed beyond a limit.
 """
 
+import codecs
 import io
 import json
 import os
@@ -129,7 +130,8 @@ def _sample_of_tar(entry: Entry) -> Sample:
                         f"{entry}: its {name[1]} is cut off after {len(part)} of {member.size} "
                         "bytes"
                     )
-                members[name[1]] = part
+                if members.setdefault(name[1], part) is not part:
+                    raise FaultySample(f"{entry} has two .{name[1]}: are two samples called alike?")
     except tarfile.TarError as error:
         raise FaultySample(f"{entry} is not where the index has it ({error})") from error
     kind = next((kind for kind in IMAGES if kind in members), None)
@@ -138,9 +140,16 @@ def _sample_of_tar(entry: Entry) -> Sample:
     return Sample(
         key=entry.key,
         image=members[kind],
-        text=members.get("txt", b"").decode("utf-8", errors="replace"),
+        text=_text(members.get("txt", b"")),
         data=_json(members["json"], entry) if members.get("json") else {},
     )
+
+
+def _text(content: bytes) -> str:
+    """Returns a caption; what is no UTF-8 in it is shown as such, as texts of the web have it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def _sample_name(member: tarfile.TarInfo) -> Optional[Tuple[str, str]]:
@@ -172,8 +181,10 @@ def _index_tar(shard: str) -> Tuple[List[Entry], Optional[str]]:
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 fault = f"{shard} is damaged after byte {archive.offset}"
-    except tarfile.TarError as error:
-        fault = f"{shard} is not a plain tar, or is cut off ({error})"
+    except (tarfile.TarError, ValueError, ArithmeticError, MemoryError) as error:
+        # Sizes in damaged headers are beyond what a file can be asked for.
+        reason = str(error) or type(error).__name__
+        fault = f"{shard} is not a plain tar, or is cut off ({reason})"
     return entries, fault
 
 
