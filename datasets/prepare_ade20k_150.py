@@ -4,6 +4,8 @@ Reads ADEChallengeData2016/annotations/{training,validation}/*.png, writes
 ADEChallengeData2016/annotations_detectron2/{training,validation}/*.png.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 from pathlib import Path
 
 import numpy as np

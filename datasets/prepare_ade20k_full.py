@@ -5,6 +5,8 @@ ADE20K_2021_17_01/{images_detectron2,annotations_detectron2}/validation. Images 
 scaled down so that the shorter side has at most 512 pixels.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 from pathlib import Path
 from typing import List, Tuple
 

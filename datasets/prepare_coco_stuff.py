@@ -4,6 +4,8 @@ Reads coco-stuff/annotations/{train2017,val2017}/*.png, writes
 coco-stuff/annotations_detectron2/{train2017,val2017}/*.png.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 from pathlib import Path
 
 import numpy as np

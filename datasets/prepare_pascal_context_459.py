@@ -5,6 +5,8 @@ the list, the phase "val" of trainval_merged.json. Writes
 VOCdevkit/VOC2010/annotations_detectron2/pc459_val/*.tif.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import json
 from pathlib import Path
 from typing import List

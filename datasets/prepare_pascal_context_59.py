@@ -4,6 +4,8 @@ Reads VOCdevkit/VOC2010/trainval_merged.json (the annotations of the Detail API,
 writes VOCdevkit/VOC2010/annotations_detectron2/pc59_val/*.png.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import json
 from collections import defaultdict
 from pathlib import Path

@@ -4,6 +4,8 @@ Reads VOCdevkit/VOC2012/SegmentationClassAug/*.png and ImageSets/Segmentation/va
 VOCdevkit/VOC2012/{annotations_detectron2,annotations_detectron2_bg}/val/*.png.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 from pathlib import Path
 from typing import Tuple
 

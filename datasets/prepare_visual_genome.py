@@ -4,6 +4,8 @@ Reads visual_genome/{image_data,objects,region_descriptions}.json and object_ali
 visual_genome/{objects,region_descriptions}.jsonl and names.json, how often each name occurs.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import json
 import os
 import re

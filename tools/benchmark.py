@@ -8,6 +8,8 @@ A part is a module of benchmarks/. Each row compares outputs first and then prin
 baseline measured in the same run.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import importlib.util
 import pkgutil
@@ -63,6 +65,10 @@ def main(args: argparse.Namespace) -> None:
 
     from benchmarks.harness import Bench, machine
 
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "--device is cuda, but no GPU is visible to torch; leave it out, or say cpu"
+        )
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     bench = Bench(quick=args.quick, device=device, show=lambda line: print(line, flush=True))
     print(machine(bench.device))

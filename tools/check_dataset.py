@@ -7,6 +7,8 @@
 Exit status: 0 = no fault, 1 = faults, 2 = it could not be checked. See docs/check_dataset.md.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import json
 import os
@@ -115,6 +117,7 @@ def check(name: str, args: argparse.Namespace) -> int:
         main_source,
         write_cleaned,
     )
+    from segplugins.files.write import probe_folder
 
     if args.fix or args.json:  # told before the long work, not after it
         loaded = load_with_faults(name)
@@ -122,6 +125,8 @@ def check(name: str, args: argparse.Namespace) -> int:
             check_report(args.json, loaded)
         if args.fix:
             check_target(args.fix, main_source(loaded).path)
+    if args.pictures:
+        probe_folder(args.pictures)
     with tqdm(desc=name, unit="record", disable=None) as bar:
         checked = check_dataset(name, workers=args.workers, limit=args.limit, advance=progress(bar))
     print(as_text(checked, show=args.show))

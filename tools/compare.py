@@ -7,6 +7,8 @@ with replacement (the same for both runs), and what differs between the protocol
 classes and images must be the same. It runs on the CPU.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 
 from segplugins.engine.command import command_parser, run_command

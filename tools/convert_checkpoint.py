@@ -14,6 +14,8 @@ read those files unconverted too, if they are plain tensors). No code from the f
 written.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import importlib
 import importlib.util

@@ -20,12 +20,20 @@ same command goes on where it was. The device is a GPU where there is one; MODEL
 or cuda:1 at the end of the line chooses another.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
-from segplugins.engine.command import add_config_arguments, command_parser, run_command
+from segplugins.engine.command import (
+    add_config_arguments,
+    command_parser,
+    run_command,
+    share,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from segplugins.prediction.folder import Outcome
@@ -60,11 +68,16 @@ def parser() -> argparse.ArgumentParser:
         "--output", default="output/demo", help="folder of the results (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=4, help="pictures at once (default: %(default)s)"
+        "--batch-size",
+        type=whole_number(1),
+        default=4,
+        metavar="N",
+        help="pictures at once (default: %(default)s)",
     )
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=share,
+        metavar="SHARE",
         help="0-1: what has a lower score is none of the names (default: off, the best name wins)",
     )
     parser.add_argument(
@@ -85,22 +98,29 @@ def main(args: argparse.Namespace) -> int:
     """Builds the model once and segments everything found. Returns the exit status."""
     # After the command line is read, so that --help takes no second.
     from segplugins.engine.media import find_media
+    from segplugins.engine.preflight import architecture
     from segplugins.prediction.folder import check_writable, open_folder, segment_files
-    from segplugins.prediction.loading import load, read_config
-    from segplugins.prediction.questions import ask_classes, ask_phrases
+    from segplugins.prediction.loading import check_named_weights, load, read_config
+    from segplugins.prediction.questions import ask_classes, ask_phrases, check_answered
+    from segplugins.prediction.segmenter import check_options
     from segplugins.prediction.similarity import paint_similarity
     from segplugins.prediction.words import read_vocabulary
 
     # Before the model is built: a wrong path or an empty prompt should not cost time.
     files = find_media(args.input)
-    output = Path(args.output)
-    check_writable(output)
     cfg = read_config(args.config_file, args.opts)
     names = args.similarity if args.vocabulary is None else args.vocabulary
     if names is None:
-        ask_phrases(args.prompt)
+        question = ask_phrases(args.prompt)
     else:
-        ask_classes(read_vocabulary(names), args.task)
+        question = ask_classes(read_vocabulary(names), args.task)
+    check_options(question, windows=args.windows)
+    answers = getattr(architecture(cfg), "answers", None)
+    if answers is not None and args.similarity is None:
+        check_answered(question, answers)
+    check_named_weights(cfg, random_weights=args.random_weights)
+    output = Path(args.output)
+    check_writable(output)
     model = load(cfg, random_weights=args.random_weights)
     if args.similarity is not None:
         done = paint_similarity(model, model.ask(names), files, output)

@@ -8,6 +8,8 @@
 It ends with one table and leaves results and protocol in OUTPUT_DIR.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 
 from segplugins.engine.command import argument_parser, run_command
@@ -15,10 +17,12 @@ from segplugins.engine.command import argument_parser, run_command
 
 def main(args: argparse.Namespace) -> None:
     """Runs in every process."""
-    from segplugins.engine import default_setup, evaluate, setup_cfg
+    from segplugins.engine import check_names, default_setup, evaluate, setup_cfg
     from segplugins.projects import load_projects
 
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
+    # Before OUTPUT_DIR is made: a wrong name leaves nothing behind.
+    check_names(cfg, training=False, random_weights=args.random_weights)
     default_setup(cfg, resume=args.resume, evaluation=True)
     evaluate(cfg, random_weights=args.random_weights)
 

@@ -8,6 +8,8 @@ docs/drawn_world.md describes what it writes; contact_sheet.png in the folder sh
 interrupted call goes on where it stopped when it is repeated.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import os
 from pathlib import Path
@@ -117,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
     out, size, workers, force = (values.pop(key) for key in ("out", "size", "workers", "force"))
     options = WorldOptions(height=size[0], width=size[1], **values)
     total = total_images(options)
-    with tqdm(total=total, unit="image", desc=str(out)) as bar:
+    with tqdm(total=total, unit="image", desc=str(out), disable=None) as bar:
         write_drawn_world(
             out, size=size, workers=workers, force=force, progress=bar.update, **values
         )

@@ -6,8 +6,11 @@
 It draws the world, trains a tiny CLIP on names and boxes and SED on masks, evaluates on seen and
 unseen classes, and paints the results. Every step is a command that you can run by hand, and it is
 printed first. A step whose output is there already is not repeated; --fresh starts again.
-The device is the CPU, with two processes.
+The device is the CPU, with two processes. It works in the folder of the checkout, wherever it is
+called from.
 """
+
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
 
 import argparse
 import json
@@ -21,10 +24,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Tuple
 
+from segplugins.engine.command import command_parser, run_command
+
 # What is heavy is imported by the functions that need it: --help takes no second.
 if TYPE_CHECKING:
     import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = Path("output/quickstart")
 CLIP, SED, EVAL, DEMO = (OUTPUT / name for name in ("clip", "sed", "eval", "demo"))
 SETS = {"seen classes": "drawn_val_sem_seg", "seen and unseen": "drawn_val_unseen_sem_seg"}
@@ -75,15 +81,21 @@ def steps(drawn: Path) -> List[Step]:
     ]
 
 
-def main() -> None:
-    """Runs what is missing and ends with a short table and the paths of what it wrote."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = command_parser(__doc__)
     parser.add_argument(
         "--fresh", action="store_true", help=f"remove {OUTPUT} first (default: go on with it)"
     )
-    if parser.parse_args().fresh:
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs what is missing and ends with a short table and the paths of what it wrote."""
+    if Path.cwd() != ROOT:  # the commands that it prints are to be typed there
+        print(f"in {ROOT}:")
+        os.chdir(ROOT)
+    if args.fresh:
         shutil.rmtree(OUTPUT, ignore_errors=True)
     # Every step starts as a copy of this process: the library is imported once.
     import segplugins.data.datasets  # registers the drawn world
@@ -256,4 +268,4 @@ def report(seconds: Dict[str, float], total: float, pictures: List[Path]) -> str
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, build_parser(), kept="finished steps stand; the same command goes on")

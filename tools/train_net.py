@@ -10,6 +10,8 @@ memory and the first pictures as the model gets them. Options go first, then con
 values. Without a GPU everything runs on the CPU.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 
 from segplugins.engine.command import argument_parser, run_command
@@ -17,10 +19,12 @@ from segplugins.engine.command import argument_parser, run_command
 
 def main(args: argparse.Namespace) -> None:
     """Runs in every process."""
-    from segplugins.engine import default_setup, evaluate, setup_cfg, train
+    from segplugins.engine import check_names, default_setup, evaluate, setup_cfg, train
     from segplugins.projects import load_projects
 
     cfg = setup_cfg(args, [paper.add_config for paper in load_projects().values()])
+    # Before OUTPUT_DIR is made: a wrong name leaves nothing behind.
+    check_names(cfg, training=not args.eval_only, random_weights=args.random_weights)
     default_setup(cfg, resume=args.resume, evaluation=args.eval_only)
     if args.eval_only:
         evaluate(cfg, random_weights=args.random_weights)

@@ -8,6 +8,8 @@ Images are drawn after augmentation, as training sees them; instances as masks w
 or as boxes where there are no masks. No model is built, so no GPU is needed.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import random
 from pathlib import Path
@@ -47,8 +49,10 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from segplugins.data import SegMapper, load_dataset
+    from segplugins.data.pairs import is_pairs
     from segplugins.engine import setup_cfg
     from segplugins.engine.mapped_pictures import draw_record, title_of
+    from segplugins.files.write import probe_folder
     from segplugins.pictures import save_picture, sheet
     from segplugins.projects import load_projects
 
@@ -58,13 +62,16 @@ def main(args: argparse.Namespace) -> None:
     names = [args.dataset] if args.dataset else list(cfg.DATASETS.TRAIN)
     if not names:
         raise ValueError("name a data set with --dataset, or a config that trains on some")
+    if is_pairs(names):
+        raise ValueError(f"{names} are image-text pairs, which have no masks or labels to draw")
     records = [record for name in names for record in load_dataset(name)]
+    probe_folder(args.output)  # before the pictures are mapped, not after it
     mapper = SegMapper(cfg, is_train=True, dataset_names=names)
     random.seed(args.seed)
     np.random.seed(args.seed)
     chosen = random.sample(records, min(args.num, len(records)))
     pictures, titles = [], []
-    for record in tqdm(chosen, desc="mapping", unit="image"):
+    for record in tqdm(chosen, desc="mapping", unit="image", disable=None):
         mapped = mapper(record)
         pictures.append(draw_record(mapped))
         titles.append(title_of(mapped))

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# pip_runner is a part of setup_env.
-TOOLS = sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name != "pip_runner.py")
+# Parts of the others.
+PARTS = ("pip_runner.py", "require_segplugins.py")
+TOOLS = sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name not in PARTS)
+SCRIPTS = sorted(p.name for p in (ROOT / "datasets").glob("prepare_*.py"))
+# They run before anything is installed.
+FIRST = ("setup_env.py", "repack_detectron2.py")
 HEAVY = ("torch", "numpy", "detectron2", "cv2", "open_clip", "PIL", "matplotlib", "scipy")
 CODE = """
 import runpy, sys
@@ -50,3 +54,69 @@ def test_help_imports_nothing_heavy(help_of, tool):
 @pytest.mark.parametrize("tool", TOOLS)
 def test_help_has_an_example(help_of, tool):
     assert f"\n    python tools/{tool}" in help_of(tool)
+
+
+@pytest.fixture(scope="module")
+def without_packages(tmp_path_factory):
+    """Runs a tool by an interpreter that sees the standard library alone, from any folder."""
+
+    def call(tool, *options, cwd, **environment):
+        return subprocess.run(
+            [sys.executable, "-S", "-E", str(tool), *options],
+            cwd=cwd,
+            env={"PATH": "/usr/bin:/bin", **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return call
+
+
+@pytest.mark.parametrize("options", [["--help"], []])
+@pytest.mark.parametrize("tool", [t for t in TOOLS if t not in FIRST])
+def test_a_python_without_the_environment_ends_in_one_line(without_packages, tool, options):
+    done = without_packages(f"tools/{tool}", *options, cwd=ROOT)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {sys.executable} cannot run this tool: ")
+    assert "No module named 'segplugins'. Activate the environment: " in line
+    assert line.endswith("source .venv/bin/activate") or "make -C" in line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_so_do_the_scripts_that_prepare_data_sets(without_packages, script):
+    done = without_packages(f"datasets/{script}", cwd=ROOT)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "Activate the environment: " in done.stderr
+
+
+def test_from_another_folder_the_environment_is_named_by_its_place(without_packages, tmp_path):
+    checkout = tmp_path / "clone"
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / "tools").mkdir()
+    for name in ("demo.py", "require_segplugins.py"):
+        (checkout / "tools" / name).write_text((ROOT / "tools" / name).read_text())
+    tool = checkout / "tools" / "demo.py"
+    activate = checkout / ".venv" / "bin" / "activate"
+    # No environment yet: make it first.
+    line = without_packages(tool, cwd=tmp_path).stderr
+    assert line.endswith(f"environment: make -C {checkout} env && source {activate}\n")
+    activate.touch()
+    assert without_packages(tool, cwd=tmp_path).stderr.endswith(f"environment: source {activate}\n")
+    line = without_packages(tool, cwd=checkout).stderr
+    assert line.endswith("environment: source .venv/bin/activate\n")
+
+
+def test_the_line_says_what_a_half_filled_python_lacks(tmp_path):
+    """segplugins is there, detectron2 is not; or what is there is a folder without code."""
+    run = [sys.executable, "-S", str(ROOT / "tools" / "demo.py")]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "segplugins needs detectron2" in done.stderr
+    (tmp_path / "segplugins").mkdir()
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"'segplugins' is a folder without code here: {tmp_path / 'segplugins'}" in done.stderr

@@ -1,0 +1,1 @@
+../tools/require_segplugins.py
