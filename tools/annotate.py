@@ -12,6 +12,8 @@ that are most worth a look. Stopped or killed, the same command goes on where it
 may run at once on one folder. docs/annotation.md tells the rest.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 from pathlib import Path
 from typing import Any, List

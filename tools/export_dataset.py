@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a data set in the files of an annotation program: labelme, CVAT, YOLO or COCO.
+"""
+
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+Writes a data set in the files of an annotation program: labelme, CVAT, YOLO or COCO.
 
     python tools/export_dataset.py --dataset streets_train --to labelme --output streets_labelme \\
         DATASETS.REGISTER '["streets.yaml"]'

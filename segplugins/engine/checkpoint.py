@@ -2,19 +2,19 @@
 
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from torch import Tensor, nn
+from torch import nn
 
 from segplugins.engine.zoo_weights import PREFIX, weights_path
+from segplugins.files.checkpoint_file import check_checkpoint, read_checkpoint
 from segplugins.files.plain_files import read_plain_file
 from segplugins.files.plain_pickle import read_pickle
-from segplugins.files.tensors import check_finite, load_plain
+from segplugins.files.tensors import check_finite
 from segplugins.files.write import is_temporary, replacing, write_text
 
 logger = logging.getLogger(__name__)
@@ -22,15 +22,26 @@ logger = logging.getLogger(__name__)
 _LAST = "last_checkpoint"
 # Key of the averaged weights (SOLVER.EMA) beside "model".
 AVERAGED = "averaged"
+# Key of the names of the classes that the weights were trained on.
+TRAINING_NAMES = "training_names"
 
 
 class Match(NamedTuple):
-    """How a checkpoint fits a model: names of entries of the model's state dict."""
+    """How a checkpoint fits a model: names of entries of the model's state dict.
+
+    Args:
+        loaded: number of entries that the checkpoint has given.
+        missing: entries that it lacks.
+        unexpected: its entries that the model has no place for.
+        misshaped: entries that it holds in another shape.
+        training_names: names of the classes that the weights were trained on, where it tells.
+    """
 
     loaded: int
     missing: List[str]
     unexpected: List[str]
     misshaped: List[str]
+    training_names: Tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -68,8 +79,8 @@ def load_weights(model: nn.Module, path: str) -> Match:
         logger.info("MODEL.WEIGHTS is empty: the model keeps the weights that it was built with")
         return Match(len(model.state_dict()), [], [], [])
     checkpointer = SafeCheckpointer(model, prefer_averaged=True)
-    checkpointer.load(path, checkpointables=[])
-    return checkpointer.match
+    others = checkpointer.load(path, checkpointables=[])
+    return checkpointer.match._replace(training_names=_names(others.get(TRAINING_NAMES)))
 
 
 class SafeCheckpointer(DetectionCheckpointer):
@@ -79,6 +90,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         model: bare or wrapped by DDP.
         save_dir: folder of the checkpoints.
         prefer_averaged: load the averaged weights where a file has them.
+        training_names: names of the classes that are trained on; every checkpoint holds them.
         checkpointables: anything with state_dict() and load_state_dict(), by name.
     """
 
@@ -90,10 +102,12 @@ class SafeCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         prefer_averaged: bool = False,
+        training_names: Sequence[str] = (),
         **checkpointables: Any,
     ):
         super().__init__(model, save_dir, **checkpointables)
         self._prefer_averaged = prefer_averaged
+        self._training_names = list(training_names)
         self._path = ""
         self.saved_iteration: Optional[int] = None  # of the checkpoint to resume from
 
@@ -106,6 +120,8 @@ class SafeCheckpointer(DetectionCheckpointer):
             return
         states = {key: item.state_dict() for key, item in self.checkpointables.items()}
         data = {"model": self.model.state_dict(), **states, **kwargs}
+        if self._training_names:
+            data[TRAINING_NAMES] = self._training_names
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         with replacing(path) as temporary:
@@ -159,37 +175,29 @@ class SafeCheckpointer(DetectionCheckpointer):
         if path.startswith(PREFIX):
             path = str(weights_path(path))
         self._path = path
-        if path and "://" not in path and not os.path.isfile(path.partition("?")[0]):
-            raise FileNotFoundError(
-                f"no checkpoint '{path}'; MODEL.WEIGHTS (or last_checkpoint in the output folder, "
-                "with --resume) names it"
-            )
+        if path and "://" not in path:
+            check_checkpoint(path.partition("?")[0])
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
-        try:
-            if filename.endswith(".safetensors"):
-                return {"model": _load_safetensors(filename)}
-            if filename.endswith(".pkl"):
-                return _load_arrays(filename)
-            if filename.endswith(".pyth"):  # detectron2 would leave weights_only to torch's default
-                return {"model": self._torch_load(filename)["model"], "matching_heuristics": True}
-            loaded = super()._load_file(filename)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"checkpoint '{filename}' cannot be read as plain tensors: "
-                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}. "
-                "If you trust its source, tools/convert_checkpoint.py turns it into one that can"
-            ) from error
+        if filename.endswith(".safetensors"):
+            return {"model": read_checkpoint(filename)}
+        if filename.endswith(".pkl"):
+            return _load_arrays(filename)
+        if filename.endswith(".pyth"):  # detectron2 would leave weights_only to torch's default
+            return {"model": self._torch_load(filename)["model"], "matching_heuristics": True}
+        loaded = super()._load_file(filename)
         if self._prefer_averaged and AVERAGED in loaded:
             logger.info("Loading the averaged weights (SOLVER.EMA) of '%s'", filename)
             loaded["model"] = {**loaded["model"], **loaded.pop(AVERAGED)["weights"]}
         return loaded
 
     def _torch_load(self, f: str) -> Any:
-        loaded = load_plain(f)
+        loaded = read_checkpoint(f)
         if not isinstance(loaded, dict):
-            raise RuntimeError(f"it holds a {type(loaded).__name__}, not a state dict")
+            raise ValueError(
+                f"checkpoint '{f}' holds a {type(loaded).__name__}, not tensors by name"
+            )
         # Other libraries call the weights "state_dict" or "model_state"; a bare dict has no name.
         for name in ("model", "state_dict", "model_state"):
             if isinstance(loaded.get(name), dict):
@@ -234,19 +242,24 @@ def _is_whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def _load_safetensors(filename: str) -> Dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(filename)
-    except SafetensorError as error:
-        raise RuntimeError(str(error)) from error
+def _names(value: Any) -> Tuple[str, ...]:
+    """Returns the texts of a list that a file holds; what else may stand there counts nothing."""
+    items = value if isinstance(value, (list, tuple)) else ()
+    return tuple(item for item in items if isinstance(item, str))
 
 
 def _load_arrays(filename: str) -> Dict[str, Any]:
     """A .pkl of detectron2's model zoo, or Caffe2's: the same three forms that detectron2 reads."""
-    data = read_pickle(Path(filename))
+    try:
+        data = read_pickle(Path(filename))
+    except ValueError as error:
+        raise ValueError(
+            f"checkpoint '{filename}' cannot be read as plain tensors: {error}"
+        ) from error
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"checkpoint '{filename}' holds a {type(data).__name__}, not arrays by name"
+        )
     if "model" in data and "__author__" in data:
         return data
     blobs = {k: v for k, v in data.get("blobs", data).items() if not k.endswith("_momentum")}

@@ -1,8 +1,5 @@
 """Checkpoints of other programs: read without running code, and compared with a model by name."""
 
-import pickle
-import zipfile
-from pathlib import Path
 from typing import (
     Any,
     Dict,
@@ -19,6 +16,8 @@ from typing import (
 import numpy as np
 import torch
 from torch import Tensor
+
+from segplugins.files.checkpoint_file import is_torchscript, read_checkpoint
 
 # Where other programs keep the weights among optimizer, schedule and the like.
 _WEIGHTS = ("model", "state_dict", "model_state")
@@ -54,8 +53,6 @@ def read_tensors(path: str, *, unsafe: bool = False) -> Dict[str, Tensor]:
         FileNotFoundError: no such file.
         ValueError: not readable without running code from it, or it holds no tensor by name.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint '{path}'")
     content = _read(path, unsafe)
     for name in _WEIGHTS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
@@ -75,44 +72,14 @@ def read_tensors(path: str, *, unsafe: bool = False) -> Dict[str, Tensor]:
 
 
 def _read(path: str, unsafe: bool) -> Any:
-    if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if _is_torchscript(path):
+    if is_torchscript(path):
         if not unsafe:
             raise ValueError(
                 f"'{path}' is a TorchScript archive, which is a program; if you trust where it "
                 "comes from, read it with --unsafe"
             )
         return torch.jit.load(path, map_location="cpu").state_dict()
-    try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location="cpu", weights_only=not unsafe)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"'{path}' cannot be read as plain tensors: {reason} If you trust where it comes from, "
-            "--unsafe reads it all the same"
-        ) from error
-
-
-def _is_torchscript(path: str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _numpy_scalars() -> List[Any]:
-    """What a number of numpy is pickled with, such as a trainer's best metric: harmless."""
-    from numpy import dtypes
-
-    # Taken from a number, since numpy 2 has moved the function; files know it by either name.
-    scalar = np.float64(0).__reduce__()[0]
-    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
-    kinds = [getattr(dtypes, f"{kind}DType") for kind in ("Float64", "Float32", "Int64", "Int32")]
-    return [*((scalar, name) for name in names), np.dtype, *kinds]
+    return read_checkpoint(path, unsafe=unsafe)
 
 
 def pixel_decoder_prefixes(prefix: str) -> Iterator[Tuple[str, str]]:

@@ -1,13 +1,13 @@
 """Tensors of a checkpoint: read by name, without running code, and copied into a model."""
 
 import logging
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence, Union
 
 import torch
 from torch import Tensor
+
+from segplugins.files.checkpoint_file import is_torchscript, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -28,59 +28,13 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
             containers, or no tensors at all.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(str(path))
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a readable safetensors file: {_reason(error)}; is it whole?"
-            ) from error
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.endswith("constants.pkl") for entry in archive.namelist()):
-                raise ValueError(
-                    f"{path} is a TorchScript archive, which is a program; make it a plain state "
-                    f"dict first: python tools/convert_checkpoint.py {path} OUT.pth --unsafe, "
-                    "if you trust where it comes from"
-                )
-    try:
-        content = load_plain(path)
-    except Exception as error:
+    if is_torchscript(path):
         raise ValueError(
-            f"{path} is not a plain checkpoint of tensors ({_reason(error)}); is it whole? "
-            "tools/convert_checkpoint.py makes a plain one"
-        ) from error
-    return _tensors_of(content, path)
-
-
-def load_plain(path: Union[str, Path]) -> Any:
-    """Returns what torch.save wrote, on the CPU, without running code that stands in it.
-
-    Raises:
-        ValueError: it holds more than tensors and plain containers, or its parts are compressed:
-            torch.save never does that, and a small file could fill the memory.
-        Exception: what torch raises where a file is damaged.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            packed = [part for part in archive.infolist() if part.compress_type]
-        if packed:
-            raise ValueError(
-                f"its part '{packed[0].filename}' is compressed, which torch.save never does"
-            )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not str(error).startswith("Weights only load failed"):
-            raise
-        # What torch says here is how to run the code.
-        raise ValueError(
-            "it is damaged, or holds more than tensors and plain containers, which could run code"
-        ) from error
+            f"{path} is a TorchScript archive, which is a program; make it a plain state "
+            f"dict first: python tools/convert_checkpoint.py {path} OUT.pth --unsafe, "
+            "if you trust where it comes from"
+        )
+    return _tensors_of(read_checkpoint(path), path)
 
 
 def _tensors_of(content: Any, path: Path) -> Dict[str, Tensor]:
@@ -99,11 +53,6 @@ def _tensors_of(content: Any, path: Path) -> Dict[str, Tensor]:
             f"{list(_WRAPPERS)}, got the keys [{_some([str(key) for key in content])}]"
         )
     return tensors
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def copy_tensors(

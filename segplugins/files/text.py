@@ -11,7 +11,7 @@ import yaml
 from segplugins.files.faults import STRICT, Fault, FaultPolicy
 from segplugins.files.plain_files import read_plain_file
 
-__all__ = ["decode_text", "read_lines", "read_text", "read_yaml"]
+__all__ = ["decode_text", "read_lines", "read_text", "read_yaml", "yaml_fault"]
 
 _MOST_VALUES = 10_000_000  # of a YAML file; some thousand classes have some ten thousand
 # Byte order marks of encodings that are not UTF-8; the longer ones come first.
@@ -108,8 +108,7 @@ def read_yaml(
         _check_extent(content)
         return content
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        policy.report(Fault("form", f"the {what} is not readable: {reason}", str(path)))
+        policy.report(Fault("form", f"the {what} is not readable: {yaml_fault(error)}", str(path)))
         return None
 
 
@@ -138,6 +137,23 @@ def _check_extent(content: Any) -> None:
     total = extent(content)
     if total > _MOST_VALUES:
         raise ValueError(f"its anchors make {total} values of it, expected at most {_MOST_VALUES}")
+
+
+def yaml_fault(error: Exception) -> str:
+    """Returns what is wrong with YAML text, in one line that begins with the line of the fault.
+
+    Args:
+        error: of the parser; the file's name in it may be that of a stream, so it is left out.
+    """
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split()) or type(error).__name__
+    words = [f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"]
+    start = error.context_mark
+    if error.context:
+        since = f" that begins in line {start.line + 1}" if start and start.line < mark.line else ""
+        words.append(f" ({error.context}{since})")
+    return "".join(words)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -61,7 +61,7 @@ def test_all_usual_kinds_of_files_load(write, tmp_path):
     loaded = model()
     match = load_weights(loaded, str(path))
     assert_filled(loaded, 2.0)
-    assert match == (4, [], [], [])
+    assert match == (4, [], [], [], ())
 
 
 def test_averaged_weights_are_preferred(tmp_path):
@@ -85,15 +85,32 @@ def test_a_file_cannot_run_code(suffix, tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.pkl"])
-def test_a_damaged_file_is_told(name, tmp_path):
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("a.pth", "cannot be read as plain tensors: "),
+        ("a.safetensors", r"is cut short or no safetensors file \(13 bytes\)"),
+        ("a.pkl", "cannot be read as plain tensors: "),
+    ],
+)
+def test_a_damaged_file_is_told(name, message, tmp_path):
     (tmp_path / name).write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match=f"{name}' cannot be read as plain tensors: "):
+    with pytest.raises(ValueError, match=f"{name}' {message}"):
         load_weights(model(), str(tmp_path / name))
 
 
+def test_the_names_trained_on_travel_with_the_weights(tmp_path):
+    checkpointer = SafeCheckpointer(model(), str(tmp_path), training_names=["tollgate", "sky"])
+    checkpointer.save("a", iteration=3)
+    match = load_weights(model(), str(tmp_path / "a.pth"))
+    assert match.training_names == ("tollgate", "sky") and match.is_whole
+    # What a stranger's file has there is no reason to fail.
+    torch.save({"model": filled(1.0), "training_names": {"a": 1}}, tmp_path / "b.pth")
+    assert load_weights(model(), str(tmp_path / "b.pth")).training_names == ()
+
+
 def test_a_missing_file_is_told():
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'nowhere.pth'; MODEL.WEIGHTS"):
+    with pytest.raises(FileNotFoundError, match="checkpoint 'nowhere.pth' does not exist"):
         load_weights(model(), "nowhere.pth")
 
 
@@ -116,7 +133,7 @@ def test_half_is_enough_and_every_misfit_is_named(tmp_path, caplog):
     torch.save(state, tmp_path / "a.pth")
     with caplog.at_level(logging.INFO):
         match = load_weights(model(), str(tmp_path / "a.pth"))
-    assert match == (2, ["1.bias"], ["new.part"], ["1.weight"])
+    assert match == (2, ["1.bias"], ["new.part"], ["1.weight"], ())
     for text in (
         "2 of 4 entries fit; 1 missing (1.bias), 1 of another shape (1.weight)",
         "unused: ['new.part']",

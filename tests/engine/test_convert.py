@@ -55,7 +55,7 @@ def test_a_program_is_read_only_where_it_is_trusted(tmp_path):
 
 
 def test_a_file_that_is_missing_or_holds_no_tensor_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'nowhere.pth'"):
+    with pytest.raises(FileNotFoundError, match="checkpoint 'nowhere.pth' does not exist"):
         read_tensors("nowhere.pth")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(ValueError, match="holds no tensors by name"):

@@ -89,3 +89,20 @@ def test_yaml_may_repeat_a_part_by_an_anchor(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("base: &b {x: [1, 2]}\nmore: {<<: *b, y: 3}\nsame: *b")
     assert read_yaml(path)["more"] == {"x": [1, 2], "y": 3}
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("a: [1, 2\nb: 3\n", r"line 2, column 2: expected ',' or '\]', but got ':' .*in line 1\)"),
+        ("a: 1\n\tb: 2\n", "line 2, column 1: found character '.t' that cannot start any token"),
+        ('a: "open\n', "line 2, column 1: found unexpected end of stream"),
+        ("a: *nothing\n", "line 1, column 4: found undefined alias 'nothing'"),
+    ],
+)
+def test_broken_yaml_is_told_with_file_line_and_column(file, content, message):
+    path = file(content.encode())
+    with pytest.raises(ValueError, match=message) as error:
+        read_yaml(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value) and "unicode string" not in str(error.value)
