@@ -267,10 +267,27 @@ def dataset_metadata(name: str) -> Metadata:
     return metadata
 
 
+def names_of_classes(datasets: Sequence[str]) -> List[str]:
+    """Returns the names and synonyms of the classes of registered data sets, each once, in order.
+
+    Sets of free text have none.
+
+    Raises:
+        KeyError, FileNotFoundError: see `dataset_metadata`.
+    """
+    vocabularies = [dataset_metadata(name).vocabulary for name in datasets]
+    classes = [c for name in vocabularies if name for c in get_vocabulary(name).synonyms]
+    return list(dict.fromkeys(text for synonyms in classes for text in synonyms))
+
+
 def _check_name(name: str) -> None:
     if name not in DatasetCatalog:
         alike = difflib.get_close_matches(name, DatasetCatalog.list(), n=5, cutoff=0.4)
-        raise KeyError(f"no data set '{name}' is registered; names most alike: {alike}")
+        nearest = f"names most alike: {alike}" if alike else "no name is like it"
+        raise KeyError(
+            f"no data set '{name}' is registered; {nearest}. Sets of your own stand in a YAML file "
+            "that DATASETS.REGISTER names"
+        )
 
 
 def _vocabulary_of_classes(name: str, given: Dict[str, Any]) -> Optional[str]:

@@ -46,7 +46,10 @@ def register_from_yaml(path: Union[str, Path]) -> List[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no data set file {path} (DATASETS.REGISTER)")
+        raise FileNotFoundError(
+            f"no data set file {path}; DATASETS.REGISTER and --dataset take the YAML file that "
+            "describes data sets"
+        )
     content = read_yaml(path, what="data set file")
     if not isinstance(content, dict) or not isinstance(content.get("sets"), dict):
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .command import argument_parser, command_parser, run_command
+    from .preflight import check_names
     from .ranks import launch
     from .read_config import ConfigError
     from .run import default_setup, evaluate, setup_cfg, train
@@ -14,6 +15,7 @@ __all__ = [
     "ConfigError",
     "Trainer",
     "argument_parser",
+    "check_names",
     "command_parser",
     "default_setup",
     "evaluate",
@@ -28,6 +30,7 @@ _HOMES = {
     "ConfigError": "read_config",
     "Trainer": "trainer",
     "argument_parser": "command",
+    "check_names": "preflight",
     "command_parser": "command",
     "default_setup": "run",
     "evaluate": "run",

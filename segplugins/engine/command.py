@@ -32,15 +32,46 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all errors of the tools."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"error: {message}; --help shows what {self.prog} takes\n")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Returns the type of an option that takes whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from {least} on")
+        return value
+
+    return read
+
+
+def share(text: str) -> float:
+    """Returns the number from 0 to 1 that an option was given."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1")
+    return value
+
+
 def command_parser(doc: str) -> argparse.ArgumentParser:
     """Returns a parser with --debug, which `run_command` reads.
 
     Args:
         doc: docstring of the tool: what it does, then examples. It is shown as it is written.
     """
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--debug", action="store_true", help="show where an error came from (a traceback)"
     )
@@ -173,6 +204,11 @@ def is_user_error(error: BaseException) -> bool:
 
 def error_line(error: BaseException) -> str:
     """Returns the text of an error in one line, without the traceback of a worker process."""
+    if isinstance(error, ModuleNotFoundError) and "." not in (error.name or "."):
+        return (
+            f"{error}: {sys.executable} lacks a package that segplugins needs; activate the "
+            "environment (source .venv/bin/activate), or fill this one with tools/setup_env.py"
+        )
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"'{error.filename}': {error.strerror}"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -15,8 +15,8 @@ from segplugins.engine.output_folder import make_writable
 from segplugins.engine.preflight import (
     check_disk,
     check_evaluation,
+    check_names,
     check_training_data,
-    check_weights_exist,
 )
 from segplugins.engine.trainer import Trainer
 from segplugins.pictures import save_picture, sheet
@@ -41,10 +41,10 @@ def dry_run(cfg: CfgNode) -> Iterator[str]:
     Raises:
         KeyError, ValueError, OSError: what a run would be refused for.
     """
+    check_names(cfg, training=True)
     folder = Path(cfg.OUTPUT_DIR)
     make_writable(folder)
     check_training_data(cfg)
-    check_weights_exist(cfg.MODEL.WEIGHTS)
     check_evaluation(cfg)
     trainer = Trainer(cfg)
     model = trainer.checkpointer.model

@@ -32,17 +32,28 @@ OPTIMIZERS: Dict[str, Callable[[Groups, CfgNode], Optimizer]] = {"adamw": _adamw
 LR_SCHEDULERS: Dict[str, Callable[[CfgNode, Optimizer], LRScheduler]] = {}
 
 
+_DETECTRON2_SCHEDULERS = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+
+
+def check_solver(cfg: CfgNode) -> None:
+    """Raises ValueError where SOLVER names an optimizer or a schedule that there is not."""
+    choices = {
+        "OPTIMIZER": sorted(OPTIMIZERS),
+        "LR_SCHEDULER_NAME": sorted([*LR_SCHEDULERS, *_DETECTRON2_SCHEDULERS]),
+    }
+    for key, names in choices.items():
+        if cfg.SOLVER[key] not in names:
+            raise ValueError(f"SOLVER.{key}: unknown '{cfg.SOLVER[key]}'; known are {names}")
+
+
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """Builds SOLVER.OPTIMIZER over the parameters that need a gradient.
 
     Raises:
         ValueError: an unknown optimizer, or a rule that fits no parameter.
     """
+    check_solver(cfg)
     solver = cfg.SOLVER
-    if solver.OPTIMIZER not in OPTIMIZERS:
-        raise ValueError(
-            f"SOLVER.OPTIMIZER: unknown '{solver.OPTIMIZER}'; known are {sorted(OPTIMIZERS)}"
-        )
     groups = parameter_groups(
         model,
         lr=solver.BASE_LR,

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-from pathlib import Path
 from typing import Any, Iterable, List, Mapping, Type
 
 from detectron2.config import CfgNode
@@ -17,7 +16,9 @@ from segplugins.data.check.load import check_usable
 from segplugins.data.pairs import is_pairs
 from segplugins.data.read_regions import has_label_map
 from segplugins.engine.loaders import check_datasets, micro_batch_size
+from segplugins.engine.optim import check_solver
 from segplugins.evaluation.build import build_evaluator
+from segplugins.files.checkpoint_file import check_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +131,45 @@ def _files(record: Mapping[str, Any]) -> List[str]:
     return [value for value in named if isinstance(value, str)]
 
 
-def check_weights_exist(path: str) -> None:
-    """Raises FileNotFoundError if MODEL.WEIGHTS names a local file that is not there."""
-    if path and "://" not in path and not Path(path.partition("?")[0]).is_file():
-        raise FileNotFoundError(
-            f"no checkpoint '{path}'; MODEL.WEIGHTS names the weights that the model starts from"
+def check_names(cfg: CfgNode, *, training: bool, random_weights: bool = False) -> None:
+    """Looks at what a run names, in no time: model, data sets and weights; makes no folder.
+
+    Args:
+        cfg: reads MODEL.META_ARCHITECTURE, MODEL.WEIGHTS, DATASETS.TRAIN and DATASETS.TEST.
+        training: the run trains; else it evaluates, which takes weights.
+        random_weights: an evaluation may go without weights.
+
+    Raises:
+        KeyError: an unknown data set.
+        FileNotFoundError: no such checkpoint.
+        ValueError: no such model, optimizer or schedule, no data set, no weights, or weights that
+            are damaged.
+    """
+    architecture(cfg)
+    if training:
+        check_solver(cfg)
+        check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+    if cfg.DATASETS.TEST or not training:
+        check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+    check_weights(cfg.MODEL.WEIGHTS)
+    if not (training or cfg.MODEL.WEIGHTS or random_weights):
+        raise ValueError(
+            "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
+            "it all the same with --random-weights (random_weights=True)"
         )
+
+
+def check_weights(path: str) -> None:
+    """Raises an error if MODEL.WEIGHTS names a local file that is missing or plainly damaged.
+
+    Raises:
+        FileNotFoundError, ValueError: see `segplugins.files.checkpoint_file.check_checkpoint`.
+    """
+    if path and "://" not in path:
+        try:
+            check_checkpoint(path.partition("?")[0])
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"MODEL.WEIGHTS: {error}") from error
 
 
 def check_disk(folder: str, model: nn.Module, optimizer: Optimizer, *, averaged: bool) -> None:

@@ -1,14 +1,17 @@
 """Config files and options into a config: safe YAML, and every mistake told with its place."""
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any, Iterator, List, Sequence, Tuple, Union
 
 import yaml
 from detectron2.config import CfgNode
 
+from segplugins.files.text import yaml_fault
+
 BASE_KEY = "_BASE_"
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class ConfigError(ValueError):
@@ -46,13 +49,12 @@ def read_settings(path: Union[str, Path], _chain: Tuple[Path, ...] = ()) -> List
         circle = " -> ".join(p.name for p in (*_chain, path))
         raise ConfigError(f"config file '{path}' is its own {BASE_KEY}: {circle}")
     if not path.is_file():
-        by = f"; it is the {BASE_KEY} of '{_chain[-1]}'" if _chain else ""
-        raise ConfigError(f"no config file '{path}'{by}")
+        raise ConfigError(_absent(path, _chain))
     try:
         with path.open(encoding="utf-8") as file:
             own = list(_Flattener(file, path).settings())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file '{path}' is not readable: {_one_line(error)}") from error
+        raise ConfigError(f"config file '{path}' is not readable: {yaml_fault(error)}") from error
     bases = [setting for setting in own if setting.key == BASE_KEY]
     names = bases[0].value if bases else []
     settings: List[Setting] = []
@@ -60,6 +62,24 @@ def read_settings(path: Union[str, Path], _chain: Tuple[Path, ...] = ()) -> List
         base = Path(str(name)).expanduser()  # an absolute base is taken as it stands
         settings += read_settings(path.parent / base, (*_chain, path.resolve()))
     return settings + [setting for setting in own if setting.key != BASE_KEY]
+
+
+def _absent(path: Path, chain: Tuple[Path, ...]) -> str:
+    """Returns that there is no such config file, and which one may be meant."""
+    text = f"no config file '{path}'"
+    if chain:
+        return f"{text}; it is the {BASE_KEY} of '{chain[-1]}'"
+    if path.is_dir():
+        return f"{text}, it is a folder; name a .yaml file in it"
+    if path.parts[:1] == ("zoo:",):
+        return f"{text}; 'zoo://{path.name}' names weights, and docs/zoo.md the config for them"
+    in_checkout = _CHECKOUT / path
+    if in_checkout.is_file():  # called from another folder
+        return f"{text} in this folder; '{in_checkout}' is one"
+    folder = next((f for f in (path.parent, _CHECKOUT / path.parent) if f.is_dir()), None)
+    names = sorted(file.stem for file in folder.glob("*.yaml")) if folder else []
+    nearest = get_close_matches(path.stem, names, n=1)
+    return f"{text}; the nearest is '{folder / nearest[0]}.yaml'" if nearest else text
 
 
 class _Flattener:
@@ -197,7 +217,3 @@ def _typed(setting: Setting, default: Any) -> Any:
         f"{setting.where}: {setting.key} must be of type {type(default).__name__} "
         f"like its default {default!r}, got {value!r}{hint}"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

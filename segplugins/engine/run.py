@@ -17,13 +17,13 @@ from segplugins.config import RANGES as SHARED_RANGES
 from segplugins.config import add_shared_config
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine.checkpoint import load_weights
-from segplugins.engine.loaders import check_datasets
 from segplugins.engine.output_folder import claim_output
 from segplugins.engine.preflight import (
     check_disk,
     check_evaluation,
+    check_names,
     check_training_data,
-    check_weights_exist,
+    check_weights,
 )
 from segplugins.engine.ranges import Range, check_ranges
 from segplugins.engine.read_config import (
@@ -79,7 +79,7 @@ def _check(cfg: CfgNode) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
             f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but no CUDA device is visible; "
-            "run on the CPU with --num-gpus 0"
+            "run on the CPU with MODEL.DEVICE cpu (or --num-gpus 0, where a tool has it)"
         )
     try:
         torch.device(cfg.MODEL.DEVICE)
@@ -153,7 +153,7 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
     """
     check_training_data(cfg)
     if not resume:
-        check_weights_exist(cfg.MODEL.WEIGHTS)
+        check_weights(cfg.MODEL.WEIGHTS)
     if comm.is_main_process():  # the others wait for it at the first step
         check_evaluation(cfg)
     trainer = Trainer(cfg)
@@ -193,13 +193,7 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = False) -> Results:
             weights that are missing or fit only in part, without `random_weights`.
         SystemExit: TEST.EXPECTED_RESULTS are not met, as in detectron2.
     """
-    check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
-    check_weights_exist(cfg.MODEL.WEIGHTS)
-    if not (cfg.MODEL.WEIGHTS or random_weights):
-        raise ValueError(
-            "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
-            "it all the same with --random-weights (random_weights=True)"
-        )
+    check_names(cfg, training=False, random_weights=random_weights)
     if comm.is_main_process():
         check_evaluation(cfg)
     model = Trainer.build_model(cfg)

@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from segplugins.data.catalog import names_of_classes
 from segplugins.engine.best import KeepBest
 from segplugins.engine.checkpoint import AVERAGED, SafeCheckpointer, load_weights
 from segplugins.engine.command import Stopped, is_user_error
@@ -80,7 +81,12 @@ class Trainer(DefaultTrainer):
             stop_requested=lambda: self._stop.number is not None,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = SafeCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            training_names=names_of_classes(cfg.DATASETS.TRAIN),
+            trainer=weakref.proxy(self),
+        )
         if self._average:
             self.checkpointer.add_checkpointable(AVERAGED, self._average)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER

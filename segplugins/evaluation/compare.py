@@ -70,8 +70,9 @@ def compare_results(
         ValueError: a file is no result file, or the runs measured different data sets, tasks,
             classes or images, which cannot be compared.
     """
-    folders = [_folder(path) for path in (first, second)]
-    runs = [_read(folder / "results.json") for folder in folders]
+    files = [_result_file(path) for path in (first, second)]
+    folders = [file.parent for file in files]
+    runs = [_read(file) for file in files]
     _check_alike("data sets", "the runs", *(run["results"] for run in runs))
     differences: List[Difference] = []
     protocol: List[Tuple[str, str, Any, Any]] = []
@@ -95,9 +96,17 @@ def compare_results(
     return Comparison(differences, protocol)
 
 
-def _folder(path: Union[str, Path]) -> Path:
+def _result_file(path: Union[str, Path]) -> Path:
+    """Returns the result file that a path names, or that lies in the folder that it names."""
     path = Path(path)
-    return path if path.is_dir() else path.parent
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        where = "in that folder" if path.is_dir() else "of that name"
+        raise FileNotFoundError(
+            f"no results to compare at '{path}': there is no {file.name} {where}; name the folder "
+            "of an evaluation, or the results.json that it has left"
+        )
+    return file
 
 
 def _read(path: Path) -> Mapping[str, Any]:

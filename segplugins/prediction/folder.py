@@ -175,7 +175,7 @@ def _wanted(files: Sequence[Path], output: Path, outcome: Outcome) -> Iterator[F
                 else:
                     yield frame
         except (ValueError, OSError) as error:
-            outcome.skipped.append((file, str(error)))
+            outcome.skipped.append((file, str(error).removeprefix(f"{file}: ")))
 
 
 def _label(video: Path, output: Path, outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from segplugins.data.augmentations import build_augmentations
 from segplugins.engine.checkpoint import Match, load_weights
 from segplugins.engine.convert import OWN_BUFFERS
+from segplugins.engine.preflight import check_weights
 from segplugins.engine.read_config import apply_settings, option_settings
 from segplugins.engine.run import setup_cfg
 from segplugins.engine.steps import PRECISIONS
@@ -65,6 +66,30 @@ def load(
         cfg.MODEL.DEVICE = str(device)
     if weights is not None:
         cfg.MODEL.WEIGHTS = str(weights)
+    check_named_weights(cfg, random_weights=random_weights)
+    path = cfg.MODEL.WEIGHTS
+    training_names: Sequence[str] = ()
+    if path:
+        # What the model would begin with is replaced as a whole: not even looked for.
+        _forget_weights(cfg.MODEL)
+    cfg.TEST.LABEL_MAPS = True
+    cfg.freeze()
+    model = build_model(cfg)
+    if path:
+        match = load_weights(model, path)
+        check_whole(match, path)
+        training_names = match.training_names
+    return segmenter_of(cfg, model, path, training_names=training_names)
+
+
+def check_named_weights(cfg: CfgNode, *, random_weights: bool) -> None:
+    """Looks at MODEL.WEIGHTS before a model is built.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: neither or both of weights and random weights are asked for, or the file is
+            plainly damaged.
+    """
     if not cfg.MODEL.WEIGHTS and not random_weights:
         raise ValueError(
             "no weights: name a checkpoint (MODEL.WEIGHTS on the command line, weights= in "
@@ -73,16 +98,7 @@ def load(
         )
     if random_weights and cfg.MODEL.WEIGHTS:
         raise ValueError(f"random weights and '{cfg.MODEL.WEIGHTS}' exclude each other; name one")
-    path = cfg.MODEL.WEIGHTS
-    if path:
-        # What the model would begin with is replaced as a whole: not even looked for.
-        _forget_weights(cfg.MODEL)
-    cfg.TEST.LABEL_MAPS = True
-    cfg.freeze()
-    model = build_model(cfg)
-    if path:
-        check_whole(load_weights(model, path), path)
-    return segmenter_of(cfg, model, path)
+    check_weights(cfg.MODEL.WEIGHTS)
 
 
 def read_config(config: Union[str, Path, CfgNode], options: Sequence[str] = ()) -> CfgNode:
@@ -100,18 +116,22 @@ def read_config(config: Union[str, Path, CfgNode], options: Sequence[str] = ()) 
     return setup_cfg(args, [paper.add_config for paper in load_projects().values()]).clone()
 
 
-def segmenter_of(cfg: CfgNode, model: nn.Module, weights: str = "") -> Segmenter:
+def segmenter_of(
+    cfg: CfgNode, model: nn.Module, weights: str = "", *, training_names: Sequence[str] = ()
+) -> Segmenter:
     """Returns a model that is built already as one call; its weights are as they are.
 
     Args:
         cfg: INPUT says how pictures are brought to size.
         model: of this config.
         weights: where they came from, for messages.
+        training_names: names of the classes that they were trained on, as far as known.
     """
     settings = Settings(
         augmentations=partial(build_augmentations, cfg, False),
         vocabulary=_default_vocabulary(cfg),
         clip_name=cfg.MODEL.CLIP.NAME if "CLIP" in cfg.MODEL else "",
+        training_names=tuple(training_names),
         precision=PRECISIONS[cfg.SOLVER.AMP.DTYPE] if cfg.TEST.AMP.ENABLED else None,
         identity=_identity(cfg, model, weights),
     )

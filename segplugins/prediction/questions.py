@@ -4,7 +4,7 @@ H and W are the picture's height and width in pixels, K the names asked for.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -101,6 +101,18 @@ def ask_phrases(prompts: Sequence[str]) -> Question:
     return Question(Task.REFERRING, tuple(phrases))
 
 
+def check_answered(question: Question, answers: Collection[str]) -> None:
+    """Raises ValueError where a model does not answer a question, before it sees a picture.
+
+    Args:
+        question: of `ask_classes` or `ask_phrases`.
+        answers: keys of the model's output, as its class names them.
+    """
+    key, what = _OUTPUTS[question.task]
+    if key not in answers:
+        raise ValueError(_cannot(question, sorted(answers), key, what))
+
+
 def read_output(
     question: Question,
     output: Mapping[str, Any],
@@ -124,9 +136,8 @@ def read_output(
     Raises:
         ValueError: the model does not answer such a question.
     """
-    key, what = _OUTPUTS[question.task]
-    if key not in output:
-        raise ValueError(_cannot(question, sorted(output), key, what))
+    check_answered(question, output)
+    key, _ = _OUTPUTS[question.task]
     more = {**more, "task": question.task, "is_thing": question.is_thing}
     if key == "sem_seg":
         return _read_labels(question, output, size, threshold, more)

@@ -15,9 +15,9 @@ from segplugins.engine.steps import autocast
 from segplugins.structures.regions import Task
 
 from .inputs import as_list, is_single, read_picture, read_pictures
-from .questions import Question, ask_classes, ask_phrases, read_output
+from .questions import Question, ask_classes, ask_phrases, check_answered, read_output
 from .result import Result
-from .windows import join_windows, place_windows, window_size
+from .windows import check_windows, join_windows, place_windows, window_size
 from .words import Words, read_vocabulary, warn_of_unseen_words
 
 # Pixels of a model's answer. A larger picture gets the nearest values of an answer of this size,
@@ -35,6 +35,7 @@ class Settings:
         augmentations: of a task, that bring a picture to the size at which the model sees it.
         vocabulary: asked for where a call names no words.
         clip_name: MODEL.CLIP.NAME, for words that this text encoder has never read.
+        training_names: names of the classes that the weights were trained on, as far as known.
         precision: of autocast; None = that of the weights.
         identity: what tells two models apart, as JSON: config and weights.
     """
@@ -42,6 +43,7 @@ class Settings:
     augmentations: Callable[[Task], Sequence[T.Augmentation]]
     vocabulary: Optional[Words] = None
     clip_name: str = ""
+    training_names: Tuple[str, ...] = ()
     precision: Optional[torch.dtype] = None
     identity: Optional[Dict[str, Any]] = None
 
@@ -104,7 +106,10 @@ class Segmenter:
             names = question.vocabulary.synonyms
         if question.names not in self._warned:
             self._warned.add(question.names)
-            warn_of_unseen_words(self.settings.clip_name, names)
+            settings = self.settings
+            warn_of_unseen_words(settings.clip_name, names, settings.training_names)
+        if (answers := getattr(self.model, "answers", None)) is not None:
+            check_answered(question, answers)
         return question
 
     def __call__(
@@ -141,6 +146,7 @@ class Segmenter:
                 a question that this model does not answer.
         """
         question = self.ask(vocabulary, prompts=prompts, task=task)
+        check_options(question, threshold=threshold, windows=windows, batch_size=batch_size)
         if is_single(pictures):
             frame = read_picture(pictures, channels=channels)
             return self.answer([frame], question, threshold=threshold, windows=windows)[0]
@@ -169,6 +175,7 @@ class Segmenter:
         words are checked before the first picture is read.
         """
         question = self.ask(vocabulary, prompts=prompts, task=task)
+        check_options(question, threshold=threshold, windows=windows, batch_size=batch_size)
         frames = read_pictures(pictures, channels=channels)
         options = {"threshold": threshold, "windows": windows}
         return self._stream(frames, question, batch_size, options)
@@ -205,8 +212,7 @@ class Segmenter:
         Raises:
             ValueError: the model does not answer such a question.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+        check_options(question, threshold=threshold, windows=windows)
         augmentations = T.AugmentationList(list(self.settings.augmentations(question.task)))
         answer = partial(self._answer, augmentations, question, threshold)
         if not windows:
@@ -269,14 +275,24 @@ class Segmenter:
         return self._outputs(records[:half]) + self._outputs(records[half:])
 
 
-def batches(frames: Iterable[Frame], size: int) -> Iterator[List[Frame]]:
-    """Yields lists of up to `size` frames; fewer where they are large, so that memory is bounded.
+def check_options(
+    question: Question,
+    *,
+    threshold: Optional[float] = None,
+    windows: bool = False,
+    batch_size: int = 1,
+) -> None:
+    """Raises ValueError for options of `Segmenter.__call__` that can answer no picture."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if windows:
+        check_windows(question)
 
-    Raises:
-        ValueError: `size` is not at least 1.
-    """
-    if size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
+
+def batches(frames: Iterable[Frame], size: int) -> Iterator[List[Frame]]:
+    """Yields lists of up to `size` frames; fewer where they are large, to bound the memory."""
     batch: List[Frame] = []
     for frame in frames:
         pixels = sum(each.image.shape[0] * each.image.shape[1] for each in (*batch, frame))

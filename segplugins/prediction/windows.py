@@ -53,6 +53,15 @@ def window_size(image: np.ndarray, augmentations: T.AugmentationList) -> Tuple[i
     return min(height, max(1, round(y1 - y0))), min(width, max(1, round(x1 - x0)))
 
 
+def check_windows(question: Question) -> None:
+    """Raises ValueError where objects are asked for, which windows would cut."""
+    if question.task not in (Task.SEMANTIC, Task.PART, Task.REFERRING):
+        raise ValueError(
+            f"windows would cut objects, so task '{question.task}' cannot be answered with them; "
+            "leave windows out"
+        )
+
+
 def join_windows(
     image: np.ndarray,
     windows: Sequence[Window],
@@ -70,13 +79,9 @@ def join_windows(
         more: "name" and "image" of the result.
 
     Raises:
-        ValueError: objects are asked for, which windows would cut.
+        ValueError: see `check_windows`.
     """
-    if question.task not in (Task.SEMANTIC, Task.PART, Task.REFERRING):
-        raise ValueError(
-            f"windows would cut objects, so task '{question.task}' cannot be answered with them; "
-            "leave windows out"
-        )
+    check_windows(question)
     phrases = question.vocabulary is None
     shape = (len(question.names), *image.shape[:2]) if phrases else image.shape[:2]
     joined = (

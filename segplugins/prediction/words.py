@@ -4,7 +4,7 @@ import logging
 import re
 from dataclasses import replace
 from functools import cache
-from typing import FrozenSet, List, Sequence, Union
+from typing import Collection, FrozenSet, List, Sequence, Union
 
 from segplugins.drawn_world.classes import all_stuff, all_things
 from segplugins.files.vocabularies import parse_vocabulary
@@ -51,35 +51,45 @@ def _registered(vocabulary: Vocabulary) -> Vocabulary:
     return vocabulary
 
 
-def unseen_words(clip_name: str, names: Sequence[Sequence[str]]) -> List[str]:
-    """Returns the names that a text encoder has never read, as far as that is known.
+def unseen_words(
+    clip_name: str, names: Sequence[Sequence[str]], training_names: Collection[str] = ()
+) -> List[str]:
+    """Returns the names that neither a text encoder nor the model on it has ever read.
 
     Args:
-        clip_name: MODEL.CLIP.NAME. Only of the drawn world's tiny CLIP is it known.
-        names: per class its synonyms; one that can be read is enough.
+        clip_name: MODEL.CLIP.NAME. Only of the drawn world's tiny CLIP are its words known.
+        names: per class its synonyms; one that was read is enough.
+        training_names: classes that the model was trained on, where its checkpoint tells.
     """
     if clip_name not in _DRAWN_CLIPS:
         return []
+    trained = {name.casefold() for name in training_names}
     return [
         synonyms[0]
         for synonyms in names
-        if not any(set(_words(text)) <= _drawn_words() for text in synonyms)
+        if not any(
+            text.casefold() in trained or set(_words(text)) <= _drawn_words() for text in synonyms
+        )
     ]
 
 
-def warn_of_unseen_words(clip_name: str, names: Sequence[Sequence[str]]) -> None:
-    """Logs one line where a model is asked for words that its text encoder has never read."""
-    unseen = unseen_words(clip_name, names)
+def warn_of_unseen_words(
+    clip_name: str, names: Sequence[Sequence[str]], training_names: Collection[str] = ()
+) -> None:
+    """Logs one line where a model is asked for words that it has never read; see `unseen_words`."""
+    unseen = unseen_words(clip_name, names, training_names)
     if unseen:
         listed = ", ".join(f"'{name}'" for name in unseen[:5])
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
         logger.warning(
             "The text encoder of this model, %s, has read the words of the drawn world only and "
-            "does not know %s%s: unless this checkpoint was trained on those very names, their "
-            "masks mean nothing",
+            "does not know %s%s: %s",
             clip_name,
             listed,
             more,
+            "the training had no such class either, so their masks mean nothing"
+            if training_names
+            else "unless this checkpoint was trained on those very names, their masks mean nothing",
         )
 
 

@@ -37,7 +37,7 @@ def test_a_dry_run_tells_sizes_groups_time_and_memory_and_leaves_only_pictures(t
     "options, message",
     [
         ("INPUT.TARGETS ('instances',)", "ToySegmentor learns from label maps"),
-        ("MODEL.WEIGHTS none.pth", "no checkpoint 'none.pth'"),
+        ("MODEL.WEIGHTS none.pth", "checkpoint 'none.pth' does not exist"),
         ("SOLVER.IMS_PER_BATCH 3 SOLVER.ACCUMULATE 2", "must be a positive multiple"),
     ],
 )

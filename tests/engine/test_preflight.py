@@ -7,7 +7,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import segplugins.engine.preflight as preflight
 from segplugins.engine import evaluate, train
-from segplugins.engine.preflight import check_disk, check_evaluation, check_training_data
+from segplugins.engine.preflight import (
+    check_disk,
+    check_evaluation,
+    check_names,
+    check_training_data,
+)
 
 
 @pytest.fixture
@@ -134,8 +139,33 @@ def test_a_truth_without_one_target_is_refused_with_its_reason(
 def test_a_model_and_weights_that_do_not_exist_are_named(toy_cfg):
     with pytest.raises(ValueError, match="no model 'SAD'; registered are .*'ToySegmentor'"):
         train(toy_cfg("MODEL.META_ARCHITECTURE SAD"))
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'none.pth'; MODEL.WEIGHTS names"):
+    with pytest.raises(FileNotFoundError, match="MODEL.WEIGHTS: checkpoint 'none.pth' does not"):
         train(toy_cfg("MODEL.WEIGHTS none.pth"))
+
+
+@pytest.mark.parametrize(
+    "options, training, message",
+    [
+        ("DATASETS.TEST () DATASETS.TRAIN ()", True, "DATASETS.TRAIN is empty"),
+        ("DATASETS.TEST ()", False, "DATASETS.TEST is empty"),
+        ("DATASETS.TRAIN ('gone',)", True, "no data set 'gone' is registered"),
+        ("MODEL.WEIGHTS none.pth", True, "MODEL.WEIGHTS: checkpoint 'none.pth' does not exist"),
+        ("SOLVER.OPTIMIZER adamm", True, r"SOLVER.OPTIMIZER: unknown 'adamm'; known are \['adamw'"),
+        ("SOLVER.LR_SCHEDULER_NAME Cosin", True, "unknown 'Cosin'; known are .*'WarmupCosineLR'"),
+        ("MODEL.META_ARCHITECTURE SAD", False, "no model 'SAD'"),
+    ],
+)
+def test_names_are_looked_at_before_anything_is_made(toy_cfg, options, training, message):
+    with pytest.raises((KeyError, ValueError, FileNotFoundError), match=message):
+        check_names(toy_cfg(options), training=training, random_weights=True)
+
+
+def test_an_evaluation_takes_weights_or_the_word_for_none(toy_cfg):
+    cfg = toy_cfg("")
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS is empty: this model has learned nothing"):
+        check_names(cfg, training=False)
+    check_names(cfg, training=False, random_weights=True)
+    check_names(cfg, training=True)
 
 
 @pytest.mark.parametrize("averaged, fits", [(False, True), (True, False)])

@@ -93,7 +93,9 @@ def test_a_mistake_in_a_file_is_told_in_one_line(cfg, tmp_path, text, message):
 def test_a_file_cannot_run_code(cfg, tmp_path):
     mark = tmp_path / "mark"
     text = f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{mark}']"
-    with pytest.raises(ConfigError, match="not readable: could not determine a constructor"):
+    with pytest.raises(
+        ConfigError, match="not readable: line 1.*: could not determine a constructor"
+    ):
         from_file(cfg, tmp_path, text)
     assert not mark.exists()
 
@@ -120,3 +122,28 @@ def test_a_missing_file_is_an_error(tmp_path):
 def test_known_keys_are_the_dotted_names_of_all_values(cfg):
     assert known_keys(cfg)[:2] == ["SOLVER.BASE_LR", "SOLVER.MAX_ITER"]
     assert known_keys(cfg)[-1] == "OUTPUT_DIR" and len(known_keys(cfg)) == 7
+
+
+def test_a_config_file_that_is_not_there_is_told_with_the_one_that_may_be_meant(tmp_path):
+    (tmp_path / "tiny.yaml").touch()
+    with pytest.raises(ConfigError, match=r"tinny.yaml'; the nearest is '.*/tiny.yaml'$"):
+        read_settings(tmp_path / "tinny.yaml")
+    with pytest.raises(ConfigError, match=r"other.yaml'$"):
+        read_settings(tmp_path / "other.yaml")
+    with pytest.raises(ConfigError, match="it is a folder; name a .yaml file in it"):
+        read_settings(tmp_path)
+    with pytest.raises(ConfigError, match="'zoo://sed' names weights, and docs/zoo.md the config"):
+        read_settings("zoo://sed")
+
+
+def test_from_another_folder_a_config_of_the_checkout_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"in this folder; '/.*/configs/sed/tiny.yaml' is one$"):
+        read_settings("configs/sed/tiny.yaml")
+
+
+def test_broken_yaml_is_told_with_file_line_and_column(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text('MODEL:\n  A: "open\nB: 1\n')
+    with pytest.raises(ConfigError, match=r"a.yaml' is not readable: line 4, column 1: found unex"):
+        read_settings(path)

@@ -293,3 +293,14 @@ def test_the_tool_prints_the_table_or_one_line(images, tmp_path):
     refused = tool(one, tmp_path / "nothing.json")
     assert refused.returncode == 2 and refused.stdout == ""
     assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+
+
+def test_the_file_that_is_named_is_the_one_that_is_read(images, tmp_path):
+    one = run_of(tmp_path / "one", images, 0.1, 1)
+    for path, message in (
+        (tmp_path / "one" / "result.json", r"there is no result.json of that name; name the folde"),
+        (tmp_path, r"there is no results.json in that folder"),
+        (tmp_path / "gone", r"no results to compare at '.*gone'"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            compare_results(one, path)

@@ -138,6 +138,13 @@ def test_words_that_the_tiny_clip_never_read_are_told_once(segmenter, half_brigh
     (message,) = [record.getMessage() for record in caplog.records]
     assert "does not know 'tollgate': unless" in message
     caplog.clear()
+    trained = {"clip_name": "convnext_drawn", "training_names": ("Tollgate", "ford")}
+    segmenter(settings=trained)(half_bright(), "red car, tollgate|bollard, sky")
+    assert not caplog.records  # the text encoder has read it in the training of this model
+    segmenter(settings=trained)(half_bright(), "red car, tollgate, bollard")
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "does not know 'bollard': the training had no such class either" in message
+    caplog.clear()
     model(half_bright(), "sea, person in blue, tollgate|boat, the sun")
     segmenter(settings={"clip_name": "ViT-B-16"})(half_bright(), "tollgate")
     assert not caplog.records

@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_model_is_an_error_and_writes_nothing(model, con
         match="neither the names of a CLIP nor of one of the papers",
     ):
         convert({"backbone.weight": torch.zeros(1)})
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         (tmp_path / "in.pth").unlink()
         convert(None)
     assert not list((tmp_path / "made").glob("*"))
