@@ -49,7 +49,11 @@ def all_commands():
 
 
 def parser_of(tool):
-    if tool in ("setup_env", "repack_detectron2"):  # they run before anything is installed
+    if tool in (
+        "setup_env",
+        "repack_detectron2",
+        "lock_requirements",
+    ):  # they run before anything is installed
         return None
     spec = importlib.util.spec_from_file_location(f"readme_{tool}", ROOT / "tools" / f"{tool}.py")
     module = importlib.util.module_from_spec(spec)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.util
+import re
 import subprocess
 import sys
 import zipfile
@@ -188,7 +189,13 @@ def test_another_build_of_opencv_is_kept_and_no_second_one_installed():
 def commands(monkeypatch):
     """What the script would have run, instead of running it."""
     ran = []
-    monkeypatch.setattr(setup_env, "run_pip", lambda command, *, doing: ran.append(command))
+
+    def run_pip(command, *, doing):
+        ran.append(command)
+        if "--requirement" in command:  # a file that is gone afterwards
+            command.extend(Path(command[-1]).read_text().split())
+
+    monkeypatch.setattr(setup_env, "run_pip", run_pip)
     monkeypatch.setattr(setup_env, "add_checkout", lambda packages: ran.append(packages))
     return ran
 
@@ -197,8 +204,9 @@ def test_a_working_torch_pair_is_kept(commands, monkeypatch):
     monkeypatch.setattr(setup_env, "probe", lambda statement: None)
     setup_env.install_requirements({"torch": "2.9.1"}, dev=False, use_uv=False)
     (command,) = commands
-    assert "numpy==2.3.4" in command
-    assert not [word for word in command if word.startswith("torch")]
+    assert "numpy==2.3.4" in command and "lvis==0.5.3" in command
+    assert {"--no-deps", "--require-hashes"} <= set(command)
+    assert not [word for word in command if word.startswith(setup_env.TORCH_FAMILY)]
 
 
 def test_a_pair_that_does_not_import_is_replaced_together(commands, monkeypatch, capsys):
@@ -211,8 +219,85 @@ def test_a_pair_that_does_not_import_is_replaced_together(commands, monkeypatch,
 
 def test_nothing_is_installed_where_all_pins_are_met(commands, monkeypatch):
     monkeypatch.setattr(setup_env, "probe", lambda statement: None)
-    setup_env.install_requirements(setup_env.wanted_pins({}, dev=True), dev=True, use_uv=False)
+    have = {**setup_env.wanted_pins({}, dev=True), **setup_env.LVIS}
+    setup_env.install_requirements(have, dev=True, use_uv=False)
     assert commands == []
+
+
+def test_without_hashes_pip_finds_what_the_pins_need(commands, monkeypatch):
+    monkeypatch.setattr(setup_env, "probe", lambda statement: None)
+    setup_env.install_requirements({}, dev=True, use_uv=False, hashes=False)
+    (command,) = commands
+    assert {"numpy==2.3.4", "pytest==9.2.0"} <= set(command)
+    assert not {"--no-deps", "--require-hashes"} & set(command)
+    assert setup_env.parse(["--no-hashes"]).no_hashes and not setup_env.parse([]).no_hashes
+
+
+@pytest.fixture(scope="module")
+def locks():
+    """The lock files as they lie in the checkout: what training takes, and what tests add."""
+    names = ("requirements.lock", "requirements-dev.lock")
+    return [setup_env.read_lock((ROOT / name).read_text()) for name in names]
+
+
+def test_every_pin_and_the_torch_pair_stand_in_a_lock_with_hashes(locks):
+    both = {**locks[1], **locks[0]}
+    assert not locks[0].keys() & locks[1].keys(), "a package of one lock is in the other"
+    pins = {**setup_env.wanted_pins({}, dev=True), **setup_env.TORCH_PAIR, **setup_env.LVIS}
+    for name, version in pins.items():
+        assert both[name].partition(" ")[0].partition("==")[2] == version, (
+            f"{name}: run tools/lock_requirements.py"
+        )
+    for name, text in both.items():
+        entries = [line for line in text.splitlines() if not line.startswith(" ")]
+        assert all("==" in entry for entry in entries), name
+        assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(entries), name
+        # No address and no option that would send pip elsewhere.
+        assert "//" not in text and not re.search(r"--(?!hash=)", text), name
+
+
+def test_the_locks_hold_all_that_the_pinned_packages_need(locks):
+    """Asked of the installed ones: with --no-deps nothing would bring what is left out."""
+    both = {**locks[1], **locks[0]}
+    for name in both:
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # of another platform, or a torch for CPUs
+            continue
+        for need in map(Requirement, needs):
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                wanted = canonicalize_name(need.name)
+                # lvis names an OpenCV build of its own and helpers that it never imports.
+                assert wanted in both or name == "lvis", f"{name} needs {need}"
+
+
+def test_only_what_is_missing_or_differs_is_installed_anew(locks):
+    versions = {name: text.partition(" ")[0].partition("==")[2] for name, text in locks[0].items()}
+    have = {**versions, "numpy": "2.0.0", "fsspec": "2020.1"}
+    del have["regex"], have["filelock"]
+    text = setup_env.locked(have, dev=False, keep_torch=True)
+    # fsspec is needed by others only: theirs to judge, and left alone.
+    assert sorted(setup_env.read_lock(text)) == ["filelock", "numpy", "regex"]
+    text = setup_env.locked({}, dev=True, keep_torch=False)
+    assert setup_env.read_lock(text).keys() == locks[0].keys() | locks[1].keys()
+    text = setup_env.locked({"opencv-python": "4.11.0.86"}, dev=False, keep_torch=False)
+    assert "opencv-python-headless" not in setup_env.read_lock(text)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_pip_takes_a_file_of_the_locked_hash_and_no_other(repacked, tmp_path, monkeypatch, right):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(repacked.parent))
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "target"))
+    digest = sha256(repacked) if right else "0" * 64
+    text = f"detectron2=={repack_detectron2.VERSION} --hash=sha256:{digest}\n"
+    if right:
+        setup_env.install_locked(text, use_uv=False, doing="installing it")
+        assert (tmp_path / "target" / "detectron2" / "__init__.py").is_file()
+        return
+    with pytest.raises(SetupError, match="failed: .*is not in requirements.*--no-hashes"):
+        setup_env.install_locked(text, use_uv=False, doing="installing it")
+    assert not (tmp_path / "target").exists()
 
 
 def test_a_detectron2_that_imports_is_kept(commands, monkeypatch, capsys):

@@ -15,8 +15,14 @@ SHOW_FROM_MB = 50  # smaller downloads pass unmentioned
 _DOWNLOAD = re.compile(
     r"(?:Downloading|Using cached) (\S+?)-\d\S*\.(?:whl|tar\.gz) \(([\d.]+) MB\)"
 )
+_OTHER_FILE = (
+    "a file of the index is not the one that was tested: its hash is not in requirements*.lock; "
+    "clear the cache and try again, or take what your index serves with --no-hashes"
+)
 _CAUSES = {
     "No space left on device": "the disk is full; the environment takes about 6 GB",
+    "DO NOT MATCH THE HASHES": _OTHER_FILE,  # pip's words
+    "Hash mismatch": _OTHER_FILE,  # uv's
     "externally-managed-environment": "this Python belongs to the system; use an environment",
 }
 _NO_NETWORK = ("connection broken by", "Max retries exceeded", "error: Failed to fetch")

@@ -4,6 +4,8 @@
     python tools/setup_env.py --dev      and what lint and tests take
     python tools/setup_env.py --check    says what is missing, installs nothing
 
+Every file from the index must have the hash that requirements*.lock names; --no-hashes leaves that
+out, for an index that serves builds of its own.
 What works is kept: a torch + torchvision pair that imports, any detectron2 that imports. Where
 there is no detectron2, tools/repack_detectron2.py makes one from the copy in the labgym wheel; one
 that an older version of it made is replaced.
@@ -37,6 +39,8 @@ STAMP = Path(sys.prefix) / "segplugins-setup.stamp"
 OLDEST_PYTHON = (3, 11)
 # The pair must match: torchvision's operators are compiled against one torch.
 TORCH_PAIR = {"torch": "2.11.0", "torchvision": "0.26.0"}
+# What only torch needs: where a torch is kept, these are kept as they are, or left out (+cpu).
+TORCH_FAMILY = ("torch", "torchvision", "triton", "nvidia-", "cuda-")
 # Without dependencies: it asks for opencv-python, which would be a second OpenCV in one folder.
 LVIS = {"lvis": "0.5.3"}
 LABGYM = "labgym==3.1.2"
@@ -76,6 +80,43 @@ def read_pins(path: Path) -> Dict[str, str]:
         if text:
             pins[normal(name)] = version
     return pins
+
+
+def read_lock(text: str) -> Dict[str, str]:
+    """Returns name to its lines (version, marker, hashes) of a lock file's text.
+
+    A package that differs between Python versions has several entries; they stay together.
+    """
+    blocks: Dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        if block and not block.startswith("#"):
+            name = normal(re.match(r"[\w.-]+", block)[0])
+            blocks[name] = f"{blocks.get(name, '')}{block}\n"
+    return blocks
+
+
+def locked(have: Dict[str, str], *, dev: bool, keep_torch: bool) -> str:
+    """Returns the part of the lock files that is missing, as a requirements file with hashes.
+
+    Args:
+        have: name to version of what is installed. A package that only others need stays as it is.
+        dev: also what lint and tests take.
+        keep_torch: the torch that is there stays, with all that it brought.
+    """
+    pins = {**wanted_pins(have, dev=dev), **LVIS}
+    names = ["requirements.lock", *(["requirements-dev.lock"] if dev else [])]
+    blocks: Dict[str, str] = {}
+    for name in names:
+        blocks.update(read_lock((ROOT / name).read_text(encoding="utf-8")))
+    if not keep_torch:
+        pins.update(TORCH_PAIR)
+    missing = set(unmet(pins, have)) | {name for name in blocks if name not in have}
+    skipped = TORCH_FAMILY if keep_torch else ()
+    if any(other in have for other in OTHER_OPENCV):
+        skipped = (*skipped, OPENCV)
+    return "".join(
+        text for name, text in blocks.items() if name in missing and not name.startswith(skipped)
+    )
 
 
 def installed() -> Dict[str, str]:
@@ -186,9 +227,18 @@ def as_arguments(pins: Dict[str, str]) -> List[str]:
     return [f"{name}=={version}" for name, version in pins.items()]
 
 
-def install_requirements(have: Dict[str, str], *, dev: bool, use_uv: bool) -> None:
-    """Installs the pins, and the torch pair unless one that imports is there."""
-    pins = wanted_pins(have, dev=dev)
+def install_requirements(
+    have: Dict[str, str], *, dev: bool, use_uv: bool, hashes: bool = True
+) -> None:
+    """Installs the pins, and the torch pair unless one that imports is there.
+
+    Args:
+        have: name to version of what is installed.
+        dev: also what lint and tests take.
+        use_uv: download with uv instead of pip.
+        hashes: take only files whose hash the lock files name, and no package besides.
+    """
+    pins = {**wanted_pins(have, dev=dev), **LVIS} if hashes else wanted_pins(have, dev=dev)
     broken = why_not("torchvision")
     if broken is None:
         say(f"torch {have.get('torch')} with torchvision {have.get('torchvision')} works, kept")
@@ -198,9 +248,23 @@ def install_requirements(have: Dict[str, str], *, dev: bool, use_uv: bool) -> No
     if missing := unmet(pins, have):
         size = ", a download of 3 GB" if "torch" in missing else ""
         doing = f"installing {len(missing)} packages and what they need{size}"
-        run_pip([*installer(use_uv), *as_arguments(pins)], doing=doing)
+        if hashes:
+            install_locked(
+                locked(have, dev=dev, keep_torch=broken is None), use_uv=use_uv, doing=doing
+            )
+        else:
+            run_pip([*installer(use_uv), *as_arguments(pins)], doing=doing)
     if broken is not None and (still := why_not("torchvision")) is not None:
         raise SetupError(f"torchvision was installed and does not import: {still}")
+
+
+def install_locked(text: str, *, use_uv: bool, doing: str) -> None:
+    """Installs the packages of a requirements file with hashes, and none besides."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "requirements.lock"
+        path.write_text(text, encoding="utf-8")
+        options = ["--no-deps", "--require-hashes", "--requirement", str(path)]
+        run_pip([*installer(use_uv), *options], doing=doing)
 
 
 def detectron2_wheel(given: Optional[Path], folder: Path) -> Path:
@@ -265,7 +329,7 @@ def check_detectron2() -> None:
         )
 
 
-def set_up(*, dev: bool, use_uv: bool, wheel: Optional[Path]) -> None:
+def set_up(*, dev: bool, use_uv: bool, wheel: Optional[Path], hashes: bool = True) -> None:
     """Brings the environment to where everything imports; does nothing where it does."""
     start = time.monotonic()
     check_python()
@@ -273,7 +337,7 @@ def set_up(*, dev: bool, use_uv: bool, wheel: Optional[Path]) -> None:
     if everything_stands(have, dev=dev):
         say(f"environment stands: {sys.prefix}")
         return
-    install_requirements(have, dev=dev, use_uv=use_uv)
+    install_requirements(have, dev=dev, use_uv=use_uv, hashes=hashes)
     install_without_dependencies(installed(), wheel)
     check_detectron2()
     STAMP.write_text(state_of(installed()))
@@ -319,6 +383,11 @@ def parse(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--dev", action="store_true", help="also what lint and tests need")
     parser.add_argument("--uv", action="store_true", help="download with uv: faster, own settings")
     parser.add_argument(
+        "--no-hashes",
+        action="store_true",
+        help="take files of other hashes too: for an index that serves builds of its own",
+    )
+    parser.add_argument(
         "--detectron2-wheel",
         type=Path,
         metavar="PATH",
@@ -335,7 +404,12 @@ def main() -> None:
     try:
         if args.check:
             sys.exit(1 if check(dev=args.dev) else 0)
-        set_up(dev=args.dev, use_uv=args.uv, wheel=args.detectron2_wheel)
+        set_up(
+            dev=args.dev,
+            use_uv=args.uv,
+            wheel=args.detectron2_wheel,
+            hashes=not args.no_hashes,
+        )
     except (SetupError, ValueError, OSError, zipfile.BadZipFile) as error:
         sys.exit(f"setup_env: {error}")
 

@@ -7,13 +7,12 @@ gradient are those of one process with the whole batch.
 """
 
 import hashlib
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 
@@ -62,6 +61,27 @@ def contrastive(
         )
 
 
+class _Gathered(torch.autograd.Function):
+    """The tensors of all processes; the gradient of each is summed over the processes.
+
+    torch's own function of this kind is deprecated since 2.14.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tuple[Tensor, ...]:
+        """Returns the tensors in the order of the ranks, all of the shape of `own`."""
+        parts = [torch.empty_like(own) for _ in range(comm.get_world_size())]
+        dist.all_gather(parts, own.contiguous())
+        return tuple(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Returns the sum over processes of the gradients with respect to `own`."""
+        total = torch.stack(gradients)
+        dist.all_reduce(total)
+        return total[comm.get_rank()]
+
+
 def gather_rows(rows: Tensor) -> Tensor:
     """Joins the rows of all processes; their number may differ, and some may have none.
 
@@ -81,7 +101,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     if any(gradients):
         # The gradient is gathered as well: a process without one of its own must take part, or
         # the others wait for it for ever.
-        parts = all_gather(padded if padded.requires_grad else padded.requires_grad_())
+        parts = _Gathered.apply(padded if padded.requires_grad else padded.requires_grad_())
     else:
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)

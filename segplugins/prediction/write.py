@@ -41,7 +41,9 @@ def label_values(labels: np.ndarray, count: int) -> np.ndarray:
         count: number of classes.
     """
     kind = np.uint8 if count < 256 else np.uint16
-    return np.where(labels == NOTHING, np.iinfo(kind).max, labels).astype(kind)
+    values = labels.astype(kind)
+    values[labels == NOTHING] = np.iinfo(kind).max
+    return values
 
 
 def _content(stem: Path, result: Result) -> Dict[str, Any]:

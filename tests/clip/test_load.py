@@ -179,6 +179,7 @@ def test_a_checkpoint_never_runs_code(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_a_torchscript_archive_is_refused_with_the_way_out(tmp_path):
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(tmp_path / "openai.pt"))
     with pytest.raises(ValueError, match="TorchScript archive.*python tools/convert_checkpoint"):

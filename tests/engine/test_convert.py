@@ -46,6 +46,7 @@ def test_no_code_from_a_file_is_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # OpenAI's files stay such
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 def test_a_program_is_read_only_where_it_is_trusted(tmp_path):
     path = str(tmp_path / "program.pt")
     torch.jit.save(torch.jit.trace(nn.Linear(2, 3), torch.zeros(1, 2)), path)

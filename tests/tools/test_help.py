@@ -12,7 +12,7 @@ PARTS = ("pip_runner.py", "require_segplugins.py")
 TOOLS = sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name not in PARTS)
 SCRIPTS = sorted(p.name for p in (ROOT / "datasets").glob("prepare_*.py"))
 # They run before anything is installed.
-FIRST = ("setup_env.py", "repack_detectron2.py")
+FIRST = ("lock_requirements.py", "repack_detectron2.py", "setup_env.py")
 HEAVY = ("torch", "numpy", "detectron2", "cv2", "open_clip", "PIL", "matplotlib", "scipy")
 CODE = """
 import runpy, sys
