@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 from typing import Any, List
 
-from segplugins.engine.command import command_parser, run_command
+from segplugins.engine.command import command_parser, run_command, whole_number
 
 KEPT = "finished shards are kept; the same command goes on with the others"
 
@@ -49,7 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--vocabulary", help="a file or a registered name, instead of the recipe's")
     add("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: %(default)s")
     add("--shard-size", type=int, default=1000, help="images of a shard (default: %(default)s)")
-    add("--processes", type=int, default=1, help="that work at once (default: %(default)s)")
+    add(
+        "--processes",
+        type=whole_number(1),
+        default=1,
+        help="that work at once (default: %(default)s)",
+    )
     add("--review", type=int, default=100, help="images in review.jsonl (default: %(default)s)")
     add(
         "--ray",

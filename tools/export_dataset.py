@@ -1,8 +1,5 @@
 #!/usr/bin/env python3
-"""
-
-import require_segplugins  # noqa: F401  # ends in one line where this Python has none
-Writes a data set in the files of an annotation program: labelme, CVAT, YOLO or COCO.
+"""Writes a data set in the files of an annotation program: labelme, CVAT, YOLO or COCO.
 
     python tools/export_dataset.py --dataset streets_train --to labelme --output streets_labelme \\
         DATASETS.REGISTER '["streets.yaml"]'
@@ -15,6 +12,8 @@ counted at the end. The pictures stay where they are unless --copy-images is giv
 always holds them. The files are read again as `kind: labelme`, `cvat`, `yolo`, `coco` or
 `panoptic` of a data set's YAML, see datasets/README.md.
 """
+
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
 
 import argparse
 from pathlib import Path
