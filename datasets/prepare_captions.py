@@ -7,6 +7,8 @@ writes shards of 5,000 lines, {"key", "file_name", "captions"}. File names are r
 folder of the images, which `register_pairs(..., image_root="coco/train2017")` names, or --images.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import json
 from collections import defaultdict

@@ -16,6 +16,8 @@ same command on further machines that share OUT helps. Another model, vocabulary
 refused: take another --out, and --embeddings to share the first stage.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 import logging
 import threading

@@ -36,7 +36,7 @@ def mistake(tools, tmp_path, monkeypatch, capfd):
     """Types a command in a folder with a few files; returns its exit status and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "detectron2.modeling.build_model", lambda cfg: pytest.fail("a model was built")
+        "segplugins.prediction.loading.build_model", lambda cfg: pytest.fail("a model was built")
     )
     (tmp_path / "pics").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "pics" / "a.png")
