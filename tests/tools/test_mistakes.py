@@ -118,7 +118,7 @@ def mistake(tools, tmp_path, monkeypatch, capfd):
         ("convert_checkpoint whole.pth whole.pth", "is the input itself; name another file"),
         ("convert_checkpoint whole.pth new.pth --kind fcclip", "--kind 'fcclip': expected clip"),
         ("convert_checkpoint whole.pth new.pth", "has neither the names of a CLIP nor"),
-        ("benchmark nothing", "unknown part 'nothing'; known: cocu"),
+        ("benchmark nothing", "unknown part 'nothing'; known: "),
         ("make_drawn_world --out new --size 12x", "argument --size: '12x' is no size"),
         ("make_drawn_world --out new --train -1", "train is -1; expected 0 to"),
         ("quickstart --freshh", "unrecognized arguments: --freshh; --help shows what"),
