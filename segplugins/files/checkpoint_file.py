@@ -77,7 +77,7 @@ def read_checkpoint(path: Union[str, Path], *, unsafe: bool = False) -> Any:
 
 
 def _check_packing(path: Union[str, Path]) -> None:
-    """Raises ValueError where parts of an archive are compressed: a small file could fill memory."""
+    """Raises ValueError for compressed parts, by which a small file could fill the memory."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             packed = [part.filename for part in archive.infolist() if part.compress_type]
