@@ -9,6 +9,8 @@ set itself it would be fitted to the answer. Each evaluation is kept in OUTPUT_D
 and one that is there already is not done again.
 """
 
+import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+
 import argparse
 from typing import List
 
