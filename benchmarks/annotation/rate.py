@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, List, Sequence, Tuple
 
@@ -31,8 +32,14 @@ class ConvolutionSpec(ModelSpec):
 
     def build(self, device: str) -> "ConvolutionDetector":
         """Returns the model with random weights, the same every time."""
-        torch.manual_seed(0)
-        return ConvolutionDetector(torchvision.models.resnet18().to(device).eval(), self.side)
+        return _detector(device, self.side)
+
+
+@cache
+def _detector(device: str, side: int) -> "ConvolutionDetector":
+    """Builds it once: the bare loop does not build it either."""
+    torch.manual_seed(0)
+    return ConvolutionDetector(torchvision.models.resnet18().to(device).eval(), side)
 
 
 class ConvolutionDetector:
