@@ -127,6 +127,9 @@ def _devices(args: argparse.Namespace) -> List[str]:
     import torch
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    for name in args.device or ():
+        if name not in ("cpu", "cuda", *gpus):
+            raise ValueError(f"--device {name}: expected one of {', '.join(['cpu', *gpus])}")
     return args.device or gpus or ["cpu"]
 
 

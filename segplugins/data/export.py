@@ -1,7 +1,9 @@
 """A registered data set, whatever its kind, in the files of annotation programs."""
 
 import os
+import shutil
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
@@ -55,18 +57,31 @@ def export_dataset(
     _check_free(out, form, split)
     records = load_dataset(name)
     metadata = dataset_metadata(name)
-    probe_folder(out)
     names = _names(records, metadata)
     images = _images(records, metadata, advance)
-    if form == "yolo":
-        return write_yolo(images, out, list(names), split)
-    if form == "labelme":
-        return write_labelme(images, out, copy_images=copy_images)
-    if form == "cvat":
-        return write_cvat(images, out, names, copy_images=copy_images)
-    if form == "coco":
-        return write_coco(images, out, names, copy_images=copy_images)
-    return write_panoptic(images, out, names, copy_images=copy_images, cover=cover)
+    with _new_folder(out):
+        if form == "yolo":
+            return write_yolo(images, out, list(names), split)
+        if form == "labelme":
+            return write_labelme(images, out, copy_images=copy_images)
+        if form == "cvat":
+            return write_cvat(images, out, names, copy_images=copy_images)
+        if form == "coco":
+            return write_coco(images, out, names, copy_images=copy_images)
+        return write_panoptic(images, out, names, copy_images=copy_images, cover=cover)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[None]:
+    """Makes a folder; what was written there goes again if not all can be written."""
+    is_new = not out.exists() or not any(out.iterdir())
+    probe_folder(out)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            shutil.rmtree(out)
+        raise
 
 
 def _check_free(out: Path, form: str, split: str) -> None:

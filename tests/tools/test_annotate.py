@@ -63,3 +63,9 @@ def test_a_mistake_is_one_line_before_anything_is_made(world, tmp_path, changes,
     done = annotate(*common(world, tmp_path / "tool", *changes))
     assert done.returncode == 2 and message in done.stderr, done.stderr[-2000:]
     assert done.stderr.strip().count("\n") == 0 and not (tmp_path / "tool").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(world, tmp_path):
+    run = annotate(*common(world, tmp_path / "out", "--device", "gpu"))
+    assert run.returncode == 2
+    assert "--device gpu: expected one of cpu" in run.stderr

@@ -442,3 +442,15 @@ def test_another_list_of_classes_is_not_mixed_into_a_yolo_folder(picture, tmp_pa
     write("yolo", [picture(MASKS)], tmp_path)
     with pytest.raises(ValueError, match="data.yaml has the classes"):
         write_yolo([picture(MASKS)], tmp_path, ["sky", "машина"], "train")
+
+
+def test_an_export_that_is_refused_leaves_nothing_behind(picture, tmp_path):
+    regions = [Region("sky", mask=encode_mask(ring())), Region("машина", mask=encode_mask(ring()))]
+    write("coco", [picture(regions)], tmp_path / "coco")
+    path = tmp_path / "coco.yaml"
+    keys = {"kind": "coco", "images": "pictures", "annotations": "coco/instances.json"}
+    path.write_text(yaml.safe_dump({"sets": {f"{tmp_path.name}_overlap": keys}}))
+    register_from_yaml(path)
+    with pytest.raises(ValueError, match="overlap"):
+        export_dataset(f"{tmp_path.name}_overlap", "panoptic", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
