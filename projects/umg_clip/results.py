@@ -3,6 +3,7 @@
 Q queries of one image, K classes, (h, w) mask resolution, H W pixels of the result.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -72,9 +73,12 @@ class Inference:
             is_thing: (K,) bool.
         """
         kept = probability[:, :-1].max(dim=1).values > probability[:, -1]
+        # The shared function takes the sigmoid. A query of probability 0 has no segment, and the
+        # numbers of the others stay those of the decoder's queries.
+        logits = probability[:, :-1].logit().masked_fill(~kept[:, None], -math.inf)
         return panoptic_segments(
-            probability[kept, :-1].logit(),  # the shared function takes their sigmoid
-            masks[kept],
+            logits,
+            masks,
             resize,
             is_thing=is_thing,
             temperature=None,
