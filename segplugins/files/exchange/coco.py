@@ -15,6 +15,7 @@ from segplugins.files.exchange.export import (
     objects_of,
 )
 from segplugins.files.json_file import dump_json
+from segplugins.files.values import as_mask
 from segplugins.files.write import replacing, write_text
 from segplugins.structures.regions import Region, box_of_mask
 
@@ -49,7 +50,7 @@ def write_coco(
             entry = {"id": len(annotations) + 1, "image_id": number}
             entry |= {"category_id": numbers[region.text], **_shape(region, image)}
             if region.score != 1.0:
-                entry["score"] = region.score
+                entry["score"] = float(region.score)
             annotations.append(entry)
         count_lost(image, done, keeps=("score", "iscrowd"))
         done["pictures"] += 1
@@ -75,12 +76,12 @@ def _categories(names: Mapping[str, bool]) -> List[Dict[str, Any]]:
 def _shape(region: Region, image: AnnotatedImage) -> Dict[str, Any]:
     iscrowd = int(bool(region.extra.get("iscrowd")))
     if region.mask is None:
-        x0, y0, x1, y1 = region.box
+        x0, y0, x1, y1 = map(float, region.box)
         box = [x0, y0, x1 - x0, y1 - y0]
         return {"bbox": box, "area": box[2] * box[3], "iscrowd": iscrowd}
     mask = object_mask(region, image)
     return {
-        "segmentation": region.mask,
+        "segmentation": as_mask(region.mask),
         "bbox": _xywh(mask),
         "area": int(mask.sum()),
         "iscrowd": iscrowd,

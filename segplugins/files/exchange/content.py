@@ -1,7 +1,9 @@
 """What the files of annotation programs say, in the form of a COCO instance file."""
 
 import math
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from segplugins.structures.regions import decode_mask, encode_mask
 
 Point = Tuple[float, float]
 
@@ -63,6 +65,26 @@ class Content:
             ],
             "categories": [{"id": number, "name": name} for name, number in numbers.items()],
         }
+
+
+def joined_masks(first: Any, other: Any, height: int, width: int) -> Any:
+    """Returns two masks as one: polygons stay polygons, everything else is an RLE.
+
+    Raises:
+        ValueError: one of them does not fit the picture.
+    """
+    if isinstance(first, list) and isinstance(other, list):
+        return first + other
+    return encode_mask(decode_mask(first, height, width) | decode_mask(other, height, width))
+
+
+def joined_keys(first: Mapping[str, Any], other: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns the further keys of two shapes of an object.
+
+    It is a crowd if a shape is one. Of all else the first shape that has it counts.
+    """
+    iscrowd = max(first.get("iscrowd", 0), other.get("iscrowd", 0))
+    return {**other, **first, "iscrowd": iscrowd}
 
 
 def ellipse(centre: Point, radii: Tuple[float, float], degrees: float = 0.0) -> List[float]:

@@ -1,5 +1,6 @@
 """CVAT for images 1.1: one XML file with polygons, masks, boxes and ellipses."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
@@ -8,7 +9,7 @@ from xml.sax.saxutils import XMLGenerator
 
 import numpy as np
 
-from segplugins.files.exchange.content import Content, ellipse, turned
+from segplugins.files.exchange.content import Content, ellipse, joined_keys, joined_masks, turned
 from segplugins.files.exchange.export import (
     AnnotatedImage,
     copy_picture,
@@ -24,6 +25,7 @@ from segplugins.structures.regions import Region, box_of_mask, check_runs, encod
 _SHAPES = ("polygon", "box", "mask", "ellipse")
 _WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton", "tag")
 _OURS = ("iscrowd", "score")
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_cvat(
@@ -35,8 +37,8 @@ def read_cvat(
 ) -> Content:
     """Reads the annotations.xml of an export "CVAT for images 1.1".
 
-    Shapes of one label and "group_id" are one object. Points, lines, cuboids and tags have no
-    area: a remark.
+    Polygons, ellipses and masks of one label and "group_id" are one object. Points, lines, cuboids
+    and tags have no area: a remark.
 
     Args:
         path: XML.
@@ -143,7 +145,7 @@ class _Reader:
     def _add_shapes(
         self, shapes: List[Dict[str, Any]], file_name: str, size: tuple, content: Content
     ) -> None:
-        groups: Dict[Any, List[List[float]]] = {}
+        objects: Dict[Any, tuple] = {}
         for position, shape in enumerate(shapes):
             where = {"record": file_name, "field": f"{shape['kind']} {position}"}
             if shape["kind"] in _WITHOUT_AREA:
@@ -158,15 +160,18 @@ class _Reader:
                 continue
             place = f"{file_name} {where['field']}"
             group = shape.get("group_id", "0")
-            key = (shape["label"], group)
-            if isinstance(found, tuple):
-                content.add_box(place, file_name, shape["label"], found, **more)
-            elif isinstance(found, list) and group != "0" and key in groups:
-                groups[key] += found
-            else:
-                if isinstance(found, list) and group != "0":
-                    groups[key] = found
-                content.add_mask(place, file_name, shape["label"], found, **more)
+            key = position if group == "0" or isinstance(found, tuple) else (shape["label"], group)
+            place, label, before, keys = objects.get(key, (place, shape["label"], None, {}))
+            try:
+                mask = found if before is None else joined_masks(before, found, *size)
+            except ValueError as error:
+                message = f"it cannot be joined to the object of its group: {error}"
+                self._faults.report("region", message, **where)
+                continue
+            objects[key] = (place, label, mask, joined_keys(keys, more))
+        for place, label, found, more in objects.values():
+            add = content.add_box if isinstance(found, tuple) else content.add_mask
+            add(place, file_name, label, found, **more)
 
 
 def _read_shape(shape: Mapping[str, Any], size: tuple) -> Any:
@@ -265,12 +270,14 @@ def write_cvat(
 
 
 class _Writer:
+    """Writes elements, and refuses characters that XML cannot hold."""
+
     def __init__(self, generator: XMLGenerator):
         self._xml = generator
         self._xml.startDocument()
 
     def begin(self, element: str, **attributes: Any) -> None:
-        self._xml.startElement(element, {key: str(value) for key, value in attributes.items()})
+        self._xml.startElement(element, {key: _text(value) for key, value in attributes.items()})
 
     def end(self, element: str) -> None:
         self._xml.endElement(element)
@@ -278,11 +285,18 @@ class _Writer:
 
     def leaf(self, element: str, content: str, **attributes: Any) -> None:
         self.begin(element, **attributes)
-        self._xml.characters(content)
+        self._xml.characters(_text(content))
         self.end(element)
 
     def close(self) -> None:
         self._xml.endDocument()
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    if _NOT_IN_XML.search(text):
+        raise ValueError(f"{text!r:.80} holds a character that an XML file cannot hold; rename it")
+    return text
 
 
 def _write_labels(xml: _Writer, names: Iterable[str]) -> None:

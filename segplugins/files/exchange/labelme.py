@@ -12,7 +12,13 @@ import numpy as np
 from PIL import Image
 
 from segplugins.files.coco_images import picture_size
-from segplugins.files.exchange.content import Content, ellipse, flat_points
+from segplugins.files.exchange.content import (
+    Content,
+    ellipse,
+    flat_points,
+    joined_keys,
+    joined_masks,
+)
 from segplugins.files.exchange.export import (
     AnnotatedImage,
     copy_picture,
@@ -26,7 +32,7 @@ from segplugins.files.json_file import dump_json, read_json
 from segplugins.files.raster import decode
 from segplugins.files.values import as_box, as_flag, as_id, as_number, as_side, as_size
 from segplugins.files.write import write_text
-from segplugins.structures.regions import Region, box_of_mask, decode_mask, encode_mask
+from segplugins.structures.regions import Region, box_of_mask, encode_mask
 
 _VERSION = "5.5.0"
 _WITH_AREA = ("polygon", "rectangle", "circle", "mask")
@@ -115,8 +121,12 @@ def _read_shapes(
         first = groups.setdefault((shape["label"], place if group is None else group), found)
         if first is found:
             found["place"] = f"{name} {place}"
-        else:
+            continue
+        try:
             _join(first, found, image)
+        except ValueError as error:
+            message = f"it cannot be joined to the object of its group: {error}"
+            faults.report("region", message, record=image_id, field=place)
     for (label, _), found in groups.items():
         place, more = found.pop("place"), found.pop("more")
         if "corners" in found:
@@ -197,6 +207,8 @@ def _read_mask(text: Any, points: List[float], size: Mapping[str, Any]) -> Dict[
             f"{x1 - x0 + 1}x{y1 - y0 + 1}"
         )
     height, width = size["height"], size["width"]
+    if height is None or width is None:
+        raise ValueError("a mask needs imageHeight and imageWidth, which the file does not have")
     if not (x0 >= 0 and y0 >= 0 and x1 < width and y1 < height):
         raise ValueError(f"its mask from {points[:2]} to {points[2:]} leaves the {height}x{width}")
     whole = np.zeros((height, width), bool)
@@ -206,21 +218,15 @@ def _read_mask(text: Any, points: List[float], size: Mapping[str, Any]) -> Dict[
 
 def _join(first: Dict[str, Any], other: Dict[str, Any], size: Mapping[str, Any]) -> None:
     """Adds a shape to the object that it belongs to."""
-    first["more"] = {**other["more"], **first["more"]}
+    more = joined_keys(first["more"], other["more"])
     if "corners" in first and "corners" in other:
         a, b = as_box(first["corners"]), as_box(other["corners"])
         xs, ys = [*a[::2], *b[::2]], [*a[1::2], *b[1::2]]
-        first["corners"] = [min(xs), min(ys), max(xs), max(ys)]
+        first |= {"corners": [min(xs), min(ys), max(xs), max(ys)], "more": more}
         return
-    masks = [_mask_of(each) for each in (first, other)]
+    mask = joined_masks(_mask_of(first), _mask_of(other), size["height"], size["width"])
     first.pop("corners", None)
-    if all(isinstance(mask, list) for mask in masks):
-        first["mask"] = masks[0] + masks[1]
-    else:
-        height, width = size["height"], size["width"]
-        first["mask"] = encode_mask(
-            decode_mask(masks[0], height, width) | decode_mask(masks[1], height, width)
-        )
+    first |= {"mask": mask, "more": more}
 
 
 def _mask_of(found: Mapping[str, Any]) -> Any:
@@ -274,9 +280,10 @@ def _shapes(region: Region, number: int, image: AnnotatedImage) -> List[Dict[str
     flags = {"iscrowd": True} if region.extra.get("iscrowd") else {}
     shape = {"label": region.text, "group_id": None, "flags": flags, "description": ""}
     if region.score != 1.0:
-        shape["score"] = region.score
+        shape["score"] = float(region.score)
     if region.mask is None:
-        points = [list(region.box[:2]), list(region.box[2:])]
+        x0, y0, x1, y1 = map(float, region.box)
+        points = [[x0, y0], [x1, y1]]
         return [{**shape, "shape_type": "rectangle", "points": points}]
     if isinstance(region.mask, list):
         shape["group_id"] = number if len(region.mask) > 1 else None

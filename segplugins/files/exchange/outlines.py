@@ -4,11 +4,9 @@ Drawn again, such a polygon covers the same pixels. Coordinates are pixel edges:
 and column x reaches from (x, y) to (x + 1, y + 1).
 """
 
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple
 
 import numpy as np
-
-from segplugins.structures.regions import draw_polygons
 
 
 class Outline(NamedTuple):
@@ -106,16 +104,3 @@ def _bridge(a: np.ndarray, b: np.ndarray) -> tuple:
         if distances[i, j] < best[0]:
             best = (distances[i, j], start + int(i), int(j))
     return best
-
-
-def polygon_of(polygons: Sequence[Sequence[float]], height: int, width: int) -> List[float]:
-    """Returns several polygons as one that covers the same pixels; a single one as it is.
-
-    Args:
-        polygons: flat, in pixels.
-        height: of the picture.
-        width: of the picture.
-    """
-    if len(polygons) == 1:
-        return [float(value) for value in polygons[0]]
-    return one_polygon(draw_polygons(polygons, height, width))

@@ -17,7 +17,7 @@ from segplugins.files.exchange.export import (
     object_mask,
     objects_of,
 )
-from segplugins.files.exchange.outlines import one_polygon, polygon_of
+from segplugins.files.exchange.outlines import one_polygon
 from segplugins.files.faults import STRICT, FaultPolicy, FileFaults
 from segplugins.files.folders import FileFolder
 from segplugins.files.text import read_lines, read_yaml
@@ -229,6 +229,7 @@ def write_yolo(
     """Writes data.yaml, images/<split> and labels/<split>.
 
     An object is one polygon: parts and holes of a mask are joined by lines that cover nothing.
+    What lies outside the picture is cut off, for values end at its borders.
     The format holds neither crowds nor scores. A further split goes into the same folder.
 
     Args:
@@ -241,18 +242,18 @@ def write_yolo(
         What was written, and what the format cannot hold, by name.
 
     Raises:
-        ValueError: the folder holds another set of classes.
+        ValueError: the folder holds another set of classes; there is no class; an object lies
+            outside its picture.
     """
     done: Counter = Counter()
     index = {name: number for number, name in enumerate(names)}
     data = _data_file(out, names, split)
     for image in images:
-        copy_picture(image, out / "images" / split)
+        copy = copy_picture(image, out / "images" / split)
         lines = [
             f"{index[region.text]} {_values(region, image)}\n" for region in objects_of(image, done)
         ]
-        path = out / "labels" / split / Path(image.file_name).with_suffix(".txt")
-        write_text(path, "".join(lines))
+        write_text(label_file(copy), "".join(lines))
         count_lost(image, done)
         done["pictures"] += 1
     write_text(out / "data.yaml", yaml.safe_dump(data, allow_unicode=True, sort_keys=False))
@@ -260,6 +261,11 @@ def write_yolo(
 
 
 def _data_file(out: Path, names: Sequence[str], split: str) -> Dict[str, Any]:
+    if not names:
+        raise ValueError(
+            f"no class to write to {out}: a data file of YOLO needs one, and the data set has "
+            "neither a vocabulary nor an object"
+        )
     data: Dict[str, Any] = {"names": dict(enumerate(names))}
     path = out / "data.yaml"
     if path.is_file():
@@ -273,11 +279,22 @@ def _data_file(out: Path, names: Sequence[str], split: str) -> Dict[str, Any]:
 def _values(region: Region, image: AnnotatedImage) -> str:
     height, width = image.height, image.width
     if region.mask is None:
-        x0, y0, x1, y1 = region.box
+        x0, y0 = (max(float(value), 0.0) for value in region.box[:2])
+        x1, y1 = map(min, map(float, region.box[2:]), (width, height))
+        if x1 <= x0 or y1 <= y0:
+            raise ValueError(f"{image.path}: the box of '{region.text}' lies outside the picture")
         pixels = [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
-    elif isinstance(region.mask, list):
-        pixels = polygon_of(region.mask, height, width)
+    elif _is_one_inside(region.mask, height, width):
+        pixels = [float(value) for value in region.mask[0]]
     else:
         pixels = one_polygon(object_mask(region, image))
-    parts = [min(max(value / (width, height)[i % 2], 0.0), 1.0) for i, value in enumerate(pixels)]
+    parts = [value / (width, height)[i % 2] for i, value in enumerate(pixels)]
     return " ".join(f"{part:.{_DIGITS}f}".rstrip("0").rstrip(".") for part in parts)
+
+
+def _is_one_inside(mask: Any, height: int, width: int) -> bool:
+    """Whether a mask is a single polygon that does not leave the picture."""
+    if not isinstance(mask, list) or len(mask) != 1:
+        return False
+    limits = (width, height)
+    return all(0 <= value <= limits[i % 2] for i, value in enumerate(mask[0]))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from segplugins.files.exchange.outlines import one_polygon, outlines, polygon_of
+from segplugins.files.exchange.outlines import one_polygon, outlines
 from segplugins.structures.regions import draw_polygons
 
 SIDES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
@@ -44,11 +44,3 @@ def test_outlines_and_one_polygon_cover_the_same_pixels(mask):
     signs = [(-1 if each.is_hole else 1, each.points) for each in outlines(mask)]
     assert (sum(sign * drawn(points, mask.shape) for sign, points in signs) == mask).all()
     assert (drawn(one_polygon(mask), mask.shape) == mask).all()
-
-
-def test_polygons_that_overlap_are_joined_to_their_union():
-    polygons = [[0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6, 2, 6, 6, 2, 6]]
-    union = np.zeros((7, 8), bool)
-    union[:4, :4] = union[2:6, 2:6] = True
-    assert (drawn(polygon_of(polygons, 7, 8), (7, 8)) == union).all()
-    assert polygon_of(polygons[:1], 7, 8) == polygons[0]
