@@ -87,10 +87,12 @@ def _new_folder(out: Path) -> Iterator[None]:
 def _check_free(out: Path, form: str, split: str) -> None:
     if out.is_dir() and not any(out.iterdir()):
         return
+    places = [out]
     if form == "yolo" and (out / "data.yaml").is_file():
-        out = out / "labels" / split
-    if out.exists():
-        raise FileExistsError(f"{out} is there already; remove it or name another folder")
+        places = [out / folder / split for folder in ("labels", "images")]
+    for place in places:
+        if place.exists():
+            raise FileExistsError(f"{place} is there already; remove it or name another folder")
 
 
 def _names(records: Sequence[Mapping[str, Any]], metadata: Any) -> Dict[str, bool]:
