@@ -189,6 +189,7 @@ class GateMasks(Stage):
     def check(self) -> None:
         check_share("min_quality", self.min_quality)
         check_share("min_fit", self.min_fit)
+        check_share("min_share", self.min_share)
         check_share("max_share", self.max_share, self.min_share)
 
     def __call__(self, samples: Sequence[Sample]) -> None:
@@ -229,7 +230,7 @@ class GateMasks(Stage):
         tight = np.array([box_of_mask(mask)])
         # A mask may reach outside its prompt: only what lies inside counts as covering it.
         x0, y0 = np.floor(prompt[:2]).clip(0).astype(int)
-        x1, y1 = np.ceil(prompt[2:]).astype(int)
+        x1, y1 = np.ceil(prompt[2:]).clip(0).astype(int)
         covered = float(mask[y0:y1, x0:x1].sum())
         share = min(covered / max(area, 1e-9), 1.0)
         return region.extra.get("quality"), share, float(box_iou(prompt[None], tight)[0, 0])
@@ -246,6 +247,10 @@ class Decide(Stage):
     name: ClassVar[str] = "decide"
 
     failures: int = 0
+
+    def check(self) -> None:
+        if self.failures < 0:
+            raise ValueError(f"failures is {self.failures}, expected 0 or more")
 
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:

@@ -297,6 +297,8 @@ def _change(content: Dict[str, Any], change: str) -> None:
             node = node[int(part) - 1]
         elif isinstance(node, dict):
             node = node.setdefault(part, {})
+        else:
+            raise ValueError(f"'{change}': the recipe has no {'.'.join(parts[: depth + 1])}")
         if not isinstance(node, (dict, list)):
             raise ValueError(f"'{change}': {'.'.join(parts[: depth + 1])} holds no keys")
     if not isinstance(node, dict):

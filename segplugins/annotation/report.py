@@ -240,7 +240,7 @@ def _picture(images: Path, record: Mapping[str, Any], remark: str) -> Tuple[str,
     """Returns the caption and the address of an image with its regions."""
     size = (record["height"], record["width"])
     words = [record["file_name"], remark]
-    words += [str(caption["text"]) for caption in record["captions"][:1]]
+    words += [str(each["text"]) for each in record["captions"] if each.get("kept", True)][:1]
     try:
         pixels = read_picture(images / record["file_name"]).fitted(size)
     except FaultError:

@@ -116,7 +116,7 @@ def _apply(stage: Stage, samples: Sequence[Sample]) -> List[Optional[Failure]]:
     try:
         stage(samples)
         return [None] * len(samples)
-    except (RuntimeError, ValueError, ArithmeticError, IndexError, TypeError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         if len(samples) == 1:
             reason = f"{stage.title}: {type(error).__name__}: {' '.join(str(error).split())}"
             return [Failure(samples[0].image.file_name, reason, in_stage=True)]
@@ -260,8 +260,11 @@ def _started(sample: Sample, item: Item, start: str) -> Union[Sample, Failure]:
     tags, captions = more.pop("tags", ()), more.pop("captions", ())
     sample.more = more
     if start == "regions":
-        sample.tags += [_entry(tag, "name", {}) for tag in tags]
-        sample.captions += [_entry(caption, "text", {"kept": True}) for caption in captions]
+        try:
+            sample.tags += _entries(tags, "name", {})
+            sample.captions += _entries(captions, "text", {"kept": True})
+        except ValueError as error:
+            return Failure(item.file_name, str(error))
     for region in start_from(item, start).regions:
         try:
             if start == "boxes":
@@ -272,8 +275,25 @@ def _started(sample: Sample, item: Item, start: str) -> Union[Sample, Failure]:
     return sample
 
 
-def _entry(given: Any, key: str, more: Dict[str, Any]) -> Dict[str, Any]:
-    return dict(given) if isinstance(given, dict) else {key: str(given), **more}
+def _entries(given: Any, key: str, more: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Returns tags or captions of a source as the record has them: mappings with a text.
+
+    Args:
+        given: a text, or a list of texts and of mappings; None = none.
+        key: of the text.
+        more: what a mere text gets.
+
+    Raises:
+        ValueError: there is no text.
+    """
+    listed = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(listed, (list, tuple)):
+        raise ValueError(f"tags or captions are {given!r:.60}, expected a list of texts")
+    entries = [dict(each) if isinstance(each, dict) else {key: each, **more} for each in listed]
+    for entry in entries:
+        if not isinstance(entry.get(key), str):
+            raise ValueError(f"a tag or caption is {entry!r:.60}, expected a text as its '{key}'")
+    return entries
 
 
 def finished_images(job: JobFolder, plan: ShardPlan) -> Tuple[int, int]:

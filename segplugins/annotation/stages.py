@@ -32,16 +32,21 @@ class TagImage(Stage):
     threshold: float = 0.0
     annotator: str = ""
 
+    def check(self) -> None:
+        check_share("threshold", self.threshold)
+
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample, tags in zip(samples, self.model.tag([s.image for s in samples])):
             before = {folded(tag["name"]) for tag in sample.tags}
             for tag in tags:
-                kept = tag.score is None or tag.score >= self.threshold
+                key = folded(tag.text)
+                note = "empty" if not key else "said before" if key in before else ""
+                kept = not note and (tag.score is None or tag.score >= self.threshold)
                 sample.decisions.append(
-                    Decision(self.title, tag.text, kept, tag.score, self.threshold)
+                    Decision(self.title, tag.text, kept, tag.score, self.threshold, note=note)
                 )
-                if kept and tag.text.strip() and folded(tag.text) not in before:
-                    before.add(folded(tag.text))
+                if kept:
+                    before.add(key)
                     entry = {"name": tag.text, "score": rounded(tag.score)}
                     sample.tags.append({**entry, "annotator": self.annotator})
 
@@ -293,6 +298,9 @@ class SegmentStuff(Stage):
     threshold: float = 0.0
     annotator: str = ""
 
+    def check(self) -> None:
+        check_share("threshold", self.threshold)
+
     def __call__(self, samples: Sequence[Sample]) -> None:
         answers = self.model.segment_stuff([sample.image for sample in samples])
         for sample, segments in zip(samples, answers):
@@ -350,7 +358,7 @@ class MergeByText(Stage):
         source = members[0].extra
         sample.add(
             Region(
-                self.template.format(members[0].text),
+                self.template.replace("{}", members[0].text),
                 box_of_mask(union),
                 encode_mask(union),
                 is_thing=members[0].is_thing,
@@ -405,4 +413,5 @@ class ComposePanoptic(Stage):
 
 
 def _rank(region: Region) -> Tuple[bool, float]:
-    return region.is_thing, region.score * (region.extra.get("mask_stability") or 1.0)
+    stability = region.extra.get("mask_stability")  # 0 is the least stable, None was not measured
+    return region.is_thing, region.score * (1.0 if stability is None else stability)

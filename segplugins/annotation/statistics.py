@@ -35,6 +35,7 @@ class StageCounts:
     dropped: int = 0
     threshold: Any = None
     values: List[float] = field(default_factory=list)
+    _measured: int = 0
     _draws: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def add(self, decision: Mapping[str, Any]) -> None:
@@ -45,9 +46,10 @@ class StageCounts:
         value = decision["value"]
         if value is None:
             return
+        self._measured += 1
         if len(self.values) < _SAMPLES:
             self.values.append(value)
-        elif (place := int(self._draws.integers(self.judged))) < _SAMPLES:
+        elif (place := int(self._draws.integers(self._measured))) < _SAMPLES:
             self.values[place] = value
 
     def as_data(self) -> Dict[str, Any]:

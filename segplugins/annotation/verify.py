@@ -87,7 +87,9 @@ class FilterClip(Stage):
 
 @dataclass(kw_only=True)
 class FilterCaptions(Stage):
-    """Marks captions of images by whether they fit; the best one is always kept.
+    """Marks captions of images by whether they fit; the best of those left is always kept.
+
+    A caption that was marked before gets its score and stays marked.
 
     Args:
         model: a scorer.
@@ -111,16 +113,17 @@ class FilterCaptions(Stage):
         views = [whole_view(samples[i].image) for i in positions]
         answers = self.model.score(views, [wanted[i] for i in positions])
         for position, scores in zip(positions, answers):
-            sample, best = samples[position], int(np.argmax(scores))
+            sample = samples[position]
+            left = np.array([bool(caption.get("kept", True)) for caption in sample.captions])
+            best = int(np.argmax(np.where(left, scores, -np.inf)))
             for number, (caption, score) in enumerate(zip(sample.captions, scores)):
-                kept = bool(score >= self.threshold or number == best)
-                sample.captions[number] = {
-                    **caption,
-                    "clip_score": rounded(score),
-                    "kept": kept and caption.get("kept", True),
-                }
+                kept = bool(left[number] and (score >= self.threshold or number == best))
+                entry = {"clip_score": rounded(score), "kept": kept}
+                sample.captions[number] = {**caption, **entry}
+                note = "" if left[number] else "dropped before"
+                text, value = caption["text"], float(score)
                 sample.decisions.append(
-                    Decision(self.title, caption["text"], kept, float(score), self.threshold)
+                    Decision(self.title, text, kept, value, self.threshold, note=note)
                 )
 
 
@@ -206,7 +209,7 @@ class VerifyExistence(Stage):
         check_share("threshold", self.threshold)
         check_share("negative_below", self.negative_below, 0.0, self.threshold)
         check_share("grow", self.grow, 0.0, 10.0)
-        if self.temperature <= 0:
+        if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature is {self.temperature}, expected more than 0")
         if isinstance(self.rivals, str):
             check_choice("rivals", self.rivals, ("vocabulary",))

@@ -1,14 +1,15 @@
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Optional, Sequence, Tuple, Union
+from typing import Any, ClassVar, Optional, Sequence, Tuple, Union
 
 import pytest
 import yaml
 
 from segplugins.annotation.adapters import KINDS
+from segplugins.annotation.filters import FilterScore
 from segplugins.annotation.model_spec import FolderSpec, ModelSpec
-from segplugins.annotation.recipe import read_recipe, recipe_of
-from segplugins.annotation.recipe_values import checked
+from segplugins.annotation.recipe import Settings, read_recipe, recipe_of
+from segplugins.annotation.recipe_values import checked, fill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,3 +172,73 @@ def test_values_of_either_type():
     with pytest.raises(ValueError, match="x is 3, expected text or a list of texts"):
         checked(3, hint, "x")
     assert checked(None, Optional[int], "x") is None and checked(2, float, "x") == 2.0
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ("stages.9.1.tag_image.threshold=0.5", "stages.9"),  # not the first stage
+        ("stages.0.tag_image.threshold=0.5", "stages.0"),  # they are numbered from 1
+        ("stages.3.x.y=1", "stages.3"),
+        ("stages.tag_image.threshold=0.5", "stages.tag_image"),
+        ("stages.-1.tag_image.threshold=0.5", "stages.-1"),
+    ],
+)
+def test_a_change_of_a_stage_that_is_not_there_changes_no_other(tmp_path, change, place):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    with pytest.raises(ValueError, match=re.escape(f"'{change}': the recipe has no {place}")):
+        read_recipe(path, KNOWN, [change])
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (2, float, 2.0),
+        (True, bool, True),
+        ([1, 2], Sequence[float], (1.0, 2.0)),
+        ((), Sequence[str], ()),
+        (["a"], Tuple[str, ...], ("a",)),
+        (None, Optional[str], None),
+        ({"any": 1}, Any, {"any": 1}),
+        (3, Union[int, str], 3),
+    ],
+)
+def test_values_get_the_form_of_their_field(value, hint, expected):
+    made = checked(value, hint, "x")
+    assert made == expected and type(made) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "message"),
+    [
+        (True, float, "x is True, expected a number"),
+        (True, int, "x is True, expected a whole number"),
+        (2.0, int, "x is 2.0, expected a whole number"),
+        (1, bool, "x is 1, expected true or false"),
+        ("0.5", float, "x is '0.5', expected a number"),
+        (None, str, "x is None, expected text"),
+        ([1, "b"], Sequence[float], "x[1] is 'b', expected a number"),
+        ("ab", Sequence[str], "x is 'ab', expected a list of texts"),
+        (0.5, Optional[Sequence[int]], "x is 0.5, expected a list of whole numbers"),
+        (0, Union[str, Sequence[str]], "x is 0, expected text or a list of texts"),
+    ],
+)
+def test_values_of_another_type_are_named(value, hint, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        checked(value, hint, "x")
+
+
+def test_keys_that_a_field_lacks_are_named_with_the_nearest():
+    with pytest.raises(ValueError, match=r"^p: unknown key 'fradtion', the nearest is 'fraction'$"):
+        fill(Settings, {"fradtion": 1}, "p")
+    with pytest.raises(ValueError, match=r"^p: unknown key 'a'; it takes no keys$"):
+        fill(ModelSpec, {"a": 1}, "p")
+    assert fill(Settings, {"fraction": 1, "task": "salient"}, "p") == {
+        "fraction": 1.0,
+        "task": "salient",
+    }
+    with pytest.raises(ValueError, match=r"^p: unknown key 'seed', the nearest is '"):
+        fill(Settings, {"seed": 1}, "p", hidden=("seed",))
+    with pytest.raises(ValueError, match=r"^p: key 'threshold' is missing$"):
+        fill(FilterScore, {}, "p")

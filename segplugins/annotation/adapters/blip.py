@@ -106,9 +106,9 @@ class BlipCaptioner:
 
 def without_prompt(text: str, prompt: Optional[str]) -> str:
     """Returns a caption without the prompt in front, which BLIP repeats and BLIP-2 does not."""
-    text = " ".join(text.split())
-    start = folded(prompt or "")
-    return text[len(start) :].strip() if start and folded(text).startswith(start) else text
+    words, start = text.split(), folded(prompt or "").split()
+    repeats = [folded(word) for word in words[: len(start)]] == start
+    return " ".join(words[len(start) :] if repeats else words)
 
 
 def distinct_phrases(phrases: Sequence[Phrase], count: int) -> List[Phrase]:

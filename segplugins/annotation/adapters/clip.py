@@ -46,6 +46,8 @@ class OpenClipSpec(ModelSpec):
 
     def __post_init__(self) -> None:
         check_share("batch_size", self.batch_size, 1, 100_000)
+        if self.most < 1:
+            raise ValueError(f"most is {self.most}, expected 1 or more")
         if self.template.count("{}") != 1:
             raise ValueError(f"template is {self.template!r}, expected '{{}}' once in it")
 
@@ -116,7 +118,7 @@ class ClipAnnotator:
         """
         if not self._names:
             raise ValueError("a tagger of kind 'open_clip' needs the key 'tags'")
-        prompts = [self._spec.template.format(name) for name in self._names]
+        prompts = [self._spec.template.replace("{}", name) for name in self._names]
         embeddings = self._text_embeddings(prompts)
         cosines = self._image_embeddings([whole_view(image) for image in images]) @ embeddings.T
         shares, order = (self._scale * cosines).softmax(dim=1).sort(dim=1, descending=True)

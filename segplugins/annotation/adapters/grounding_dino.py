@@ -26,7 +26,7 @@ class GroundingDinoSpec(PretrainedSpec):
     """Describes it.
 
     Args:
-        threshold: boxes of a lower score are left out.
+        threshold: boxes whose score is not higher are left out.
         batch_size: pairs of an image and a text that the model sees at once; many names need
             several texts.
     """
@@ -85,11 +85,9 @@ class GroundingDinoDetector:
     def _lengths(self, names: Sequence[str]) -> List[int]:
         tokenizer = self._processor.tokenizer
         texts = [f"{name.lower()}." for name in names]
-        return (
-            [len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids]
-            if (texts)
-            else []
-        )
+        if not texts:
+            return []
+        return [len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids]
 
     def _detect(
         self, images: Sequence[Image], names: Sequence[Sequence[str]]

@@ -19,7 +19,7 @@ class Owlv2Spec(PretrainedSpec):
     """Describes it.
 
     Args:
-        threshold: boxes of a lower score are left out.
+        threshold: boxes whose score is not higher are left out.
         template: with "{}" for the name.
     """
 
@@ -60,12 +60,12 @@ class Owlv2Detector:
         self, images: Sequence[Image], names: Sequence[Sequence[str]]
     ) -> List[List[Detection]]:
         """Returns the boxes of each image's names; a box has the name that scores highest."""
-        if not images:
-            return []
-        most = max(len(listed) for listed in names)
+        most = max(map(len, names), default=0)
+        if not most:
+            return [[] for _ in images]
         # Every image is asked as many texts; the answers to the added ones are passed over.
         texts = [
-            [self._template.format(name) for name in listed] + [""] * (most - len(listed))
+            [self._template.replace("{}", name) for name in listed] + [""] * (most - len(listed))
             for listed in names
         ]
         tokens = self._processor.tokenizer(
@@ -88,6 +88,8 @@ class Owlv2Detector:
     def _detections(
         self, image: Image, names: Sequence[str], logits: torch.Tensor, boxes: torch.Tensor
     ) -> List[Detection]:
+        if not names:
+            return []
         # Of logits: scores near 1 are equal in float32 where logits are not.
         highest, best = logits[:, : len(names)].float().max(dim=1)
         scores = highest.sigmoid()

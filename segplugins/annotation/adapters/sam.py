@@ -24,6 +24,10 @@ class SamSpec(PretrainedSpec):
 
     boxes_at_once: int = 64
 
+    def __post_init__(self) -> None:
+        if self.boxes_at_once < 1:
+            raise ValueError(f"boxes_at_once is {self.boxes_at_once}, expected 1 or more")
+
     def build(self, device: str) -> "SamSegmenter":
         """Loads the model."""
         return SamSegmenter(*self.parts("AutoModelForMaskGeneration", device), self.boxes_at_once)

@@ -5,7 +5,7 @@ weights: how much noise is in its answers is known. The same seed gives the same
 the batches and the order of images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Dict, List, Optional, Sequence, Tuple
 
@@ -88,6 +88,9 @@ class TruthAnnotator:
     def __init__(self, spec: TruthSpec):
         self._spec = spec
         entries = read_region_lines(Path(spec.lines), task=Task.INSTANCE)
+        for entry in entries:
+            size = (entry.height, entry.width)
+            entry.regions = [_with_box(region, size) for region in entry.regions]
         self._entries = {entry.file_name: entry for entry in entries}
         self.names = sorted({region.text for entry in entries for region in entry.regions})
 
@@ -141,7 +144,7 @@ class TruthAnnotator:
     def _detections(self, image: Image, names: Sequence[str]) -> List[Detection]:
         wanted, found = {folded(name) for name in names}, []
         for number, region in enumerate(self.truth(image).regions):
-            if not region.is_thing or folded(region.text) not in wanted:
+            if not region.is_thing or region.box is None or folded(region.text) not in wanted:
                 continue
             text, box, score = (
                 region.text,
@@ -335,6 +338,14 @@ def _phrases_of(region: Region) -> List[str]:
 
 def _texts(given: Any) -> List[str]:
     return [each["text"] if isinstance(each, dict) else str(each) for each in given or ()]
+
+
+def _with_box(region: Region, size: Tuple[int, int]) -> Region:
+    """Returns a region with the box of its mask where it has none; lines may hold masks alone."""
+    if region.box is not None or region.mask is None:
+        return region
+    mask = region.bitmap(*size)
+    return replace(region, box=box_of_mask(mask)) if mask.any() else region
 
 
 def _ellipse(box: Sequence[float], size: Tuple[int, int]) -> np.ndarray:
