@@ -81,6 +81,8 @@ def main(args: argparse.Namespace) -> int:
     from segplugins.annotation.recipe import read_recipe
     from segplugins.prediction import annotation
 
+    if args.review < 0:
+        raise ValueError(f"--review is {args.review}, expected 0 or more images")
     if args.ray:
         ray_parts()
     kinds = {**KINDS, **annotation.KINDS}

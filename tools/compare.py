@@ -32,6 +32,8 @@ def main(args: argparse.Namespace) -> None:
     """Prints the comparison; an error says where the runs are unlike."""
     if args.resamples < 1:
         raise ValueError(f"--resamples must be at least 1, got {args.resamples}")
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}")
     from segplugins.evaluation.compare import compare_results, comparison_table
 
     print(

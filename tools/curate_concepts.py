@@ -173,6 +173,8 @@ def make_work(args: argparse.Namespace) -> "Work":
         weights = "openai" if args.embedder == "ViT-B-16-quickgelu" else ""
     if args.workers < 1 or args.batch < 1:
         raise ValueError(f"--workers {args.workers}, --batch {args.batch}: both start at 1")
+    if args.page < 0:
+        raise ValueError(f"--page is {args.page}, expected a number of images, or 0 for no page")
     return Work(
         find_shards(args.data, args.images),
         args.embeddings or args.out / "embeddings",

@@ -31,7 +31,7 @@ _SIDE = 160  # pixels of a picture on the contact sheet
 def parse_size(text: str) -> Tuple[int, int]:
     """Returns (height, width) of "128" or "96x128"."""
     sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() for side in sides):
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
         raise argparse.ArgumentTypeError(
             f"'{text}' is no size; write 128, or 96x128 (height x width)"
         )

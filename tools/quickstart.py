@@ -250,7 +250,11 @@ def report(seconds: Dict[str, float], total: float, pictures: List[Path]) -> str
         values = [metrics.get(key) for key in columns]
         body.append([title, *("-" if value is None else f"{value:.1f}" for value in values)])
     table = tabulate(
-        body, ["validation, in %", *columns.values()], "simple", colalign=("left", *["right"] * 4)
+        body,
+        ["validation, in %", *columns.values()],
+        "simple",
+        colalign=("left", *["right"] * 4),
+        disable_numparse=True,  # it would write 80.0 as 80
     )
     steps_taken = ", ".join(f"{name} {took:.0f} s" for name, took in seconds.items() if took)
     paths = [*pictures, EVAL / "report.html", DEMO, SED / "model_final.pth"]

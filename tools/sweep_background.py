@@ -5,14 +5,15 @@
         --thresholds 0.7,0.8,0.9,0.95 MODEL.WEIGHTS cocu.pth
 
 Thresholds depend on the checkpoint. Choose one on images that are not those you report: on the test
-set itself it would be fitted to the answer. Each evaluation is kept in OUTPUT_DIR/threshold_<t>,
-and one that is there already is not done again.
+set itself it would be fitted to the answer. Each evaluation is kept in OUTPUT_DIR/threshold_<t>
+with all its metrics, and one that is there already is not done again; of other weights or another
+config it is refused.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
 
 import argparse
-from typing import List
+from typing import Any, Dict, List, Mapping, Optional
 
 from segplugins.engine.command import add_config_arguments, command_parser, run_command
 
@@ -47,13 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Evaluates at each threshold."""
-    import json
-    from pathlib import Path
-
     from detectron2.data import MetadataCatalog
     from tabulate import tabulate
 
-    from segplugins.engine import default_setup, evaluate, setup_cfg
+    from segplugins.engine import setup_cfg
     from segplugins.projects import load_projects
     from segplugins.structures.vocabulary import get_vocabulary
 
@@ -71,22 +69,49 @@ def main(args: argparse.Namespace) -> None:
         at.TEST.BACKGROUND_THRESHOLD = threshold
         at.OUTPUT_DIR = f"{folder}/threshold_{threshold:g}"
         at.freeze()
-        kept = Path(at.OUTPUT_DIR) / "sweep.json"
-        if kept.is_file():
-            values = json.loads(kept.read_text(encoding="utf-8"))
-        else:
-            default_setup(at, resume=True, evaluation=True)
-            results = evaluate(at)
-            values = {name: result["sem_seg"][args.metric] for name, result in results.items()}
-            _write(kept, values)
-        rows.append([threshold, *(round(values[name], 2) for name in cfg.DATASETS.TEST)])
+        metrics = evaluated(at)
+        values = [value_of(metrics[name], args.metric, name) for name in cfg.DATASETS.TEST]
+        rows.append([threshold, *("-" if each is None else round(each, 2) for each in values)])
     print(tabulate(rows, headers=["threshold", *cfg.DATASETS.TEST]))
 
 
-def _write(path: object, values: dict) -> None:
+def evaluated(cfg: Any) -> Dict[str, Dict[str, Optional[float]]]:
+    """Returns data set to metric to value, None where nothing was measured; evaluates once.
+
+    Raises:
+        ValueError: the folder holds an evaluation of other weights or of another config.
+    """
+    import json
+    from pathlib import Path
+
+    from segplugins.engine import default_setup, evaluate
     from segplugins.files.write import write_json
 
-    write_json(path, values)
+    default_setup(cfg, resume=True, evaluation=True)  # it refuses a folder of other weights
+    path = Path(cfg.OUTPUT_DIR) / "sweep.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not all(isinstance(kept.get(name), dict) for name in cfg.DATASETS.TEST):
+        kept = {
+            name: {
+                metric: float(value) if value == value else None  # JSON has no NaN
+                for metric, value in result["sem_seg"].items()
+            }
+            for name, result in evaluate(cfg).items()
+        }
+        write_json(path, kept)
+    return kept
+
+
+def value_of(metrics: Mapping[str, Optional[float]], metric: str, name: str) -> Optional[float]:
+    """Returns one metric of a data set.
+
+    Raises:
+        ValueError: it was not measured; the message tells what was.
+    """
+    if metric not in metrics:
+        known = sorted(each for each in metrics if "-" not in each)  # without those of each class
+        raise ValueError(f"--metric '{metric}' is not measured on '{name}'; known are {known}")
+    return metrics[metric]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class KeepBest(HookBase):
     """Writes model_best.pth whenever an evaluation gives a higher value than all before.
 
     The value stands in model_best.json beside it, so that a resumed run does not replace it by a
-    worse one. Runs after detectron2's EvalHook of the same period.
+    worse one. A resumed run with another metric begins anew: its values cannot be compared. Runs
+    after detectron2's EvalHook of the same period.
 
     Args:
         period: iterations between evaluations; there is one after the last iteration in any case.
@@ -38,7 +39,16 @@ class KeepBest(HookBase):
     def before_train(self) -> None:
         """Reads what the run had reached before it was interrupted."""
         if self.trainer.start_iter > 0 and self._note.is_file():
-            self.best = json.loads(self._note.read_text())["value"]
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            if note["metric"] == self._metric:
+                self.best = note["value"]
+            else:
+                logger.warning(
+                    "%s.pth was kept by %s; the next evaluation replaces it by %s",
+                    NAME,
+                    note["metric"],
+                    self._metric,
+                )
 
     def after_step(self) -> None:
         """Compares after a periodic evaluation."""

@@ -83,6 +83,7 @@ def parameter_groups(
     if not trained:
         raise ValueError("no parameter is left to train; see MODEL.FREEZE")
     factors = _prefix_factors(names, lr_multipliers)
+    _check_once([prefix for prefix, _ in layer_decay], setting="SOLVER.LAYER_DECAY")
     for prefix, decay in layer_decay:
         for name, factor in layer_factors(names, prefix, decay).items():
             factors[name] *= factor
@@ -158,13 +159,18 @@ def _owners(names: Sequence[str], prefixes: Iterable[str]) -> Dict[str, str]:
 
 
 def _check_prefixes(prefixes: Sequence[str], names: Sequence[str], *, setting: str) -> None:
+    _check_once(prefixes, setting=setting)
     for prefix in prefixes:
-        if list(prefixes).count(prefix) > 1:
-            raise ValueError(f"{setting}: the prefix '{prefix}' stands twice")
         if not any(name.startswith(prefix) for name in names):
             raise ValueError(
                 f"{setting}: no parameter starts with '{prefix}'; there {_some(names)}"
             )
+
+
+def _check_once(prefixes: Sequence[str], *, setting: str) -> None:
+    for prefix in prefixes:
+        if list(prefixes).count(prefix) > 1:
+            raise ValueError(f"{setting}: the prefix '{prefix}' stands twice")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ def to_coco(
 
     A region without a score gets 1.0, since COCO asks for one; empty masks are left out.
     """
-    ids = _category_ids(result, category_ids)
+    ids = _category_ids(result.names, category_ids)
     entries = []
     for number, (box, area) in enumerate(zip(result.boxes, result.areas)):
         if area:
@@ -98,13 +98,13 @@ def from_coco(
         category_ids: the data set's id of each name; None = 1, 2, ... in order.
 
     Raises:
-        ValueError: a category that has no name, a mask that does not fit, or entries of several
-            pictures.
+        ValueError: a category that has no name, ids that are not one for each name, a mask that
+            does not fit, or entries of several pictures.
     """
     images = {entry["image_id"] for entry in entries if "image_id" in entry}
     if len(images) > 1:
         raise ValueError(f"entries are of {len(images)} pictures; give those of one")
-    ids = list(category_ids or range(1, len(names) + 1))
+    ids = _category_ids(names, category_ids)
     unknown = sorted({entry["category_id"] for entry in entries} - set(ids))
     if unknown:
         raise ValueError(f"categories {unknown} have no name; known are {ids}")
@@ -131,7 +131,7 @@ def to_panoptic(
         image_id: of the picture in the data set.
         category_ids: the data set's id of each name; None = 1, 2, ... in order.
     """
-    ids = _category_ids(result, category_ids)
+    ids = _category_ids(result.names, category_ids)
     numbers = np.zeros(result.size, np.uint32)
     ranks = np.zeros(len(result)) if result.scores is None else result.scores
     for number in np.argsort(-ranks, kind="stable")[::-1]:
@@ -169,11 +169,11 @@ def from_panoptic(
     """Makes a result of COCO's panoptic PNG and its annotation; see `to_panoptic`.
 
     Raises:
-        ValueError: a category that has no name.
+        ValueError: a category that has no name, or ids that are not one for each name.
     """
     pixels = np.asarray(png.convert("RGB")).astype(np.int32)
     numbers = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
-    ids = list(category_ids or range(1, len(names) + 1))
+    ids = _category_ids(names, category_ids)
     segments = annotation["segments_info"]
     unknown = sorted({each["category_id"] for each in segments} - set(ids))
     if unknown:
@@ -259,10 +259,16 @@ def to_pandas(result: Result) -> Any:
     return pandas.DataFrame(columns)
 
 
-def _category_ids(result: Result, category_ids: Optional[Sequence[int]]) -> List[int]:
-    ids = list(category_ids or range(1, len(result.names) + 1))
-    if len(ids) != len(result.names):
-        raise ValueError(f"{len(ids)} category ids for {len(result.names)} names; give one each")
+def _category_ids(names: Sequence[str], category_ids: Optional[Sequence[int]]) -> List[int]:
+    """Returns the id of each name, as Python's int, which JSON can hold."""
+    if category_ids is None:
+        return list(range(1, len(names) + 1))
+    ids = [int(each) for each in category_ids]
+    if len(ids) != len(names):
+        raise ValueError(f"{len(ids)} category ids for {len(names)} names; give one each")
+    twice = sorted({each for each in ids if ids.count(each) > 1})
+    if twice:
+        raise ValueError(f"category ids {twice} are given to several names; give each its own")
     return ids
 
 

@@ -69,6 +69,9 @@ class Result:
                 f"classes run from {self.classes.min()} to {self.classes.max()}, but there are "
                 f"{len(names)} names"
             )
+        regions = self._values if self._rles is None else self._rles
+        if regions is not None and len(regions) != count:
+            raise ValueError(f"{count} classes for {len(regions)} regions; give one each")
         if self.scores is not None:
             scores = np.asarray(self.scores, np.float32).reshape(-1)
             if len(scores) != count:
