@@ -49,10 +49,29 @@ def test_each_threshold_has_a_row_and_is_evaluated_once(call, capsys):
     assert status == 0, told.err
     assert [row[0] for row in rows] == ["0", "1"]
     kept = json.loads((out / "threshold_0" / "sweep.json").read_text())
-    assert round(kept["drawn_val_parts"], 2) == float(rows[0][1])
-    (out / "threshold_0" / "sweep.json").write_text(json.dumps({"drawn_val_parts": 77.0}))
-    status, _ = call("--thresholds", "0")
-    assert status == 0 and capsys.readouterr().out.splitlines()[-1].split() == ["0", "77"]
+    assert round(kept["drawn_val_parts"]["mIoU_union"], 2) == float(rows[0][1])
+    kept["drawn_val_parts"] |= {"mIoU_union": 77.0, "mIoU": 66.128, "pACC": None}
+    (out / "threshold_0" / "sweep.json").write_text(json.dumps(kept))
+    for options, expected in (((), "77"), (("--metric", "mIoU"), "66.13")):
+        assert call("--thresholds", "0", *options)[0] == 0
+        assert capsys.readouterr().out.splitlines()[-1].split() == ["0", expected]
+    assert call("--thresholds", "0", "--metric", "pACC")[0] == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["0", "-"]
+    assert call("--thresholds", "0", "--metric", "mIOU")[0] == 2
+    error = capsys.readouterr().err
+    assert "--metric 'mIOU' is not measured on 'drawn_val_parts'; known are [" in error
+    assert "'mIoU'" in error and "IoU-" not in error
+
+
+def test_kept_values_of_other_weights_are_refused_and_not_shown(call, tmp_path, capsys):
+    assert call("--thresholds", "0.5")[0] == 0
+    weights = torch.load(tmp_path / "weights.pth")
+    torch.save({name: value + 1 for name, value in weights.items()}, tmp_path / "weights.pth")
+    capsys.readouterr()
+    status, out = call("--thresholds", "0.5")
+    told = capsys.readouterr()
+    assert status == 2 and "threshold" not in told.out.splitlines()[-1:]
+    assert str(out / "threshold_0.5") in told.err and "weights" in told.err
 
 
 def test_sets_without_background_and_thresholds_outside_are_one_line(call, capsys):
