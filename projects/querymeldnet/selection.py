@@ -38,7 +38,7 @@ class SelectionEvaluator(DatasetEvaluator):
         >>> segments = [{"category_id": 0, "queries": [5]}, {"category_id": 1, "queries": [2, 7]}]
         >>> evaluator.process([{}], [{"panoptic_seg": (None, segments)}])
         >>> evaluator.evaluate()["selection"]
-        {'things': 1, 'things_conditional': 100.0, 'stuff': 2, 'stuff_learnable': 50.0}
+        {'things': 1.0, 'things_conditional': 100.0, 'stuff': 2.0, 'stuff_learnable': 50.0}
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class SelectionEvaluator(DatasetEvaluator):
         things, stuff = counts[self.is_thing].sum(axis=0), counts[~self.is_thing].sum(axis=0)
         return {
             "selection": {
-                "things": int(things.sum()),
+                "things": float(things.sum()),
                 "things_conditional": _percent(things[1], things.sum()),
-                "stuff": int(stuff.sum()),
+                "stuff": float(stuff.sum()),
                 "stuff_learnable": _percent(stuff[0], stuff.sum()),
             }
         }
