@@ -36,7 +36,7 @@ def convnext_drawn(pretrained: bool = False, pretrained_cfg: Any = None, **kwarg
 
 @register_model
 def eva_drawn(pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any) -> Eva:
-    """An EVA-02 of 0.3 M parameters with patches of 8 pixels: 128 pixels give a 16 x 16 map.
+    """An EVA-02 of 0.2 M parameters with patches of 8 pixels: 128 pixels give a 16 x 16 map.
 
     timm calls it by name. Its blocks are those of EVA-02-B/16: separate query, key and value,
     rotated positions, SwiGLU with a norm inside.

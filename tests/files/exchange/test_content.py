@@ -61,12 +61,18 @@ def test_the_id_of_a_picture_is_its_name_unless_another_is_given():
 
 
 @pytest.mark.parametrize(
-    ("degrees", "corner"),
-    [(0, (14, 5)), (90, (10, 9)), (-90, (10, 1)), (180, (6, 5)), (30, (10 + 4 * 3**0.5 / 2, 7))],
+    ("degrees", "x", "y"),
+    [
+        (0, 4, 2),
+        (90, -2, 4),
+        (-90, 2, -4),
+        (180, -4, -2),
+        (30, 4 * 3**0.5 / 2 - 2 / 2, 4 / 2 + 2 * 3**0.5 / 2),
+    ],
 )
-def test_points_turn_clockwise_as_pictures_show_it(degrees, corner):
-    """(4, 0) from (10, 5): y grows downwards, so that a quarter clockwise leads below."""
-    assert turned([(4, 0)], (10, 5), degrees) == pytest.approx(corner)
+def test_points_turn_clockwise_as_pictures_show_it(degrees, x, y):
+    """(4, 2) from (10, 5): y grows downwards, so that a quarter clockwise leads to (-2, 4)."""
+    assert turned([(4, 2)], (10, 5), degrees) == pytest.approx([10 + x, 5 + y])
 
 
 def test_an_ellipse_lies_on_its_curve_at_64_corners():
