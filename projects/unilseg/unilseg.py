@@ -179,7 +179,7 @@ class UniLSeg(nn.Module):
             ),
             "normalizer": ImageNormalizer(
                 *pixel_statistics(image_encoder, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD),
-                min(shape.stride for shape in image_encoder.output_shape().values()),
+                batch_divisibility(image_encoder),
             ),
             **build_paths(cfg, image_encoder, towers),
             "criterion": ResponseLoss(
@@ -379,6 +379,14 @@ def build_image_encoder(cfg: CfgNode) -> nn.Module:
         drop_path=swin.DROP_PATH,
         weights=swin.WEIGHTS,
     )
+
+
+def batch_divisibility(image_encoder: nn.Module) -> int:
+    """Returns the number that both sides of a batch must be multiples of, in pixels."""
+    strides = [shape.stride for shape in image_encoder.output_shape().values()]
+    # A Swin pads odd grids itself. Some models of timm cut them off, so that their coarse maps show
+    # less than the image, and refuse an image smaller than their last stride.
+    return max(strides) if isinstance(image_encoder, TimmBackbone) else min(strides)
 
 
 def build_paths(cfg: CfgNode, image_encoder: nn.Module, towers: ClipTowers) -> Dict[str, nn.Module]:

@@ -307,8 +307,10 @@ def test_a_timm_backbone_is_normalised_by_its_own_statistics(timm_cfg):
     assert mean != pytest.approx(timm_cfg.MODEL.PIXEL_MEAN, rel=1e-2)
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
 @pytest.mark.parametrize("size", [(40, 56), (33, 61), (1, 1)])
-def test_a_timm_backbone_answers_pictures_of_any_size(timm_cfg, words, size):
+def test_a_timm_backbone_answers_pictures_of_any_size(timm_cfg, words, name, size):
+    timm_cfg.MODEL.UNILSEG.BACKBONE.NAME = f"timm/{name}"
     asked = record(*size, vocabulary=words.name, task=Task.SEMANTIC)
     scores = build_model(timm_cfg).eval()([asked])[0]["sem_seg"]
     assert scores.shape == (5, *size) and scores.isfinite().all()
@@ -340,3 +342,48 @@ def test_weights_of_a_swin_are_refused_beside_a_timm_backbone(timm_cfg):
     timm_cfg.MODEL.UNILSEG.SWIN.WEIGHTS = "swin.pth"
     with pytest.raises(ValueError, match="SWIN.WEIGHTS is 'swin.pth'.*UNILSEG.BACKBONE.WEIGHTS"):
         build_model(timm_cfg)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name, channels",
+    [("resnet10t", [64, 128, 256, 512]), ("convnext_atto", [40, 80, 160, 320])],
+)
+def test_maps_of_a_timm_backbone_are_finest_first_and_show_the_whole_batch(
+    timm_cfg, name, channels
+):
+    timm_cfg.MODEL.UNILSEG.BACKBONE.NAME = f"timm/{name}"
+    model = build_model(timm_cfg).eval()
+    # 40 x 72 pixels are padded to 64 x 96, multiples of the last stride.
+    images = model.normalizer([record(40, 72)]).tensor
+    assert images.shape == (1, 3, 64, 96) and not images[..., 40:, :].any()
+    features = model.encode_images(images).features
+    grids = [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert [tuple(part.shape[1:]) for part in features] == [
+        (width, *grid) for width, grid in zip(channels, grids)
+    ]
+    assert [lateral.weight.shape[1] for lateral in model.vision_path.laterals] == channels
+    assert model.language_path.memory.weight.shape[1] == channels[-1]
+    fused = [scale.projection.out_features for scale in model.pre_fusion.scales.values()]
+    assert fused == [channels[int(index)] for index in model.pre_fusion.scales]
+
+
+def test_a_swin_pads_odd_grids_itself_and_a_batch_to_patches_alone(cfg):
+    model = build_model(cfg).eval()
+    assert model.normalizer.divisibility == 4
+    assert model.normalizer.mean.flatten().tolist() == pytest.approx(list(cfg.MODEL.PIXEL_MEAN))
+    grids = [tuple(f.shape[-2:]) for f in model.encode_images(torch.zeros(1, 3, 36, 44)).features]
+    assert grids == [(9, 11), (5, 6), (3, 3), (2, 2)]
+
+
+def test_the_scores_of_a_padded_picture_lie_where_the_picture_lies(timm_cfg, words):
+    """Responses of a batch of 64 x 64 whose picture takes the left half: nothing of the rest."""
+    model = build_model(timm_cfg).eval()
+    row = torch.tensor([-4.0] * 8 + [4.0] * 8)  # 4 pixels each: the right half would say yes
+    model.respond = lambda features, phrases: row.expand(1, len(phrases.words), 16, 16)
+    batch = [record(64, width, vocabulary=words.name, task=Task.SEMANTIC) for width in (32, 64)]
+    scores = model(batch)[0]["sem_seg"]
+    assert scores.shape == (5, 64, 32) and scores.max() < 0.5
+    right = record(64, 64, vocabulary=words.name, task=Task.SEMANTIC, image_box=(32, 0, 64, 64))
+    scores = model([{**right, "width": 32}])[0]["sem_seg"]
+    assert scores.shape == (5, 64, 32) and scores.min() > 0.5
