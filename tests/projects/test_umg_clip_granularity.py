@@ -122,3 +122,36 @@ def test_whatever_is_missing_losses_and_gradients_are_finite(batch):
     sum(losses.values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_a_region_takes_the_map_of_its_own_image_and_at_its_own_place():
+    features = torch.arange(32.0).view(2, 1, 4, 4)  # 0-15 and 16-31
+    boxes = torch.tensor([[0.5, 0.0, 1.0, 0.25], [0.5, 0.0, 1.0, 0.25], [0.3, 0.55, 0.45, 0.7]])
+    found = region_embeddings(features, boxes, torch.tensor([0, 1, 1]))[:, 0]
+    # Cells 2 and 3 of the first row. The third lies in one cell: its middle is (1.5, 2.5) cells,
+    # which is the middle of row 2, column 1.
+    assert found.tolist() == pytest.approx([2.5, 18.5, 16 + 9])
+    halves = region_embeddings(features, boxes[:1], torch.tensor([0]), bins=2)
+    # Two rows of bins, a quarter of a cell above the middle of row 0 (the border is repeated) and as
+    # much below, where the next row, 4 more, has a quarter.
+    assert halves[0].tolist() == pytest.approx([2.5 + (0 + 4 / 4) / 2])
+    assert region_embeddings(features.bfloat16(), boxes, torch.tensor([0, 1, 1])).dtype == (
+        torch.float32
+    )
+
+
+def test_every_region_and_order_of_tags_is_drawn_at_times():
+    records = [record(LEFT, RIGHT, tags=("a", "b", "c")), record(RIGHT, tags=())]
+    firsts, orders = set(), set()
+    for _ in range(60):
+        drawn = draw_regions(records, 1)
+        assert drawn.image == [0, 1] and len(drawn.boxes) == 2 and drawn.tags[1] == "blue"
+        firsts.add((drawn.tags[0], drawn.boxes[0]))
+        (tags,), having = draw_tag_lists(records)
+        assert having == [0]
+        orders.add(tags)
+    assert firsts == {("red", (0, 0, 32, 48)), ("blue", (32, 0, 64, 48))}
+    assert len(orders) == 6 and "b, c, a" in orders
+    captions = Region("red", box=(0, 0, 1, 1), extra={"captions": ["one", "two"]})
+    drawn = {draw_regions([record(captions)], 3).captions[0] for _ in range(30)}
+    assert drawn == {"one", "two"}

@@ -13,7 +13,8 @@ from segplugins.modeling.postprocess import MaskResizer
 from segplugins.projects.umg_clip import add_config
 from segplugins.projects.umg_clip.seen import SeenWords
 from segplugins.projects.umg_clip.weights import _NAMES, config_file, convert, is_official
-from segplugins.structures import Vocabulary, register_vocabulary
+from segplugins.structures import Vocabulary, get_vocabulary, register_vocabulary
+from segplugins.structures.predictions import QueryPredictions
 from segplugins.structures.regions import Task
 
 CLASSES = ("sky", "red car", "grass")
@@ -258,3 +259,87 @@ def test_words_are_compared_with_the_clip_that_pools(name):
         torch.testing.assert_close(model.word_similarity(two)[0], maps[0])
         model.outside = "adapted"
         assert not torch.allclose(model.word_similarity(two)[0], maps[0])
+
+
+def test_matching_and_losses_have_the_weights_of_the_config():
+    node = f"{NODE}.DENSE.LOSS"
+    model = build(
+        f"{node}.CLASS", 2.5, f"{node}.MASK", 3.5, f"{node}.DICE", 4.5, f"{node}.NO_OBJECT", 0.3,
+        f"{node}.OVERSAMPLE", 2.0, f"{node}.IMPORTANCE", 0.5,
+    )  # fmt: skip
+    criterion = model.criterion
+    assert criterion.weights == {"loss_class": 2.5, "loss_mask": 3.5, "loss_dice": 4.5}
+    costs = {name: weight for name, (weight, _) in criterion.matcher.costs.items()}
+    assert costs == {"class": 2.5, "mask": 3.5, "dice": 4.5}
+    assert [cost.__name__ for _, cost in criterion.matcher.costs.values()] == [
+        "softmax_class_cost", "mask_bce_cost", "mask_dice_cost",
+    ]  # fmt: skip
+    classes, masks = criterion.terms
+    assert classes.no_object_weight == 0.3 and criterion.matcher.num_points == 64
+    assert (masks.num_points, masks.oversample, masks.importance) == (64, 2.0, 0.5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("only_valid", [False, True])
+def test_both_heads_are_joined_for_the_classes_of_each_image(only_valid):
+    """Image 0 has one class of the batch's three; the second query of image 1 has no cell."""
+    model = case("adapters").eval()
+    model.alpha, model.beta, model.only_valid = 0.0, 1.0, only_valid
+    inside = torch.tensor([[1.0, 2.0, 3.0, 0.5], [0.0, 1.0, -1.0, 2.0]]).expand(2, 2, 4)
+    outside = torch.tensor([[5.0, 1.0, 2.0, 9.0], [2.0, 0.0, 1.0, 9.0]]).expand(2, 2, 4)
+    predictions = QueryPredictions(inside, torch.zeros(2, 2, 4, 4))
+    valid = torch.tensor([[True, True], [True, False]])
+    one = Vocabulary("test-segmentor-one", ("unicorn",), is_thing=(True,))
+    first = model.combined(predictions, (outside, valid), 0, one).exp()
+    # Only the first class and "no object", the last, count: one class has all that is left.
+    void = torch.tensor([[1.0, 0.5], [0.0, 2.0]]).softmax(dim=1)[:, 1]
+    torch.testing.assert_close(first, torch.stack([1 - void, void], dim=1), atol=1e-6, rtol=0)
+    unseen = Vocabulary("test-segmentor-unseen", ("a", "b", "c"), is_thing=(True,) * 3)
+    second = model.combined(predictions, (outside, valid), 1, unseen).exp()
+    heads = [outside[1, 0], inside[1, 1] if only_valid else outside[1, 1]]
+    for row, head, query in zip(second, heads, inside[1]):
+        void = query.softmax(dim=0)[3]
+        expected = torch.cat([head[:3].softmax(dim=0) * (1 - void), void[None]])
+        torch.testing.assert_close(row, expected, atol=1e-6, rtol=0)
+    alone = model.combined(predictions, None, 1, unseen)
+    torch.testing.assert_close(alone, inside[1].log_softmax(dim=-1))
+
+
+@torch.no_grad()
+def test_the_second_opinion_pools_under_the_masks_and_says_which_have_a_cell():
+    model = case("adapters").eval()
+    images = model.normalizer([record()]).tensor
+    output = model.tower.dense(images)
+    last = output.last
+    grid = tuple(last.shape[-2:])
+    masks = torch.full((1, 2, *grid), -1.0)
+    masks[0, 0, 0, 1] = masks[0, 0, 1, 0] = 1.0
+    texts = model.class_texts([get_vocabulary("test-segmentor")])
+    predictions = QueryPredictions(torch.zeros(1, 2, 4), masks)
+    logits, valid = model.outside_logits(images, output, predictions, texts)
+    assert valid.tolist() == [[True, False]]
+    pooled = (last[0, :, 0, 1] + last[0, :, 1, 0]) / 2
+    vector = torch.nn.functional.normalize(model.tower.project(pooled[None]), dim=-1)
+    rows = torch.cat([texts.rows[0], torch.nn.functional.normalize(model.void.weight, dim=-1)])
+    expected = model.classifier.scale() * vector @ rows.T
+    torch.testing.assert_close(logits[0, :1], expected, atol=1e-4, rtol=1e-4)
+    model.outside = "none"
+    assert model.outside_logits(images, output, predictions, texts) is None
+
+
+def test_rows_and_counts_of_the_texts_follow_the_synonyms():
+    model = case("adapters").eval()
+    several = Vocabulary(
+        "test-segmentor-several", ("cat", "bus"), synonyms=(("cat", "kitten", "kitty"), ("bus",))
+    )
+    texts = model.class_texts([several, get_vocabulary("test-segmentor")])
+    assert texts.counts == [[3, 1], [1, 1, 1]] and [len(rows) for rows in texts.rows] == [4, 3]
+    torch.testing.assert_close(texts.rows[0].norm(dim=1), torch.ones(4))
+
+
+def test_what_stands_behind_the_maps_is_frozen_and_what_is_before_is_not():
+    model = case("whole tower")
+    frozen = {n for n, p in model.tower.named_parameters() if not p.requires_grad}
+    ends = {n for n, _ in model.tower.named_parameters() if n.startswith(model.tower.ends)}
+    assert frozen == ends and ends and model.tower_is_trained
+    assert not case("frozen ConvNeXt").tower_is_trained and case("adapters").tower_is_trained
