@@ -132,8 +132,8 @@ def test_a_region_takes_the_map_of_its_own_image_and_at_its_own_place():
     # which is the middle of row 2, column 1.
     assert found.tolist() == pytest.approx([2.5, 18.5, 16 + 9])
     halves = region_embeddings(features, boxes[:1], torch.tensor([0]), bins=2)
-    # Two rows of bins, a quarter of a cell above the middle of row 0 (the border is repeated) and as
-    # much below, where the next row, 4 more, has a quarter.
+    # Two rows of bins: a quarter of a cell above the middle of row 0, where the border is
+    # repeated, and as much below, where the next row, 4 more, has a quarter.
     assert halves[0].tolist() == pytest.approx([2.5 + (0 + 4 / 4) / 2])
     assert region_embeddings(features.bfloat16(), boxes, torch.tensor([0, 1, 1])).dtype == (
         torch.float32
