@@ -94,6 +94,7 @@ def test_layer_decay_multiplies_with_the_factor_of_the_prefix():
         ({"lr_multipliers": [["backbone.", 0.1]]}, "LR_MULTIPLIERS: no parameter starts with 'bac"),
         ({"lr_multipliers": [["backbone.", 0.1]]}, "there are decoder, encoder, gamma"),
         ({"lr_multipliers": [["encoder.", 1], ["encoder.", 2]]}, "'encoder.' stands twice"),
+        ({"layer_decay": [["a.", 0.5], ["a.", 0.9]]}, "LAYER_DECAY: the prefix 'a.' stands twice"),
         ({"layer_decay": [["encoder.", 0.5]]}, "LAYER_DECAY: no parameter below 'encoder.' belong"),
         ({"no_weight_decay": ["scale"]}, "NO_WEIGHT_DECAY: no trained parameter is called 'scale'"),
     ],

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segplugins.data.readers.lines import region_records
 from segplugins.prediction import Result
@@ -162,3 +163,70 @@ def test_ids_for_other_names_are_refused(result):
     for convert in (to_coco, to_panoptic):
         with pytest.raises(ValueError, match="1 category ids for 2 names"):
             convert(result, 1, [5])
+
+
+LINE = {"height": 2, "width": 3, "regions": []}
+PNG = Image.fromarray(np.full((2, 3, 3), (1, 0, 0), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        ([10], "1 category ids for 2 names; give one each"),
+        ([], "0 category ids for 2 names"),
+        ([10, 20, 30], "3 category ids for 2 names"),
+        ([10, 10], r"category ids \[10\] are given to several names; give each its own"),
+    ],
+)
+def test_ids_are_one_for_each_name_on_every_way_in_and_out(result, ids, message):
+    for convert in (
+        lambda: to_coco(result, 7, ids),
+        lambda: to_panoptic(result, 7, ids),
+        lambda: from_coco([], NAMES, size=(2, 3), category_ids=ids),
+        lambda: from_panoptic(PNG, {"segments_info": []}, NAMES, category_ids=ids),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert()
+
+
+def test_ids_of_numpy_are_taken_and_can_be_written_as_json(result):
+    ids = np.array([10, 20])
+    assert [entry["category_id"] for entry in to_coco(result, 7, ids)] == [10, 20]
+    _, annotation = to_panoptic(result, 7, ids)
+    assert [each["category_id"] for each in annotation["segments_info"]] == [10, 20]
+    json.dumps([to_coco(result, 7, ids), annotation])
+    back = from_coco(to_coco(result, 7, ids), NAMES, size=(2, 3), category_ids=ids)
+    assert back.classes.tolist() == [0, 1]
+
+
+def test_an_id_of_a_segment_has_three_bytes():
+    png = Image.fromarray(np.array([[(0, 0, 1), (0, 1, 0), (1, 0, 0)]], np.uint8))
+    infos = [{"id": 65536, "category_id": 1}, {"id": 256, "category_id": 2}]
+    back = from_panoptic(png, {"segments_info": infos}, NAMES, is_thing=[False, True])
+    assert back.label_map.tolist() == [[0, 1, -1]]  # 1 is no segment
+    assert back.is_thing == (False, True) and back.scores is None
+
+
+def test_a_region_that_is_covered_is_no_segment_and_one_without_pixels_no_coco_result():
+    masks = np.array([[[0, 1, 1]], [[1, 1, 1]], [[0, 0, 0]]], bool)
+    covered = Result.from_masks(masks, [0, 1, 1], NAMES, scores=[0.25, 0.5, 0.75])
+    _, annotation = to_panoptic(covered, 5)
+    assert [(each["id"], each["bbox"]) for each in annotation["segments_info"]] == [
+        (2, [0, 0, 3, 1])
+    ]
+    assert annotation["file_name"] == "5.png"  # it has no name of its own
+    assert [entry["score"] for entry in to_coco(covered, 5)] == [0.25, 0.5]
+    bare = Result.from_masks(masks, [0, 1, 1], NAMES)
+    assert [entry["score"] for entry in to_coco(bare, 5)] == [1.0, 1.0]
+    # Without scores the first is on top.
+    areas = [each["area"] for each in to_panoptic(bare, 5)[1]["segments_info"]]
+    assert areas == [2, 1]
+
+
+def test_what_a_line_leaves_out_has_a_default():
+    region = {"text": "car", "mask": {"size": [2, 3], "counts": [0, 6]}}
+    back = from_line({**LINE, "regions": [region, {"text": "sky", "is_thing": False}]})
+    assert back.names == ("car", "sky") and back.is_thing == (True, False)
+    assert back.scores.tolist() == [1.0, 1.0] and back.areas.tolist() == [6, 0]
+    assert back.task is Task.REFERRING
+    assert from_line(LINE, NAMES).names == NAMES

@@ -105,6 +105,9 @@ def test_an_empty_result_has_every_form():
         (lambda: Result.from_masks([{}], [0], NAMES), "need the picture's size"),
         (lambda: Result.from_masks(np.ones((1, 2, 2)), [4], NAMES), "there are 4 names"),
         (lambda: Result.from_masks(np.ones((1, 2, 2)), [-1], NAMES), "classes run from -1"),
+        (lambda: Result.from_masks(np.ones((3, 2, 2)), [0, 1], NAMES), "2 classes for 3 regions"),
+        (lambda: Result.from_masks(np.ones((1, 2, 2)), [0, 1], NAMES), "2 classes for 1 regions"),
+        (lambda: Result.from_segments(LABELS, [1, 2], [0], NAMES), "1 classes for 2 regions; give"),
         (lambda: Result.from_masks(np.ones((1, 2, 2)), [0], NAMES, scores=[]), "0 scores for 1"),
         (
             lambda: Result.from_label_map(LABELS, NAMES, image=np.zeros((3, 3, 3), np.uint8)),
@@ -156,3 +159,31 @@ def test_a_score_of_each_class_is_taken_by_the_classes_that_occur():
     np.testing.assert_allclose(result.scores, [0.2, 0.3], rtol=1e-6)
     with pytest.raises(ValueError, match=r"scores are \(1, 2\), the label map \(2, 3\)"):
         Result.from_label_map(LABELS, NAMES, scores=np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("count, kind", [(2**15 - 1, np.int16), (2**15, np.int32)])
+@pytest.mark.parametrize("source", [np.int64, np.int16, "tensor"])
+def test_the_smallest_type_holds_the_last_class_and_nothing(count, kind, source):
+    labels = np.array([[0, -1], [2**15 - 2, -7]])
+    labels = torch.tensor(labels) if source == "tensor" else labels.astype(source)
+    narrowed = result_module.narrow(labels, count)
+    assert narrowed.dtype == kind
+    assert narrowed.tolist() == [[0, NOTHING], [2**15 - 2, NOTHING]]
+
+
+def test_a_summary_names_five_shares_and_counts_the_others():
+    names = [f"n{i}" for i in range(7)]
+    labels = np.repeat(np.arange(7), [10, 20, 30, 10, 10, 10, 10])[None]
+    result = Result.from_label_map(labels, names)
+    assert result.summary() == (
+        "picture 100x1, semantic: n2 30 %, n1 20 %, n0 10 %, n3 10 %, n4 10 % and 2 more"
+    )
+    five = Result.from_label_map(labels[labels < 5][None], names)
+    assert "more" not in five.summary() and five.summary().count("%") == 5
+
+
+def test_a_region_without_a_class_of_its_own_is_that_of_a_phrase():
+    mask = np.ones((1, 1, 1), bool)
+    for task, index in ((Task.REFERRING, -1), (Task.SALIENT, -1), (Task.INSTANCE, 0)):
+        (region,) = Result.from_masks(mask, [0], ["a"], task=task, scores=[0.25])
+        assert (region.class_index, region.score) == (index, 0.25)

@@ -64,6 +64,8 @@ def test_a_window_is_what_the_model_sees_of_the_whole_picture_and_never_larger_t
     assert window_size(image, smaller) == (50, 150)
     larger = T.AugmentationList([T.ResizeShortestEdge([200, 200], 1000)])
     assert window_size(image, larger) == (100, 300)
+    flat = window_size(np.zeros((2, 400, 3), np.uint8), T.AugmentationList([T.Resize((1, 1))]))
+    assert flat == (1, 1) and [type(side) for side in flat] == [int, int]
     # 300 pixels become 60, so 100 become 20; the borders above and below are no part of it.
     padded = T.AugmentationList([LetterBox(60, [0.0, 0.0, 0.0])])
     assert window_size(image, padded) == (20, 60)
