@@ -105,3 +105,41 @@ def test_data_of_which_nothing_is_usable_is_an_error_and_no_endless_loop():
 def test_a_place_between_the_processes_is_an_error():
     with pytest.raises(ValueError, match="cannot continue at sample 3 with 2 processes"):
         stream(0, 2).seek(1, 3)
+
+
+@pytest.mark.parametrize("index, others", [(0, {1, 2}), (2, {0, 1}), (3, {4}), (4, {3}), (5, {6})])
+def test_a_record_at_the_border_of_its_set_is_replaced_by_one_of_its_own(index, others):
+    built = TrainingStream(
+        range(7),
+        lambda item: None if item == index else item,
+        lambda seed: iter([index] * 40),
+        batch_size=1,
+        seed=1,
+        sizes=[3, 2, 2],
+    )
+    assert set(built) == others
+
+
+@pytest.mark.parametrize("bad", [99, 100])
+def test_a_hundred_skipped_records_in_a_row_are_the_end(bad):
+    calls = []
+
+    def mapper(item):
+        calls.append(item)
+        return None if len(calls) <= bad else {"item": item}
+
+    iterator = iter(stream(mapper=mapper))
+    if bad < 100:
+        next(iterator)
+        assert len(calls) == 100
+    else:
+        with pytest.raises(RuntimeError, match="^100 records of data set '' were skipped in a row"):
+            next(iterator)
+
+
+def test_places_in_a_run_are_shared_by_the_processes():
+    built = stream(1, 2)
+    built.seek(1, 8)
+    assert built._start == 4
+    with pytest.raises(ValueError, match="cannot continue at sample 1 with 2 processes"):
+        built.seek(1, 1)

@@ -151,3 +151,48 @@ def test_without_times_the_rate_of_the_container_is_kept(times):
 def test_a_broken_time_does_not_fill_the_disk():
     rate, repeats = timing([0, 0.1, 1e6, 1e6 + 0.1, 1e6 + 0.2], 10.0, 5)
     assert rate == 10.0 and max(repeats) <= 50
+
+
+@pytest.mark.parametrize(
+    "stated, times, rate",
+    [
+        (60.0, [], 60.0),  # the fastest rate that is believed
+        (60.1, [], 25.0),
+        (-1.0, [], 25.0),
+        (61.0, [0, 0.01, 0.02], 60.0),  # 100 frames a second are written as 60
+        (5.0, [0, 0.1, 0.2], 5.0),  # half a frame a picture is still variable
+        (4.9, [0, 0.1, 0.2], 10.0),  # less is a rate of nonsense
+    ],
+)
+def test_a_stated_rate_is_believed_within_its_bounds(stated, times, rate):
+    assert timing(times, stated, 3)[0] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("gap, frames", [(4.9, 49), (5.0, 50), (5.1, 50)])
+def test_a_picture_stands_for_five_seconds_at_most(gap, frames):
+    _, repeats = timing([0, 0.1, 0.2, 0.2 + gap, 0.3 + gap], 10.0, 5)
+    assert repeats[:3] == [1, 1, frames] and repeats[4] == 1
+
+
+@pytest.mark.parametrize(
+    "stated, count",
+    [(-1.0, 0), (0.0, 0), (1.0, 1), (7.9, 7), (1e9, 0), (1e9 - 1, 10**9 - 1), (float("nan"), 0)],
+)
+def test_a_number_of_frames_that_makes_no_sense_is_none(stated, count):
+    class Video:
+        def get(self, key):
+            assert key == cv2.CAP_PROP_FRAME_COUNT
+            return stated
+
+    assert videos._frame_count(Video()) == count
+
+
+@pytest.mark.parametrize("missing, asked", [(0, 0), (1, 0), (2, 1)])
+def test_one_frame_too_many_is_a_habit_of_containers_and_two_are_looked_into(
+    tmp_path, monkeypatch, missing, asked
+):
+    video, calls = write_video(tmp_path / "clip.avi", frames=4), []
+    estimates(monkeypatch, 4 + missing)
+    monkeypatch.setattr(videos, "_check_end", lambda file, count: calls.append(count))
+    assert len(list(read_video(video))) == 4
+    assert calls == [4] * asked
