@@ -98,7 +98,8 @@ def test_sgd_has_the_momentum_of_the_config(toy_cfg):
 
 
 def test_an_unknown_optimizer_is_an_error_that_names_the_known_ones(toy_cfg):
-    message = r"SOLVER.OPTIMIZER: unknown 'lion'; known are \['adamw', ('\w+', )*'sgd'\]"  # of papers
+    # Papers that were loaded before add theirs.
+    message = r"SOLVER.OPTIMIZER: unknown 'lion'; known are \['adamw', ('\w+', )*'sgd'\]"
     with pytest.raises(ValueError, match=message):
         optim.build_optimizer(toy_cfg("SOLVER.OPTIMIZER lion"), nn.Linear(1, 1))
 
