@@ -1,4 +1,7 @@
-"""Imported first by every tool: ends in one line where the running Python has no segplugins.
+"""Imported first by every tool: a Python without segplugins gives way to that of the checkout.
+
+Where the checkout has no environment either, the tool ends in one line. So it does under
+`python -S`, which asks for this Python and nothing else.
 
 Standard library only, and readable by old Pythons: what is missing may be anything.
 """
@@ -36,10 +39,24 @@ def _is_here(root):
     return os.path.realpath(os.getcwd()) == root
 
 
+def other_python(root=ROOT):
+    """Returns the Python of the checkout's environment, or None: there is none, or it runs now."""
+    home = os.path.join(root, ".venv")
+    python = os.path.join(home, "bin", "python")
+    is_running = os.path.realpath(sys.prefix) == os.path.realpath(home)
+    return None if is_running or sys.flags.no_site or not os.access(python, os.X_OK) else python
+
+
 def main():
-    """Ends the process with one line and status 2 unless segplugins can be imported."""
+    """Goes on in the checkout's environment, or ends in one line with status 2.
+
+    It returns only if segplugins can be imported.
+    """
     reason = fault()
     if reason is not None:
+        python = other_python()
+        if python is not None:
+            os.execv(python, [python] + sys.argv)
         line = "error: {} cannot run this tool: {}. Activate the environment: {}\n"
         sys.stderr.write(line.format(sys.executable or "this Python", reason, next_step()))
         sys.exit(2)

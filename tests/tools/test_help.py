@@ -91,6 +91,19 @@ def test_so_do_the_scripts_that_prepare_data_sets(without_packages, script):
     assert "Activate the environment: " in done.stderr
 
 
+def test_a_python_without_the_environment_goes_on_in_that_of_the_checkout(tmp_path):
+    (tmp_path / "clone/.venv/bin").mkdir(parents=True)
+    (tmp_path / "clone/tools").mkdir()
+    for name in ("demo.py", "require_segplugins.py"):
+        (tmp_path / "clone/tools" / name).write_text((ROOT / "tools" / name).read_text())
+    python = tmp_path / "clone/.venv/bin/python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    command = [sys._base_executable, "-E", "clone/tools/demo.py", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "clone/tools/demo.py --help\n")
+
+
 def test_from_another_folder_the_environment_is_named_by_its_place(without_packages, tmp_path):
     checkout = tmp_path / "clone"
     (checkout / ".venv" / "bin").mkdir(parents=True)
