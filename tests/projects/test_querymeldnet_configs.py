@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from segplugins.data.augmentations import build_augmentations, tasks_apart
@@ -54,16 +54,6 @@ def model_of(name):
 
 def millions(module):
     return sum(p.numel() for p in module.parameters()) / 1e6
-
-
-@pytest.fixture
-def at_root(monkeypatch):
-    before = set(DatasetCatalog.list())
-    monkeypatch.chdir(ROOT)
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from segplugins.clip import load_clip
@@ -66,16 +66,6 @@ def groups_of(cfg, model):
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         no_weight_decay=solver.NO_WEIGHT_DECAY,
     )
-
-
-@pytest.fixture
-def at_root(monkeypatch):
-    before = set(DatasetCatalog.list())
-    monkeypatch.chdir(ROOT)
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
