@@ -16,6 +16,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 
+from segplugins.processes import be_a_worker
+
 from .clips import FRAMES
 from .options import WorldOptions
 from .splits import MASK_SPLITS, draw
@@ -145,12 +147,13 @@ def _run(root: Path, options: WorldOptions, workers: int, report: Callable[[int]
     # A forked worker is there at once; a fresh interpreter would first import torch, once for each
     # of perhaps a hundred cores. Forking is safe here: workers use no thread that the parent had.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(min(workers, len(todo)), _one_thread) as pool:
+    with context.Pool(min(workers, len(todo)), _start_worker) as pool:
         for count in pool.imap_unordered(work, todo):
             report(count)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
+    be_a_worker()
     cv2.setNumThreads(1)
 
 
