@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "processes": set(),
     "projects": set(),
     "text": {"clip", "structures"},
-    "drawn_world": {"structures", "files"},
+    "drawn_world": {"structures", "files", "processes"},
     "data": {"structures", "files", "processes", "drawn_world"},
     "evaluation": {"structures", "files", "pictures"},
     "annotation": {"structures", "files", "processes", "pictures", "clip"},

@@ -4,7 +4,9 @@ import logging
 import re
 from dataclasses import replace
 from functools import cache
-from typing import Collection, FrozenSet, List, Sequence, Union
+from typing import Any, Collection, Dict, FrozenSet, List, Sequence, Union
+
+from detectron2.data import MetadataCatalog
 
 from segplugins.drawn_world.classes import all_stuff, all_things
 from segplugins.files.vocabularies import parse_vocabulary
@@ -26,7 +28,8 @@ def read_vocabulary(words: Words) -> Vocabulary:
 
     Args:
         words: a `Vocabulary`; a list of names, with synonyms after "|"; or what
-            `parse_vocabulary` reads: names in a text, a file, or the name of a registered one.
+            `parse_vocabulary` reads: names in a text, a file, or the name of a registered one; or
+            the name of a registered data set, which stands for its classes.
 
     Raises:
         FileNotFoundError, ValueError: see `parse_vocabulary`.
@@ -34,11 +37,16 @@ def read_vocabulary(words: Words) -> Vocabulary:
     if isinstance(words, Vocabulary):
         return _registered(words)
     if isinstance(words, str):
-        return _registered(parse_vocabulary(words))
+        of_data_set = _metadata(words).get("vocabulary", words)
+        return _registered(parse_vocabulary(of_data_set))
     names = [str(each) for each in words]
     synonyms = [tuple(part.strip() for part in name.split("|")) for name in names]
     classes = tuple(texts[0] for texts in synonyms)
     return _registered(Vocabulary(", ".join(names), classes, synonyms=tuple(synonyms)))
+
+
+def _metadata(name: str) -> Dict[str, Any]:
+    return MetadataCatalog.get(name).as_dict() if name in MetadataCatalog else {}
 
 
 def _registered(vocabulary: Vocabulary) -> Vocabulary:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from detectron2.data import MetadataCatalog
 
 from segplugins.prediction.words import read_vocabulary, unseen_words, warn_of_unseen_words
 from segplugins.structures import Vocabulary, get_vocabulary
@@ -23,6 +24,15 @@ def test_other_classes_under_a_registered_name_get_a_name_of_their_own():
     assert other.name == f"test_words ({Vocabulary('test_words', ('b', 'a')).digest()[:8]})"
     assert get_vocabulary("test_words").classes == ("a", "b")
     assert get_vocabulary(other.name).classes == ("b", "a")
+
+
+def test_the_name_of_a_data_set_stands_for_its_classes():
+    name = "test_words_data_set"
+    stored = read_vocabulary(Vocabulary("test_words_of_a_set", ("kerb", "manhole")))
+    MetadataCatalog.get(name).set(vocabulary=stored.name)
+    assert read_vocabulary(name) is stored
+    MetadataCatalog.remove(name)
+    assert read_vocabulary(f"{name},").classes == (name,)
 
 
 @pytest.mark.parametrize("words", [[], ["a", ""], ["a", "a"], ["a", "|b"]])
