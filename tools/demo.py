@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     words = parser.add_mutually_exclusive_group(required=True)
     words.add_argument(
         "--vocabulary",
-        help='names "a, b|synonym, c", a .txt/.json/.yaml file, a registered vocabulary or data set',
+        help='names "a, b|synonym, c", a file, a registered vocabulary or data set',
     )
     words.add_argument(
         "--prompt", action="append", help="phrase that gets a mask of its own; repeat for more"
