@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
         "--threshold",
         type=share,
         metavar="SHARE",
-        help="0-1: what has a lower score is none of the names (default: off, the best name wins)",
+        help="0-1: what has a lower score is none of the names (default: off, the best name "
+        "wins; instances below 0.25 stand in the JSON, unpainted)",
     )
     parser.add_argument(
         "--windows",

@@ -51,6 +51,8 @@ class Style:
         alpha: share of the colours in painted pixels, 0-1; None = 0.6 for maps, 0.42 for masks.
         short_side: pixels to which a small image is enlarged, while its long side is below 1024.
         longest_side: pixels of the drawn image at most.
+        min_score: instances of a lower score are counted in the legend, not painted; detectors
+            that answer with a hundred of them would hide the image.
     """
 
     legend: bool = True
@@ -59,6 +61,7 @@ class Style:
     alpha: Optional[float] = None
     short_side: int = 256
     longest_side: int = LONGEST
+    min_score: float = 0.25
 
     def size(self, image: np.ndarray) -> Tuple[int, int]:
         """Returns the height and width at which an image is drawn."""
@@ -132,6 +135,7 @@ def draw_masks(
     *,
     scores: Optional[Sequence[float]] = None,
     vocabulary: Optional[Sequence[str]] = None,
+    unpainted: str = "",
     style: Style = DEFAULT_STYLE,
 ) -> np.ndarray:
     """Returns an image with masks painted over it, each with outline, name and score; and a legend.
@@ -146,6 +150,7 @@ def draw_masks(
         scores: N numbers 0-1 that are shown with the names; NaN = none.
         vocabulary: all names that pictures of this run may show, so that each keeps its colour;
             left out: those of this picture.
+        unpainted: the legend's last row, about what is not among these masks.
         style: what is shown beside the colours, and how large.
 
     Returns:
@@ -167,6 +172,7 @@ def draw_masks(
     seen = [mean_colour(painted, region) for region in regions]
     shown = [None] * len(names) if scores is None else scores
     rows = grouped_rows(names, seen, areas, size[0] * size[1], shown)
+    rows += [LegendRow(unpainted, None)] if unpainted else []
     plates = NamePlates(painted, text_size(*size))
     for index in _largest(areas, _MOST_NAMED) if style.plates else ():
         text = with_score(names[index], scores, index)

@@ -18,13 +18,12 @@ def draw(result: Result, **style: Any) -> np.ndarray:
         style: fields of `segplugins.pictures.Style`, such as `legend=False`.
     """
     drawn = {"style": Style(**style)}
-    if result.overlaps:
+    if result.task is Task.REFERRING:
         names = [result.names[index] for index in result.classes]
-        masks = (result.mask(number) for number in range(len(result)))
-        vocabulary = None if result.task is Task.REFERRING else result.names
-        return draw_masks(
-            result.image, masks, names, scores=result.scores, vocabulary=vocabulary, **drawn
-        )
+        masks = map(result.mask, range(len(result)))
+        return draw_masks(result.image, masks, names, scores=result.scores, **drawn)
+    if result.overlaps:
+        return _draw_instances(result, drawn["style"])
     if result.task is Task.PANOPTIC:
         return _draw_segments(result, drawn)
     scores = None
@@ -32,6 +31,26 @@ def draw(result: Result, **style: Any) -> np.ndarray:
         scores = np.full(len(result.names), np.nan)
         scores[result.classes] = result.scores
     return draw_label_map(result.image, result.label_map, result.names, scores=scores, **drawn)
+
+
+def _draw_instances(result: Result, style: Style) -> np.ndarray:
+    """The certain instances; how many others there are stands in the legend."""
+    numbers = np.arange(len(result))
+    scores, unpainted = result.scores, ""
+    if scores is not None:
+        numbers = np.flatnonzero(np.asarray(scores) >= style.min_score)
+        left_out = len(scores) - len(numbers)
+        unpainted = f"({left_out} with a score below {style.min_score:g})" if left_out else ""
+        scores = scores[numbers]
+    return draw_masks(
+        result.image,
+        map(result.mask, numbers.tolist()),
+        [result.names[index] for index in result.classes[numbers]],
+        scores=scores,
+        vocabulary=result.names,
+        unpainted=unpainted,
+        style=style,
+    )
 
 
 def _draw_segments(result: Result, drawn: dict) -> np.ndarray:

@@ -75,6 +75,7 @@ def segment_files(
     outcome = Outcome()
     frames = _wanted(files, output, outcome)
     pending: List[Future] = []
+    style = {} if threshold is None else {"min_score": threshold}
     with (
         ThreadPoolExecutor(max_workers=4) as writers,
         tqdm(total=count_frames(files), unit="picture") as progress,
@@ -83,7 +84,7 @@ def segment_files(
             results = model.answer(batch, question, threshold=threshold, windows=windows)
             # One batch is written while the next is segmented, and no more are in memory.
             _finish(pending)
-            pending = [writers.submit(write_result, output, result) for result in results]
+            pending = [writers.submit(write_result, output, each, **style) for each in results]
             outcome.written += len(batch)
             progress.update(outcome.written + outcome.kept - progress.n)
         _finish(pending)

@@ -15,20 +15,25 @@ from .exchange import to_coco, to_panoptic
 from .result import NOTHING, Result
 
 
-def write_result(output: Path, result: Result) -> None:
+def write_result(output: Path, result: Result, **style: Any) -> None:
     """Writes `<name>.*` for a result with its image; `<name>.json` last: then it is finished.
 
     Label maps: `<name>.labels.png`, a pixel is the index of its class (8 bits up to 255 classes,
     else 16), the highest value is none of them. Phrases: `<name>.mask0.png` and so on, 255 inside.
     Panoptic: COCO's `<name>.panoptic.png`. Instances stand in the JSON as COCO results. And
     `<name>.overlay.jpg`.
+
+    Args:
+        output: the folder.
+        result: with its image.
+        style: of the overlay, see `Result.draw`.
     """
     stem = output / result.name
     stem.parent.mkdir(parents=True, exist_ok=True)
     height, width = result.size
     report: Dict[str, Any] = {"image": result.name, "height": height, "width": width}
     report |= _content(stem, result)
-    save_picture(f"{stem}.overlay.jpg", draw(result))
+    save_picture(f"{stem}.overlay.jpg", draw(result, **style))
     report["overlay"] = f"{stem.name}.overlay.jpg"
     write_json(f"{stem}.json", report)
 

@@ -1,7 +1,10 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 
+from segplugins.pictures.legend import draw_legend
 from segplugins.prediction import NOTHING, Result
 from segplugins.prediction import result as result_module
 from segplugins.structures.regions import Task
@@ -140,6 +143,30 @@ def test_every_kind_of_result_is_drawn_at_a_bounded_size():
         if result.mask(0).all():
             continue
         assert (left == 90).mean() > 0.9
+
+
+def test_uncertain_instances_are_counted_in_the_legend_instead_of_painted():
+    image = np.full((64, 96, 3), 90, np.uint8)
+    masks = np.zeros((3, 64, 96), bool)
+    for number in range(3):
+        masks[number, :, 32 * number : 32 * number + 32] = True
+    scores = [0.25, 0.2499, 0.1]
+    result = Result.from_masks(masks, [0, 1, 1], NAMES, image=image, scores=scores)
+
+    def painted(**style):  # which thirds of the picture are
+        drawn = np.asarray(result.draw(legend=False, plates=False, **style)).astype(int)
+        changed = (np.abs(drawn - 90).max(axis=2) > 20).mean(axis=0)
+        return [part.mean() > 0.9 for part in np.array_split(changed, 3)]
+
+    assert painted() == [True, False, False]
+    assert painted(min_score=0.2) == [True, True, False]
+    assert painted(min_score=0.0) == [True, True, True]
+    names = {}
+    with mock.patch("segplugins.pictures.draw.draw_legend", side_effect=draw_legend) as legend:
+        for score in (0.25, 0.0):
+            result.draw(min_score=score)
+            names[score] = [row.name for row in legend.call_args[0][0]]
+    assert names[0.25][1:] == ["(2 with a score below 0.25)"] and len(names[0.0]) == 2
 
 
 @pytest.mark.parametrize("strip", [1, 7, 2**22])
