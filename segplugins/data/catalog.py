@@ -61,6 +61,30 @@ def existing_file(file: str, name: str, prepare: Optional[str] = None) -> Path:
     return path
 
 
+def existing_path(
+    path: Union[str, Sequence[str]], name: str, prepare: Optional[str] = None
+) -> Path:
+    """Like `existing_folder`, for what may be a file or a folder."""
+    paths = [path] if isinstance(path, str) else list(path)
+    for each in paths:
+        if (dataset_root() / each).exists():
+            return dataset_root() / each
+    raise FileNotFoundError(
+        f"data set '{name}': no file or folder {dataset_root() / paths[0]}; {_step(paths, prepare)}"
+    )
+
+
+def check_present(name: str) -> None:
+    """Looks for the folders and files that a registered data set is described by, and reads none.
+
+    Raises:
+        FileNotFoundError: one is not there. Sets without a description pass.
+    """
+    description = getattr(DatasetCatalog[name], "description", None)
+    if hasattr(description, "check_paths"):
+        description.check_paths()
+
+
 def _step(paths: Sequence[str], prepare: Optional[str]) -> str:
     """Returns what to do about a missing path; the root plays no part in an absolute one."""
     step = f", or make it with `{prepare}`" if prepare else ""

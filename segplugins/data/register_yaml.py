@@ -11,6 +11,7 @@ unless it is given; $DETECTRON2_DATASETS in it stands for the folder of all data
 a kind are those of its source, see segplugins/data/sources/.
 """
 
+import glob
 from dataclasses import MISSING, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -89,7 +90,10 @@ def _source(name: str, described: Dict[str, Any], path: Path, where: str) -> Sou
         if key == "vocabulary":
             value = _vocabulary(value, source, path, where)
         value = values.checked(field.metadata["check"], value, where=where, key=f"key '{key}'")
-        arguments[field.name] = _below(root, value) if field.metadata["is_path"] else value
+        if field.metadata["is_path"]:
+            is_pattern = field.metadata["check"] is values.patterns
+            value = _below(Path(glob.escape(str(root))) if is_pattern else root, value)
+        arguments[field.name] = value
     try:
         return source(**arguments)
     except (ValueError, KeyError) as error:

@@ -16,8 +16,9 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from segplugins.data.catalog import dataset_root
-from segplugins.data.pairs import Pair, read_pair, register_pairs
+from segplugins.data.pairs import Pair, is_pairs, read_pair
 from segplugins.data.shards import Entry, FaultySample, index_shard
+from segplugins.data.sources.pairs import shard_files
 from segplugins.files.faults import STRICT, Fault, FaultError, FaultPolicy, Skip
 from segplugins.files.jobs import JobFolder
 from segplugins.files.write import remove_stale_of, replacing, write_text
@@ -33,7 +34,7 @@ class ShardSet(NamedTuple):
     Args:
         shards: files, sorted.
         image_root: folder of the images of JSON lines; None = that of the file.
-        captions_only: see `register_pairs`.
+        captions_only: see `PairSource`.
     """
 
     shards: List[str]
@@ -59,20 +60,21 @@ def find_shards(data: Sequence[str], image_root: Optional[str] = None) -> ShardS
         ValueError: a set of another kind, or two shards of one name.
     """
     name = data[0]
+    captions_only = False
     if len(data) > 1 or name not in DatasetCatalog.list():
-        name = f"curation: {' '.join(data)} in {image_root}"
-        if name not in DatasetCatalog.list():
-            register_pairs(name, list(data), image_root=image_root)
-    if MetadataCatalog.get(name).get("kind") != "pairs":
+        name = " ".join(data)
+        shards = shard_files(data, f"'{name}', which is no registered set")
+    elif is_pairs([name]):
+        shards = [record["file_name"] for record in DatasetCatalog.get(name)]
+        metadata = MetadataCatalog.get(name)
+        image_root, captions_only = metadata.pairs_image_root, metadata.captions_only
+    else:
         raise ValueError(f"'{name}' is no set of image-text pairs, which curation works on")
-    shards = [record["file_name"] for record in DatasetCatalog.get(name)]
     twice = [stem for stem, n in Counter(Path(shard).stem for shard in shards).items() if n > 1]
     if twice:
         raise ValueError(f"two shards of '{name}' are called '{twice[0]}'; curate them one by one")
-    metadata = MetadataCatalog.get(name)
-    root = metadata.pairs_image_root
-    root = None if root is None else dataset_root() / root
-    return ShardSet(shards, root, metadata.captions_only)
+    root = None if image_root is None else dataset_root() / image_root
+    return ShardSet(shards, root, captions_only)
 
 
 def embedding_identity(shards: ShardSet, fingerprint: str, captions: bool) -> Dict[str, Any]:

@@ -92,7 +92,8 @@ def load_with_faults(name: str) -> LoadedSet:
 
 def _pairs(loaded: LoadedSet) -> List[dict]:
     """A record per sample of the shards, which are what the catalog lists."""
-    root = MetadataCatalog.get(loaded.name).pairs_image_root
+    metadata = MetadataCatalog.get(loaded.name)
+    root = metadata.pairs_image_root
     image_root = None if root is None else dataset_root() / root
     records = []
     for shard in loaded.records:
@@ -101,7 +102,13 @@ def _pairs(loaded: LoadedSet) -> List[dict]:
         if fault is not None or not entries:
             loaded.faults.append(Fault("shard", fault or f"{path} holds no sample", path))
         records += [
-            {"file_name": path, "image_id": entry.key, "entry": entry, "image_root": image_root}
+            {
+                "file_name": path,
+                "image_id": entry.key,
+                "entry": entry,
+                "image_root": image_root,
+                "captions_only": metadata.captions_only,
+            }
             for entry in entries
         ]
     return records

@@ -8,7 +8,7 @@ from segplugins.data.check.images import image_faults, record_id
 from segplugins.data.check.load import error_text
 from segplugins.data.check.maps import MapCheck, text_faults
 from segplugins.data.check.regions import region_faults
-from segplugins.data.pairs import read_pair
+from segplugins.data.pairs.decode import read_record
 from segplugins.data.read_regions import read_regions, target_form
 from segplugins.data.shards import FaultySample
 from segplugins.files.faults import Fault
@@ -90,7 +90,7 @@ def check_record(
 
 def _check_pair(findings: Findings, record: Mapping[str, Any], where: Mapping[str, Any]) -> None:
     try:
-        pair = read_pair(record["entry"], record["image_root"])
+        pair = read_record(record)
     except FaultySample as error:
         message = str(error).replace(f"{record['entry']}: ", "").replace(f"{record['entry']} ", "")
         findings.faults.append(Fault("sample", message, record["file_name"], **where))

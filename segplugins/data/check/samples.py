@@ -7,6 +7,7 @@ import numpy as np
 from segplugins.data.catalog import dataset_metadata
 from segplugins.data.check.images import record_id
 from segplugins.data.check.run import Checked
+from segplugins.data.pairs.decode import Pair, read_record
 from segplugins.data.read_images import read_image
 from segplugins.data.read_regions import has_label_map, read_label_map, read_regions, target_form
 from segplugins.structures.regions import Region, box_outline
@@ -44,6 +45,8 @@ def samples(checked: Checked, number: int) -> Iterator[Sample]:
 
 
 def _sample(record: Mapping[str, Any], metadata: Any, classes: Sequence[str]) -> Sample:
+    if "entry" in record:
+        return _pair_sample(read_record(record))
     image = read_image(record)
     labels = np.full(image.shape[:2], -1, np.int64)
     names = [str(text) for text in record.get("texts", ())]
@@ -53,13 +56,26 @@ def _sample(record: Mapping[str, Any], metadata: Any, classes: Sequence[str]) ->
         if found.segments is not None and not found.sentences:
             names = [classes[segment["category_id"]] for segment in found.segments]
     elif target_form(record) is not None:
-        regions = [r for r in read_regions(record, metadata) if r.has_target]
-        regions.sort(key=lambda region: -_area(region))  # small ones lie on top
-        names = [region.text for region in regions]
-        for index, region in enumerate(regions):
-            _paint(labels, region, index)
+        names = _paint_regions(labels, read_regions(record, metadata))
     height, width = labels.shape
     return Sample(f"{record_id(record)}  {width} x {height}", image, labels, names)
+
+
+def _pair_sample(pair: Pair) -> Sample:
+    """Returns an image-text pair, with its first text in the title."""
+    labels = np.full(pair.image.shape[:2], -1, np.int64)
+    names = _paint_regions(labels, pair.regions)
+    height, width = labels.shape
+    words = next(iter([*pair.captions, ", ".join(pair.tags)]), "")
+    return Sample(f"{pair.key}  {width} x {height}  {words}".strip(), pair.image, labels, names)
+
+
+def _paint_regions(labels: np.ndarray, regions: Sequence[Region]) -> List[str]:
+    """Paints regions, small ones on top, and returns their texts."""
+    shown = sorted((r for r in regions if r.has_target), key=lambda region: -_area(region))
+    for index, region in enumerate(shown):
+        _paint(labels, region, index)
+    return [region.text for region in shown]
 
 
 def _area(region: Region) -> float:

@@ -6,11 +6,18 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
 
-from segplugins.data.shards import Entry, FaultySample, Sample, read_sample
+from segplugins.data.shards import (
+    Entry,
+    FaultySample,
+    Sample,
+    has_captions_of_its_own,
+    read_sample,
+)
 from segplugins.files.faults import FaultError
 from segplugins.files.pictures import read_picture
 from segplugins.structures.regions import Region, check_box
 
+_CAPTION_KEYS = ("caption", "full_caption", "captions")
 # Keys of a region that are no extra information about it.
 _REGION_KEYS = {
     "text",
@@ -53,12 +60,19 @@ def read_pair(
     Args:
         entry: from `index_shard`.
         image_root: folder of the images of JSON lines; None = that of the file.
-        captions_only: see `register_pairs`.
+        captions_only: see `PairSource`.
 
     Raises:
         FaultySample: it cannot be used, or says nothing about its image.
     """
     return decode_pair(read_sample(entry, image_root), entry, captions_only=captions_only)
+
+
+def read_record(record: Mapping[str, Any]) -> Pair:
+    """Returns the sample of a record of the checker: "entry", "image_root", "captions_only"."""
+    return read_pair(
+        record["entry"], record["image_root"], captions_only=record.get("captions_only", False)
+    )
 
 
 def decode_pair(sample: Sample, entry: Entry, *, captions_only: bool = False) -> Pair:
@@ -67,13 +81,14 @@ def decode_pair(sample: Sample, entry: Entry, *, captions_only: bool = False) ->
     Args:
         sample: from `read_sample`.
         entry: where it lies, for messages.
-        captions_only: see `register_pairs`.
+        captions_only: see `PairSource`.
 
     Raises:
         FaultySample: see `read_pair`.
     """
     if captions_only:
-        sample = replace(sample, data={k: v for k, v in sample.data.items() if k == "key"})
+        kept = {"key"} if has_captions_of_its_own(entry.shard) else {"key", *_CAPTION_KEYS}
+        sample = replace(sample, data={k: v for k, v in sample.data.items() if k in kept})
     where = str(Entry(entry.shard, entry.offset, entry.size, sample.key))
     image = _decoded(sample.image, where)
     regions = _regions(sample.data, where)
@@ -96,7 +111,7 @@ def _decoded(image: Union[bytes, Path], where: str) -> np.ndarray:
 def _captions(sample: Sample) -> List[str]:
     """Returns each different text once: the .txt line by line, then what the JSON says."""
     texts: List[Any] = sample.text.splitlines()
-    for key in ("caption", "full_caption", "captions"):
+    for key in _CAPTION_KEYS:
         value = sample.data.get(key, [])
         texts.extend(value if isinstance(value, list) else [value])
     return list(dict.fromkeys(text for text in map(_text, texts) if text))

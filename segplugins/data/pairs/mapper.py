@@ -38,7 +38,7 @@ class PairMapper:
         hide: hides parts of images last of all.
         excluded: images that may not be trained on.
         sidecars: per data set further facts of its samples.
-        captions_only: data sets of which captions alone are read, see `register_pairs`.
+        captions_only: data sets of which captions alone are read, see `PairSource`.
     """
 
     def __init__(

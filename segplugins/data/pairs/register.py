@@ -1,61 +1,25 @@
 """Registers image-text sets, and tells them from others."""
 
-import glob
-from typing import List, Optional, Sequence, Union
+from typing import Any, Sequence, Union
 
 from detectron2.data import MetadataCatalog
 
-from segplugins.data.catalog import ROOT_VARIABLE, dataset_root, register
-from segplugins.files.faults import FaultPolicy
-
-KIND = "pairs"
+from segplugins.data.sources import PairSource, register_source
+from segplugins.data.sources.pairs import KIND
 
 
-def register_pairs(
-    name: str,
-    shards: Union[str, Sequence[str]],
-    *,
-    image_root: Optional[str] = None,
-    captions_only: bool = False,
-    licence: Optional[str] = None,
-    prepare: Optional[str] = None,
-    **metadata: object,
-) -> None:
-    """Registers image-text shards as a training set.
+def register_pairs(name: str, shards: Union[str, Sequence[str]], **keywords: Any) -> None:
+    """Registers image-text shards as a training set; see `PairSource`.
 
     Args:
         name: of the data set.
-        shards: glob patterns relative to $DETECTRON2_DATASETS, of .tar or .jsonl files.
-        image_root: folder of the images of JSON lines, likewise relative; None = that of the file.
-        captions_only: of a tar the .txt alone is read; what .json files say is left aside.
-        licence: under which the source gives it out.
-        prepare: command that makes the files.
-        metadata: further facts about the set.
+        shards: paths or glob patterns relative to $DETECTRON2_DATASETS.
+        keywords: the other fields of `PairSource`, and further metadata.
 
     Raises:
-        FileNotFoundError: on loading: no file fits the patterns.
+        ValueError: a value of another type; another data set has that name.
     """
-    patterns = [shards] if isinstance(shards, str) else list(shards)
-
-    def load(policy: FaultPolicy) -> List[dict]:
-        files = sorted({f for p in patterns for f in glob.glob(str(dataset_root() / p))})
-        if not files:
-            step = f", or make them with `{prepare}`" if prepare else ""
-            raise FileNotFoundError(
-                f"data set '{name}': no file {patterns} in {dataset_root()}; set {ROOT_VARIABLE} "
-                f"to the folder that holds them{step}"
-            )
-        return [{"file_name": file, "dataset": name} for file in files]
-
-    register(
-        name,
-        load,
-        kind=KIND,
-        licence=licence,
-        pairs_image_root=image_root,
-        captions_only=captions_only,
-        **metadata,
-    )
+    register_source(PairSource.of_keywords(name, {"shards": shards, **keywords}))
 
 
 def is_pairs(names: Sequence[str]) -> bool:

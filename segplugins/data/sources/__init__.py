@@ -7,6 +7,7 @@ with them, the keys of a YAML file; `KINDS` is the table of both.
     description.py  what all descriptions have in common; registration
     maps.py         folders of label maps and of masks
     coco.py         COCO, LVIS and panoptic files; labelme, CVAT, YOLO
+    pairs.py        image-text shards, lists and folders
     phrases.py      referring expressions, videos, region lines
 """
 
@@ -21,6 +22,7 @@ from segplugins.data.sources.coco import (
 )
 from segplugins.data.sources.description import Source, register_source
 from segplugins.data.sources.maps import SalientSource, SemanticSource
+from segplugins.data.sources.pairs import PairSource
 from segplugins.data.sources.phrases import ReferringSource, RegionSource, VideoSource
 
 KINDS: Dict[str, Type[Source]] = {
@@ -34,6 +36,7 @@ KINDS: Dict[str, Type[Source]] = {
     "labelme": LabelmeSource,
     "cvat": CvatSource,
     "yolo": YoloSource,
+    "pairs": PairSource,
 }
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "CvatSource",
     "InstanceSource",
     "LabelmeSource",
+    "PairSource",
     "PanopticSource",
     "ReferringSource",
     "RegionSource",

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from segplugins.data.catalog import register
+from segplugins.data.catalog import existing_path, register
 from segplugins.data.sources import values
 from segplugins.files.faults import FaultPolicy
 from segplugins.structures.regions import Task
@@ -89,6 +89,13 @@ class Source:
                     f"data set '{name}': unknown keyword '{keyword}', the nearest is '{nearest[0]}'"
                 )
         return cls(name=name, **{**given, "metadata": {**given.get("metadata", {}), **more}})
+
+    def check_paths(self) -> None:
+        """Raises FileNotFoundError where a folder or a file of the description is not there."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.metadata.get("is_path") and value:
+                existing_path(value, self.name, self.prepare)
 
     def records(self, policy: FaultPolicy) -> List[dict]:
         """Returns the catalog records."""

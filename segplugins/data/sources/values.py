@@ -59,6 +59,12 @@ def paths(value: Any) -> Union[str, Tuple[str, ...]]:
     return path(value)
 
 
+def patterns(value: Any) -> Tuple[str, ...]:
+    """Returns paths or glob patterns, of which all files are taken."""
+    given = value if isinstance(value, (list, tuple)) and value else [value]
+    return tuple(text(path(each)) for each in given)
+
+
 def boolean(value: Any) -> bool:
     """Returns true or false."""
     if not isinstance(value, bool):

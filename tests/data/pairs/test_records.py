@@ -11,12 +11,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from PIL import Image
 
-import segplugins.data.shards as shards_module
 from segplugins.data.check.policy import SkipFaults
 from segplugins.data.exclude import ExcludedImages
 from segplugins.data.hide_and_seek import HideAndSeek
 from segplugins.data.pairs import PairMapper, is_pairs, register_pairs
-from segplugins.data.shards import FaultySample, index_shard
+from segplugins.data.shards import Entry, FaultySample, index_shard, tars
 from segplugins.engine.loaders import build_train_loader
 from segplugins.files import raster
 from segplugins.structures.regions import Region, encode_mask
@@ -154,7 +153,7 @@ def test_a_shard_that_has_changed_since_it_was_indexed_is_a_fault(web, tmp_path)
         file.write(b"garbage" * 10)
     mapper = PairMapper(())
     with pytest.raises(FaultySample, match=f"byte {entry.offset} .*is not where the index has it"):
-        mapper({"dataset": "set", "entry": shards_module.Entry(path, entry.offset, entry.size)})
+        mapper({"dataset": "set", "entry": Entry(path, entry.offset, entry.size)})
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "absent.png", ""])
@@ -181,7 +180,7 @@ def test_links_in_a_tar_are_not_followed(web, tmp_path):
 
 
 def test_a_size_in_a_header_is_not_believed(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards_module, "_IMAGE_BYTES", 20)
+    monkeypatch.setattr(tars, "IMAGE_BYTES", 20)
     with pytest.raises(ValueError, match="more than the 20 allowed"):
         records(web.shards(tmp_path, [1])[0])
 
