@@ -145,6 +145,7 @@ RANGES = {
     "MODEL.CLIP.TEXT_BATCH": "[1, inf)",
     "MODEL.PIXEL_STD": "(0, inf)",
     "INPUT.TARGETS": ("sem_seg", "instances"),
+    "INPUT.FORMAT": ("RGB",),
     "INPUT.MAX_TEXTS": "[0, inf)",
     "INPUT.MIN_SIZE_TRAIN": "int [1, inf)",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": ("choice", "range"),

@@ -11,13 +11,13 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from segplugins.files.checkpoint_file import ENDINGS, is_checkpoint_path
 from segplugins.files.tensors import copy_tensors, read_state_dict
 
 from . import drawn  # noqa: F401  timm finds ours by name
 from .towers import ClipTowers, TextTower
 
 _CONFIGS = Path(__file__).parent / "models"
-_FILES = (".pt", ".pth", ".bin", ".safetensors")
 _TEXT_PARTS = (
     "token_embedding",
     "positional_embedding",
@@ -128,7 +128,7 @@ def _source(name: str, weights: str, *, quick_gelu: bool) -> Tuple[Optional[str]
     path = Path(weights)
     if path.is_file():
         return None, path
-    if path.suffix in _FILES or "/" in weights:
+    if is_checkpoint_path(weights):
         raise FileNotFoundError(
             f"no CLIP weights file '{weights}' (MODEL.CLIP.WEIGHTS): name another, or make it as "
             "the first lines of the config say"
@@ -137,7 +137,7 @@ def _source(name: str, weights: str, *, quick_gelu: bool) -> Tuple[Optional[str]
     if not open_clip.get_pretrained_cfg(name, weights):
         raise ValueError(
             f"unknown weights '{weights}' of CLIP model '{name}'. Known tags: {tags or 'none'}; "
-            f"or give a file ({', '.join(_FILES)})"
+            f"or give a file ({', '.join(ENDINGS)})"
         )
     wanted = bool(open_clip.get_pretrained_cfg(name, weights).get("quick_gelu", False))
     if wanted != quick_gelu:

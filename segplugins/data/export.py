@@ -15,7 +15,7 @@ from segplugins.files.exchange.cvat import write_cvat
 from segplugins.files.exchange.export import AnnotatedImage
 from segplugins.files.exchange.labelme import write_labelme
 from segplugins.files.exchange.yolo import SPLITS, write_yolo
-from segplugins.files.write import probe_folder
+from segplugins.files.write import absent_folders, probe_folder, remove_empty
 from segplugins.structures.vocabulary import get_vocabulary
 
 FORMS = ("coco", "cvat", "labelme", "panoptic", "yolo")
@@ -75,12 +75,15 @@ def export_dataset(
 def _new_folder(out: Path) -> Iterator[None]:
     """Makes a folder; what was written there goes again if not all can be written."""
     is_new = not out.exists() or not any(out.iterdir())
+    absent = absent_folders(out)
     probe_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
         if is_new:
             shutil.rmtree(out)
+            remove_empty(absent)
         raise
 
 

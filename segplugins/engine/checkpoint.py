@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from torch import nn
 
 from segplugins.engine.zoo_weights import PREFIX, weights_path
@@ -235,6 +236,28 @@ class SafeCheckpointer(DetectionCheckpointer):
             names = self.match.unexpected
             logger.info("%d entries of '%s' are unused: %s", len(names), self._path, names[:3])
         return incompatible
+
+
+def without_part_weights(cfg: CfgNode) -> CfgNode:
+    """Returns a frozen copy of a config whose parts of the model, such as a CLIP, name no files.
+
+    MODEL.WEIGHTS stays.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    for node in cfg.MODEL.values():
+        if isinstance(node, CfgNode):
+            _forget_weights(node)
+    cfg.freeze()
+    return cfg
+
+
+def _forget_weights(node: CfgNode) -> None:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            _forget_weights(value)
+        elif key == "WEIGHTS":
+            node[key] = ""
 
 
 def _is_whole(path: Path) -> bool:

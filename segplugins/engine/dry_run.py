@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from segplugins.engine.mapped_pictures import draw_record, title_of
-from segplugins.engine.output_folder import make_writable
+from segplugins.engine.output_folder import check_writable
 from segplugins.engine.preflight import (
     check_disk,
     check_evaluation,
@@ -43,7 +43,7 @@ def dry_run(cfg: CfgNode) -> Iterator[str]:
     """
     check_names(cfg, training=True)
     folder = Path(cfg.OUTPUT_DIR)
-    make_writable(folder)
+    check_writable(folder)
     check_training_data(cfg)
     check_evaluation(cfg)
     trainer = Trainer(cfg)

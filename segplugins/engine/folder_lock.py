@@ -45,3 +45,10 @@ def lock_folder(folder: Path) -> None:
     file.write(f"process {os.getpid()} on {platform.node()} since {since}\n")
     file.flush()
     _HELD[path] = file
+
+
+def unlock_folder(folder: Path) -> None:
+    """Gives a folder back before the process ends; no harm if this process does not hold it."""
+    file = _HELD.pop((folder / NAME).resolve(), None)
+    if file is not None:
+        file.close()

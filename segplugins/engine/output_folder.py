@@ -6,18 +6,21 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Union
 
 import torch
 import yaml
 from detectron2.config import CfgNode
 
-from segplugins.engine.folder_lock import FolderInUse, lock_folder
+from segplugins.engine.folder_lock import FolderInUse, lock_folder, unlock_folder
 from segplugins.evaluation.protocol import file_hash
 from segplugins.files.write import (
+    absent_folders,
     is_temporary,
     probe_folder,
+    remove_empty,
     remove_stale,
     write_json,
     write_text,
@@ -43,6 +46,28 @@ _FREE = (
 _FREE_AT_TEST = ("OUTPUT_DIR", "DATALOADER", "MODEL.DEVICE", "SOLVER", "DATASETS.TRAIN", "VERSION")
 
 
+# What a start writes before its first step; a start that fails removes it again.
+_OF_THE_START = (
+    "config.yaml",
+    "run.json",
+    "eval_config.yaml",
+    "eval_run.json",
+    "log.txt*",
+    "pairs_index/*",
+    "run.lock",
+)
+
+
+class _Start(NamedTuple):
+    """What there was before a run took its folder."""
+
+    absent: List[Path]  # folders that were made for it, the innermost first
+    before: FrozenSet[Path]  # files that stood in it
+
+
+_STARTS: Dict[Path, _Start] = {}
+
+
 def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> None:
     """Takes OUTPUT_DIR for this run, until the process ends, and writes config and code version.
 
@@ -60,8 +85,11 @@ def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> Non
         OSError: the folder cannot be made or written.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    make_writable(folder)
+    check_writable(folder)
+    start = _Start(absent_folders(folder), frozenset(_start_files(folder)))
+    folder.mkdir(parents=True, exist_ok=True)
     lock_folder(folder)
+    _STARTS.setdefault(folder.resolve(), start)
     for path in remove_stale(folder):
         logger.info("Removed '%s', which a killed process had left", path)
     prefix = "eval_" if evaluation else ""
@@ -75,8 +103,33 @@ def claim_output(cfg: CfgNode, *, resume: bool, evaluation: bool = False) -> Non
     write_json(folder / f"{prefix}run.json", _description(cfg))
 
 
-def make_writable(folder: Path) -> None:
-    """Makes a folder and writes a file there for a moment, or raises OSError that names it."""
+@contextmanager
+def undone_on_failure(folder: Union[str, Path]) -> Iterator[None]:
+    """Removes what the start of a run has written to its folder if the block fails.
+
+    Args:
+        folder: OUTPUT_DIR, which this process has taken by `claim_output`; of another process
+            nothing is removed. Files that stood there before stay.
+    """
+    try:
+        yield
+    except BaseException:
+        folder = Path(folder).resolve()
+        start = _STARTS.pop(folder, None)
+        if start is not None:
+            for path in set(_start_files(folder)) - start.before:
+                path.unlink(missing_ok=True)
+            unlock_folder(folder)
+            remove_empty([folder / "pairs_index", *start.absent])
+        raise
+
+
+def _start_files(folder: Path) -> List[Path]:
+    return [path for pattern in _OF_THE_START for path in folder.glob(pattern)]
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError, which names the folder, where nothing can be written into it."""
     try:
         probe_folder(folder)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from typing import Any, Iterable, List, Mapping, Type
 
 from detectron2.config import CfgNode
@@ -11,14 +10,15 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim import Optimizer
 
-from segplugins.data.catalog import dataset_metadata, load_dataset
+from segplugins.data.catalog import check_present, dataset_metadata, load_dataset
 from segplugins.data.check.load import check_usable
 from segplugins.data.pairs import is_pairs
 from segplugins.data.read_regions import has_label_map
 from segplugins.engine.loaders import check_datasets, micro_batch_size
 from segplugins.engine.optim import check_solver
 from segplugins.evaluation.build import build_evaluator
-from segplugins.files.checkpoint_file import check_checkpoint
+from segplugins.files.checkpoint_file import check_checkpoint, is_checkpoint_path
+from segplugins.files.write import free_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -135,23 +135,28 @@ def check_names(cfg: CfgNode, *, training: bool, random_weights: bool = False) -
     """Looks at what a run names, in no time: model, data sets and weights; makes no folder.
 
     Args:
-        cfg: reads MODEL.META_ARCHITECTURE, MODEL.WEIGHTS, DATASETS.TRAIN and DATASETS.TEST.
+        cfg: reads MODEL.META_ARCHITECTURE, all keys WEIGHTS of MODEL, DATASETS.TRAIN and
+            DATASETS.TEST.
         training: the run trains; else it evaluates, which takes weights.
         random_weights: an evaluation may go without weights.
 
     Raises:
         KeyError: an unknown data set.
-        FileNotFoundError: no such checkpoint.
+        FileNotFoundError: no such checkpoint, or no such folder or file of a data set.
         ValueError: no such model, optimizer or schedule, no data set, no weights, or weights that
             are damaged.
     """
     architecture(cfg)
+    names = []
     if training:
         check_solver(cfg)
-        check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+        names += check_datasets(cfg.DATASETS.TRAIN, key="DATASETS.TRAIN")
+        _check_parts(cfg.MODEL, "MODEL")
     if cfg.DATASETS.TEST or not training:
-        check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+        names += check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
     check_weights(cfg.MODEL.WEIGHTS)
+    for name in names:
+        check_present(name)
     if not (training or cfg.MODEL.WEIGHTS or random_weights):
         raise ValueError(
             "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
@@ -172,11 +177,26 @@ def check_weights(path: str) -> None:
             raise type(error)(f"MODEL.WEIGHTS: {error}") from error
 
 
+def _check_parts(node: CfgNode, where: str) -> None:
+    """Looks at the files that parts of the model start from: a CLIP, a backbone."""
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            _check_parts(value, f"{where}.{key}")
+        elif key == "WEIGHTS" and where != "MODEL" and is_checkpoint_path(value):
+            try:
+                check_checkpoint(value)
+            except (FileNotFoundError, ValueError) as error:
+                raise type(error)(
+                    f"{where}.WEIGHTS: {error}; name another, or make it as the first lines of "
+                    "the config say"
+                ) from error
+
+
 def check_disk(folder: str, model: nn.Module, optimizer: Optimizer, *, averaged: bool) -> None:
     """Compares the free space of the output folder with the size of two checkpoints.
 
     Args:
-        folder: OUTPUT_DIR; it exists.
+        folder: OUTPUT_DIR.
         model: its state is saved.
         optimizer: AdamW keeps two numbers per trained parameter, SGD one.
         averaged: whether averaged weights are saved too (SOLVER.EMA).
@@ -187,7 +207,7 @@ def check_disk(folder: str, model: nn.Module, optimizer: Optimizer, *, averaged:
     trained = sum(p.nbytes for group in optimizer.param_groups for p in group["params"])
     per_weight = (2 if "betas" in optimizer.defaults else 1) + averaged
     size = sum(tensor.nbytes for tensor in model.state_dict().values()) + per_weight * trained
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < _CHECKPOINTS * size:
         raise ValueError(
             f"OUTPUT_DIR '{folder}' has {free / 1e9:.2f} GB free; {_CHECKPOINTS} checkpoints of "

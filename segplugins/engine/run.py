@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from typing import Callable, Dict, Sequence
 
@@ -12,12 +11,13 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
+from torch import nn
 
 from segplugins.config import RANGES as SHARED_RANGES
 from segplugins.config import add_shared_config
 from segplugins.data.register_yaml import register_from_yaml
-from segplugins.engine.checkpoint import load_weights
-from segplugins.engine.output_folder import claim_output
+from segplugins.engine.checkpoint import load_weights, without_part_weights
+from segplugins.engine.output_folder import claim_output, undone_on_failure
 from segplugins.engine.preflight import (
     check_disk,
     check_evaluation,
@@ -151,21 +151,21 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
             first step; see `segplugins.engine.preflight`.
         Stopped: SIGINT or SIGTERM; the weights are saved.
     """
-    check_training_data(cfg)
-    if not resume:
-        check_weights(cfg.MODEL.WEIGHTS)
-    if comm.is_main_process():  # the others wait for it at the first step
-        check_evaluation(cfg)
-    trainer = Trainer(cfg)
-    if comm.is_main_process():
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        check_disk(
-            cfg.OUTPUT_DIR,
-            trainer.checkpointer.model,
-            trainer.optimizer,
-            averaged=cfg.SOLVER.EMA.ENABLED,
-        )
-    trainer.resume_or_load(resume=resume)
+    with undone_on_failure(cfg.OUTPUT_DIR):
+        check_training_data(cfg)
+        if not resume:
+            check_weights(cfg.MODEL.WEIGHTS)
+        if comm.is_main_process():  # the others wait for it at the first step
+            check_evaluation(cfg)
+        trainer = Trainer(cfg)
+        if comm.is_main_process():
+            check_disk(
+                cfg.OUTPUT_DIR,
+                trainer.checkpointer.model,
+                trainer.optimizer,
+                averaged=cfg.SOLVER.EMA.ENABLED,
+            )
+        trainer.resume_or_load(resume=resume)
     if trainer.start_iter >= trainer.max_iter:
         logger.info("Iteration %d of %d is done already", trainer.start_iter, trainer.max_iter)
         results = trainer.evaluate() if cfg.DATASETS.TEST else {}
@@ -193,10 +193,22 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = False) -> Results:
             weights that are missing or fit only in part, without `random_weights`.
         SystemExit: TEST.EXPECTED_RESULTS are not met, as in detectron2.
     """
-    check_names(cfg, training=False, random_weights=random_weights)
-    if comm.is_main_process():
-        check_evaluation(cfg)
-    model = Trainer.build_model(cfg)
+    with undone_on_failure(cfg.OUTPUT_DIR):
+        check_names(cfg, training=False, random_weights=random_weights)
+        if comm.is_main_process():
+            check_evaluation(cfg)
+        model = _model_of(cfg, random_weights)
+    results = Trainer.test_each(cfg, model)
+    _write(cfg, results, cfg.MODEL.WEIGHTS)
+    if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:
+        verify_results(cfg, next(iter(results.values())) if len(results) == 1 else results)
+    return results
+
+
+def _model_of(cfg: CfgNode, random_weights: bool) -> nn.Module:
+    """Returns the model with MODEL.WEIGHTS in it."""
+    # Whole weights replace what parts of the model would begin with, so that is not looked for.
+    model = Trainer.build_model(cfg if random_weights else without_part_weights(cfg))
     match = load_weights(model, cfg.MODEL.WEIGHTS)
     if not (match.is_whole or random_weights):
         raise ValueError(
@@ -204,11 +216,7 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = False) -> Results:
             "it the config of these weights? --random-weights (random_weights=True) evaluates it "
             "all the same"
         )
-    results = Trainer.test_each(cfg, model)
-    _write(cfg, results, cfg.MODEL.WEIGHTS)
-    if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:
-        verify_results(cfg, next(iter(results.values())) if len(results) == 1 else results)
-    return results
+    return model
 
 
 def _write(cfg: CfgNode, results: Results, weights: str) -> None:

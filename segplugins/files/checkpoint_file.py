@@ -12,9 +12,10 @@ import torch
 
 from segplugins.files.plain_files import check_plain_file
 
-__all__ = ["check_checkpoint", "read_checkpoint"]
+__all__ = ["ENDINGS", "check_checkpoint", "is_checkpoint_path", "is_torchscript", "read_checkpoint"]
 
 _SAFE = ".safetensors"
+ENDINGS = (".pt", ".pth", ".bin", _SAFE)
 _AGAIN = "copy or download it again"
 # How files begin that come in the place of a checkpoint.
 _OTHERS = {
@@ -30,6 +31,13 @@ _ASKED = re.compile(
 )
 _ZIP = b"PK\x03\x04"
 _TRUSTED = "If you trust its source, tools/convert_checkpoint.py --unsafe makes a plain one"
+
+
+def is_checkpoint_path(weights: str) -> bool:
+    """Returns whether weights are named by a path, and not by a tag or an address."""
+    if not isinstance(weights, str) or "://" in weights:
+        return False
+    return "/" in weights or Path(weights).suffix in ENDINGS or Path(weights).is_file()
 
 
 def check_checkpoint(path: Union[str, Path]) -> None:
@@ -96,7 +104,7 @@ def is_torchscript(path: Union[str, Path]) -> bool:
 def _alternative(path: Path) -> str:
     """Returns which checkpoint may be meant, by those that lie beside a missing one or in it."""
     folder = path if path.is_dir() else path.parent
-    names = sorted(f.name for f in folder.glob("*") if f.suffix in (".pth", ".pt", ".bin", _SAFE))
+    names = sorted(f.name for f in folder.glob("*") if f.suffix in ENDINGS)
     if not names:
         return "" if path.is_dir() or folder.is_dir() else f", and there is no folder '{folder}'"
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

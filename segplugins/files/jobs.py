@@ -13,12 +13,11 @@ A process that is killed leaves no claim and no half-written file that would pas
 import fcntl
 import json
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
 
-from segplugins.files.write import probe_folder, remove_stale_of, write_json
+from segplugins.files.write import free_bytes, probe_folder, remove_stale_of, write_json
 
 MANIFEST = "manifest.json"
 _CLAIMS = ".claims"
@@ -56,11 +55,12 @@ class JobFolder:
                 error.errno, f"the output folder cannot be written ({error.strerror})", str(folder)
             ) from error
         self._check_room(room)
+        (self.folder / _CLAIMS).mkdir(parents=True, exist_ok=True)
         with _locked(self.folder / _CLAIMS / MANIFEST, wait=True):
             self._open()
 
     def _check_room(self, room: int) -> None:
-        free = shutil.disk_usage(self.folder).free
+        free = free_bytes(self.folder)
         if free < room:
             raise OSError(
                 f"the disk of the output folder '{self.folder}' has {free / 1e6:.1f} MB free and "

@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import shutil
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, Iterator, List, Union
+from typing import Any, Iterable, Iterator, List, Union
 
 PathLike = Union[str, Path]
 
@@ -131,16 +132,53 @@ def end_whole_lines(path: PathLike) -> int:
 
 
 def probe_folder(folder: PathLike) -> None:
-    """Makes a folder and writes a file there for a moment.
+    """Makes a folder and a file there for a moment, and leaves neither behind.
 
     Raises:
         OSError: it cannot be made or written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".writable.{os.getpid()}-{next(_NUMBERS)}{_MARK}"
-    probe.touch()
-    probe.unlink()
+    made = absent_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}-{next(_NUMBERS)}{_MARK}"
+        probe.touch()
+        probe.unlink()
+    finally:
+        remove_empty(made)
+
+
+def absent_folders(folder: PathLike) -> List[Path]:
+    """Returns those of a folder and the folders above it that are not there, the innermost first.
+
+    Raises:
+        OSError: one of them cannot be looked at.
+    """
+    folder = Path(folder).absolute()
+    absent = []
+    for each in (folder, *folder.parents):
+        try:
+            os.stat(each)
+            break
+        except FileNotFoundError:
+            absent.append(each)
+    return absent
+
+
+def remove_empty(folders: Iterable[PathLike]) -> None:
+    """Removes folders that are empty or gone, in their order, up to the first that is neither."""
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            if os.path.exists(folder):  # somebody else has written there
+                return
+
+
+def free_bytes(folder: PathLike) -> int:
+    """Returns the free space of the disk that holds a folder, or that would hold it."""
+    absent = absent_folders(folder)
+    return shutil.disk_usage(absent[-1].parent if absent else folder).free
 
 
 def _flush(path: Path) -> None:

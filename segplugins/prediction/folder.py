@@ -128,7 +128,7 @@ def open_folder(
 
 
 def check_writable(output: Path) -> None:
-    """Makes a folder and raises OSError where nothing can be written into it."""
+    """Raises OSError where nothing can be written into a folder; it is not made."""
     try:
         probe_folder(output)
     except OSError as error:

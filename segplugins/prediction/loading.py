@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from segplugins.data.augmentations import build_augmentations
-from segplugins.engine.checkpoint import Match, load_weights
+from segplugins.engine.checkpoint import Match, load_weights, without_part_weights
 from segplugins.engine.convert import OWN_BUFFERS
 from segplugins.engine.preflight import check_weights
 from segplugins.engine.read_config import apply_settings, option_settings
@@ -70,8 +70,9 @@ def load(
     path = cfg.MODEL.WEIGHTS
     training_names: Sequence[str] = ()
     if path:
-        # What the model would begin with is replaced as a whole: not even looked for.
-        _forget_weights(cfg.MODEL)
+        # What parts of the model would begin with is replaced as a whole: not even looked for.
+        cfg = without_part_weights(cfg)
+        cfg.defrost()
     cfg.TEST.LABEL_MAPS = True
     cfg.freeze()
     model = build_model(cfg)
@@ -180,14 +181,6 @@ def _config_file(entry: Entry) -> Path:
             "does not hold; give a config file and weights='zoo://...' instead"
         )
     return path
-
-
-def _forget_weights(node: CfgNode) -> None:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            _forget_weights(value)
-        elif key == "WEIGHTS":
-            node[key] = ""
 
 
 def _default_vocabulary(cfg: CfgNode) -> Optional[str]:

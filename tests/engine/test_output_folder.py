@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from segplugins.engine import folder_lock
+from segplugins.engine import folder_lock, output_folder
 from segplugins.engine.folder_lock import FolderInUse
-from segplugins.engine.output_folder import claim_output
+from segplugins.engine.output_folder import claim_output, undone_on_failure
 
 
 @pytest.fixture(autouse=True)
 def a_process_of_its_own(monkeypatch):
     """What this process has claimed in another test does not count."""
     monkeypatch.setattr(folder_lock, "_HELD", {})
+    monkeypatch.setattr(output_folder, "_STARTS", {})
     yield
     for file in folder_lock._HELD.values():
         file.close()
@@ -137,3 +138,38 @@ def test_a_file_in_the_way_is_told(toy_cfg, tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(OSError, match="OUTPUT_DIR cannot be written .*/run'"):
         claim_output(toy_cfg(), resume=False)
+
+
+def failing(cfg, *, writes=()):
+    """Takes the folder, writes as a start does and fails."""
+    claim_output(cfg, resume=False)
+    with pytest.raises(RuntimeError, match="no"), undone_on_failure(cfg.OUTPUT_DIR):
+        for name in writes:
+            path = Path(cfg.OUTPUT_DIR, name)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        raise RuntimeError("no")
+
+
+def test_a_start_that_fails_leaves_nothing_behind(toy_cfg, tmp_path):
+    failing(toy_cfg(output="a/b/run"), writes=("log.txt", "log.txt.rank1", "pairs_index/x.npy"))
+    assert list(tmp_path.iterdir()) == []
+    failing(toy_cfg(output="a/b/run"))  # the lock was given back, and can be taken again
+    claim_output(toy_cfg(output="a/b/run"), resume=False)
+
+
+def test_a_start_that_fails_leaves_what_stood_there_before_and_what_others_write(toy_cfg):
+    folder = Path(toy_cfg().OUTPUT_DIR)
+    folder.mkdir()
+    (folder / "log.txt").write_text("of before")
+    failing(toy_cfg(), writes=("notes.txt",))
+    assert sorted(path.name for path in folder.iterdir()) == ["log.txt", "notes.txt"]
+
+
+def test_only_the_process_that_took_a_folder_cleans_it(toy_cfg):
+    folder = Path(toy_cfg().OUTPUT_DIR)
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    with pytest.raises(KeyboardInterrupt), undone_on_failure(folder):
+        raise KeyboardInterrupt
+    assert (folder / "config.yaml").exists()

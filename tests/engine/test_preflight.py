@@ -5,14 +5,15 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-import segplugins.engine.preflight as preflight
 from segplugins.engine import evaluate, train
+from segplugins.engine.checkpoint import without_part_weights
 from segplugins.engine.preflight import (
     check_disk,
     check_evaluation,
     check_names,
     check_training_data,
 )
+from segplugins.files import write
 
 
 @pytest.fixture
@@ -153,11 +154,38 @@ def test_a_model_and_weights_that_do_not_exist_are_named(toy_cfg):
         ("SOLVER.OPTIMIZER adamm", True, r"SOLVER.OPTIMIZER: unknown 'adamm'; known are \['adamw'"),
         ("SOLVER.LR_SCHEDULER_NAME Cosin", True, "unknown 'Cosin'; known are .*'WarmupCosineLR'"),
         ("MODEL.META_ARCHITECTURE SAD", False, "no model 'SAD'"),
+        (
+            "MODEL.CLIP.WEIGHTS no/c.pt",
+            True,
+            "MODEL.CLIP.WEIGHTS: checkpoint 'no/c.pt' does no",
+        ),
+        (
+            "MODEL.CLIP.WEIGHTS c.safetensors",
+            True,
+            "CLIP.WEIGHTS: checkpoint 'c.safetensors' does",
+        ),
     ],
 )
 def test_names_are_looked_at_before_anything_is_made(toy_cfg, options, training, message):
     with pytest.raises((KeyError, ValueError, FileNotFoundError), match=message):
         check_names(toy_cfg(options), training=training, random_weights=True)
+
+
+def test_folders_of_data_sets_are_looked_for_first_of_all(toy_cfg, monkeypatch, tmp_path):
+    cfg = toy_cfg()
+    description = DatasetCatalog["toy_train"].description
+    monkeypatch.setitem(vars(description), "label_root", (str(tmp_path / "gone"), "no_maps"))
+    with pytest.raises(FileNotFoundError, match="'toy_train': no file or folder .*/gone; set DETE"):
+        check_names(cfg, training=True)
+    check_names(cfg, training=False, random_weights=True)  # which reads toy_val alone
+
+
+def test_an_evaluation_does_not_look_for_what_parts_of_the_model_began_with(toy_cfg):
+    cfg = toy_cfg("MODEL.CLIP.WEIGHTS gone/clip.pt MODEL.WEIGHTS whole.pth")
+    check_names(toy_cfg("MODEL.CLIP.WEIGHTS gone/clip.pt"), training=False, random_weights=True)
+    parts = without_part_weights(cfg)
+    assert (parts.MODEL.CLIP.WEIGHTS, parts.MODEL.WEIGHTS) == ("", "whole.pth")
+    assert cfg.MODEL.CLIP.WEIGHTS == "gone/clip.pt"
 
 
 def test_an_evaluation_takes_weights_or_the_word_for_none(toy_cfg):
@@ -173,7 +201,7 @@ def test_two_checkpoints_must_fit_on_the_disk(tmp_path, monkeypatch, averaged, f
     model = torch.nn.Linear(3, 1)  # 4 float32: 16 bytes of weights, two more of each for AdamW
     optimizer = torch.optim.AdamW(model.parameters())
     free = SimpleNamespace(free=2 * 3 * 16)
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: free)
+    monkeypatch.setattr(write.shutil, "disk_usage", lambda folder: free)
     if fits:
         check_disk(str(tmp_path), model, optimizer, averaged=averaged)
     else:

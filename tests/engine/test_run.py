@@ -1,11 +1,13 @@
 import json
 import logging
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
 
-from segplugins.engine import Trainer, evaluate, train
+from segplugins.engine import Trainer, default_setup, evaluate, train
+from segplugins.engine.read_config import ConfigError
 
 
 def written(cfg):
@@ -62,3 +64,20 @@ def test_a_namespace_without_launch_options_is_enough():
     from segplugins.engine import setup_cfg
 
     assert setup_cfg(Namespace(config_file="", opts=[])).SOLVER.OPTIMIZER == "adamw"
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_a_run_that_is_refused_leaves_no_folder(toy_cfg, monkeypatch, evaluation):
+    cfg = toy_cfg()
+    folder = Path(cfg.OUTPUT_DIR)
+    default_setup(cfg, evaluation=evaluation)
+    assert (folder / "log.txt").exists()
+    monkeypatch.setattr("segplugins.engine.run.check_evaluation", lambda cfg: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(cfg, random_weights=True) if evaluation else train(cfg)
+    assert not folder.exists()
+
+
+def test_pictures_of_another_order_of_colours_are_one_line(toy_cfg):
+    with pytest.raises(ConfigError, match=r"INPUT.FORMAT is 'BGR', expected one of \('RGB',\)"):
+        toy_cfg("INPUT.FORMAT BGR")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from segplugins.files import jobs
+from segplugins.files import write
 from segplugins.files.jobs import MANIFEST, JobFolder, OtherJob, differences
 from segplugins.files.write import replacing, write_text
 
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made_or_has_no_room_is_refused(tmp_path, monkey
     with pytest.raises(OSError, match="the output folder cannot be written"):
         JobFolder(tmp_path / "file" / "out", IDENTITY)
     usage = type("Usage", (), {"free": 999_000})
-    monkeypatch.setattr(jobs.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(write.shutil, "disk_usage", lambda folder: usage)
     JobFolder(tmp_path / "fits", IDENTITY, room=999_000)
     with pytest.raises(OSError, match=r"has 1.0 MB free and the output takes about 5.0 MB"):
         JobFolder(tmp_path / "full", IDENTITY, room=5_000_000)

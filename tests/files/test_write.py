@@ -5,12 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from segplugins.files import write
 from segplugins.files.write import (
+    absent_folders,
     end_whole_lines,
+    free_bytes,
     is_temporary,
+    probe_folder,
+    remove_empty,
     remove_stale,
     replacing,
     write_bytes,
@@ -109,3 +116,35 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path):
         assert len(lines) == 200 and len(set(lines)) == 1
     remove_stale(tmp_path)
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_folder_is_probed_and_not_made(tmp_path):
+    (tmp_path / "there").mkdir()
+    probe_folder(tmp_path / "there")
+    probe_folder(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "a", tmp_path / "new" / ("x" * 300)):
+        with pytest.raises(OSError):
+            probe_folder(path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "there"]
+
+
+def test_absent_folders_come_innermost_first_and_empty_ones_go_up_to_the_first_that_is_used(
+    tmp_path,
+):
+    a, b, c = tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"
+    assert absent_folders(c) == [c, b, a]
+    c.mkdir(parents=True)
+    assert absent_folders(c) == []
+    (a / "kept").touch()
+    remove_empty([c, b, a])
+    assert a.is_dir() and not b.exists()
+
+
+def test_free_space_is_that_of_the_disk_a_folder_would_lie_on(tmp_path, monkeypatch):
+    asked = []
+    usage = lambda folder: asked.append(Path(folder)) or SimpleNamespace(free=7)  # noqa: E731
+    monkeypatch.setattr(write.shutil, "disk_usage", usage)
+    assert free_bytes(tmp_path / "a" / "b") == free_bytes(tmp_path) == 7
+    assert asked == [tmp_path, tmp_path]
