@@ -31,11 +31,13 @@ from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
+from segplugins.modeling.postprocess import MaskResizer, binary_masks, padded_boxes
 from segplugins.modeling.swin import build_swin
 from segplugins.modeling.timm_backbone import PREFIX, TimmBackbone, pixel_statistics
 from segplugins.structures.predictions import record_targets
 from segplugins.text import TextEncoder, template_set
 
+from .box_prompts import prompt_content, prompt_queries
 from .decoder import DecoderOutput, MeldDecoder, build_layers
 from .denoising import Denoising
 from .heads import TextClassHead
@@ -191,6 +193,49 @@ class QueryMeldNet(nn.Module):
         """Returns the decoder's predictions against the texts of each image."""
         head = self.class_head.against(texts.embedding)
         return self.decoder(features, head, text_mask=texts.mask, **noised)
+
+    def box_masks(self, records: List[dict]) -> List[Dict[str, Tensor]]:
+        """Returns the mask of what each box of an image shows; see box_prompts.py.
+
+        Args:
+            records: one per image, as for a test; besides "prompt_boxes" (N, 4) corners in pixels
+                of the result. "vocabulary" or "texts" are the classes that objects may be of.
+
+        Returns:
+            One per image: "masks" (N, height, width) bool and "scores" (N,), their mean
+            probability.
+
+        Raises:
+            ValueError: the model was trained without denoising and has no such queries.
+        """
+        if not self.denoising.count:
+            raise ValueError(
+                "MODEL.QMN.DN.NUM is 0: a model that was trained without denoising queries answers "
+                "no boxes"
+            )
+        images = self.normalizer(records)
+        padded = tuple(images.tensor.shape[-2:])
+        texts = test_texts(records, self.classifier)
+        resizers = [
+            MaskResizer.of_record(record, padded, size, self.inference.mask_chunk)
+            for record, size in zip(records, images.image_sizes)
+        ]
+        boxes = [
+            padded_boxes(torch.as_tensor(record["prompt_boxes"]).to(images.tensor), resize)
+            for record, resize in zip(records, resizers)
+        ]
+        content = prompt_content(texts, self.label_projection.weight.T)
+        prompts = prompt_queries(boxes, content)
+        if not prompts.groups:
+            shapes = [(0, *resize.result) for resize in resizers]
+            empty = images.tensor.new_zeros
+            return [{"masks": empty(each, dtype=torch.bool), "scores": empty(0)} for each in shapes]
+        answer = self.predict(self.encode(images.tensor), texts, noised=prompts).noised
+        results = []
+        for logits, its, resize in zip(answer.mask_logits, boxes, resizers):
+            masks, scores = binary_masks(logits[: len(its)], resize)
+            results.append({"masks": masks, "scores": scores})
+        return results
 
     def losses(
         self, features: PixelFeatures, records: Sequence[dict], padded: Sequence[int]

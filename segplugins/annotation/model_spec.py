@@ -20,6 +20,9 @@ class ModelSpec:
     def check(self) -> None:
         """Raises ValueError or OSError where the model cannot be built; loads nothing."""
 
+    def check_role(self, role: str) -> None:
+        """Raises ValueError where the model cannot play a role as it is described."""
+
     def identity(self) -> Dict[str, Any]:
         """Returns what decides the model's answers, as JSON: options and digests of its files."""
         return {"kind": self.kind, **{key: _plain(value) for key, value in vars(self).items()}}

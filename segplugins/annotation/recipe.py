@@ -119,12 +119,25 @@ class Recipe:
         for name, model in self.models.items():
             try:
                 model.check()
+                for role in self._roles_of(name, model):
+                    model.check_role(role)
             except ImportError as error:
                 raise ImportError(f"model '{name}': {error}") from error
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"model '{name}': {error}") from error
             except ValueError as error:
                 raise ValueError(f"model '{name}': {error}") from error
+
+    def _roles_of(self, name: str, model: ModelSpec) -> List[str]:
+        """Returns the roles in which the stages ask a model."""
+        asked = {
+            role
+            for stage in self.stages
+            for key, roles in stage.roles.items()
+            if getattr(stage, key) == name
+            for role in roles
+        }
+        return [role for role in model.roles if role in asked]
 
     def identity(self) -> Dict[str, Any]:
         """Returns what decides the annotations, as JSON: options, models, stages, vocabulary."""

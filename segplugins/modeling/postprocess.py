@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-from .boxes import corners_of_boxes
+from .boxes import boxes_of_corners, corners_of_boxes
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def top_instances(
     if mask_logits is not None:
         # A query with several texts has one mask: it is resized once.
         distinct, place = query.unique(return_inverse=True)
-        masks, quality = _binary_masks(mask_logits[distinct], resize)
+        masks, quality = binary_masks(mask_logits[distinct], resize)
         result.pred_masks = masks[place]
         if score_by_mask:
             scores = scores * quality[place]
@@ -148,7 +148,7 @@ def top_instances(
     return result[scores.argsort(descending=True, stable=True)]
 
 
-def _binary_masks(mask_logits: Tensor, resize: MaskResizer) -> Tuple[Tensor, Tensor]:
+def binary_masks(mask_logits: Tensor, resize: MaskResizer) -> Tuple[Tensor, Tensor]:
     """Returns (M, H, W) bool masks and (M,) mean probabilities inside of them, 0 where empty."""
     masks = torch.empty(
         (len(mask_logits), *resize.result), dtype=torch.bool, device=mask_logits.device
@@ -172,6 +172,21 @@ def _result_boxes(boxes: Tensor, resize: MaskResizer) -> Tensor:
 
     x, y = result_pixels(corners[:, 0::2], 1), result_pixels(corners[:, 1::2], 0)
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+def padded_boxes(corners: Tensor, resize: MaskResizer) -> Tensor:
+    """Returns (M, 4) centre and size as shares of the padded image, of corners in the result.
+
+    Args:
+        corners: (M, 4) x0, y0, x1, y1 in pixels of the result; cut at its border.
+        resize: from the padded image to the result.
+    """
+    sides = []
+    for axis, side in ((0, 1), (1, 0)):
+        pixels = corners[:, axis::2].clamp(0, resize.result[side])
+        pixels = pixels * resize.image[side] / resize.result[side] + resize.origin[side]
+        sides.append(pixels / resize.padded[side])
+    return boxes_of_corners(torch.stack(sides, dim=2).flatten(1))
 
 
 def tight_boxes(masks: Tensor) -> Tensor:
@@ -289,7 +304,7 @@ def phrase_masks(
     """
     logits, query = class_logits.float().max(dim=0)
     distinct, place = query.unique(return_inverse=True)
-    masks, _ = _binary_masks(mask_logits[distinct], resize)
+    masks, _ = binary_masks(mask_logits[distinct], resize)
     return masks[place], logits.sigmoid()
 
 

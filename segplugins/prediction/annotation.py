@@ -8,17 +8,19 @@ from typing import Any, ClassVar, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from segplugins.annotation.inputs import RecordInputs
 from segplugins.annotation.interfaces import Detection, Image, Masks, Segment
 from segplugins.annotation.model_spec import ModelSpec
 from segplugins.data import load_dataset, read_regions
+from segplugins.engine.media import Frame
 from segplugins.files.digests import path_digest
 from segplugins.structures.regions import Task, box_of_mask
 
 from .loading import load, read_config
 from .result import Result
-from .segmenter import Segmenter
+from .segmenter import Segmenter, check_answers_boxes
 
 _METADATA = ("thing_classes", "stuff_classes", "ignore_label", "label_coding", "none_class")
 
@@ -45,12 +47,18 @@ class SegmenterSpec(ModelSpec):
         weights: checkpoint.
         task: how a vocabulary is answered by a detector: "instance" or "panoptic".
         threshold: instances of a lower score are left out by the model.
-        classes: names asked for as stuff.
+        classes: names asked for as stuff; for a box segmenter those that objects may be of, by
+            default the classes that the weights were trained on.
         options: config changes, "KEY", "VALUE", ...
     """
 
     kind: ClassVar[str] = "segplugins"
-    roles: ClassVar[Tuple[str, ...]] = ("phrase_segmenter", "detector", "stuff_segmenter")
+    roles: ClassVar[Tuple[str, ...]] = (
+        "phrase_segmenter",
+        "detector",
+        "box_segmenter",
+        "stuff_segmenter",
+    )
 
     config: str
     weights: str
@@ -66,6 +74,14 @@ class SegmenterSpec(ModelSpec):
                 f"were trained with {self.config}"
             )
         read_config(self.config, self.options)
+
+    def check_role(self, role: str) -> None:
+        """Raises ValueError where the model cannot play a role."""
+        if role == "box_segmenter":
+            name = read_config(self.config, self.options).MODEL.META_ARCHITECTURE
+            check_answers_boxes(META_ARCH_REGISTRY.get(name))
+        if role == "stuff_segmenter" and not self.classes:
+            raise ValueError("a stuff segmenter of kind 'segplugins' needs the key 'classes'")
 
     def identity(self) -> Dict[str, Any]:
         """Returns the options and the config, with the digest of the weights instead of a path."""
@@ -118,10 +134,20 @@ class SegmenterAnnotator:
             answers.update(zip(positions, results))
         return [_detections(answers[i]) for i in range(len(images))]
 
+    def segment_boxes(self, images: Sequence[Image], boxes: Sequence[np.ndarray]) -> List[Masks]:
+        """Returns the mask of what each box shows, with the mean probability inside of it."""
+        names = self._spec.classes or self._model.settings.training_names
+        if not names:
+            raise ValueError(
+                "a box segmenter of kind 'segplugins' needs the key 'classes': its weights do not "
+                "say which classes they were trained on"
+            )
+        question = self._model.ask(list(names), task=Task.INSTANCE)
+        frames = [Frame(image.file_name, image.pixels) for image in images]
+        return [Masks(*answer) for answer in self._model.box_masks(frames, boxes, question)]
+
     def segment_stuff(self, images: Sequence[Image]) -> List[List[Segment]]:
         """Returns the semantic segments of the classes that the spec names."""
-        if not self._spec.classes:
-            raise ValueError("a stuff segmenter of kind 'segplugins' needs the key 'classes'")
         batch = [image.pixels for image in images]
         results = self._model(
             batch, list(self._spec.classes), task=Task.SEMANTIC, batch_size=len(batch)

@@ -248,6 +248,42 @@ class Segmenter:
             maps = self.model.word_similarity(records)
         return [part.float().cpu().numpy() for part in maps]
 
+    @torch.inference_mode()
+    def box_masks(
+        self, frames: Sequence[Frame], boxes: Sequence[np.ndarray], question: Question
+    ) -> List[Tuple[np.ndarray, np.ndarray]]:
+        """Returns per frame the masks (N, H, W) bool of what its boxes show, and scores (N,).
+
+        Args:
+            frames: pictures.
+            boxes: of each (N, 4) corners x0, y0, x1, y1 in pixels; N may be 0.
+            question: of `ask`, the classes that objects may be of.
+
+        Raises:
+            ValueError: the model answers no boxes.
+        """
+        check_answers_boxes(type(self.model))
+        augmentations = T.AugmentationList(list(self.settings.augmentations(question.task)))
+        records = []
+        for frame, its in zip(frames, boxes):
+            record = _record(frame.image, augmentations, question)
+            height, width = frame.image.shape[:2]
+            scale = np.array([record["width"] / width, record["height"] / height] * 2)
+            records.append({**record, "prompt_boxes": np.asarray(its, np.float64) * scale})
+        with autocast(self.device, self.settings.precision):
+            outputs = self.model.box_masks(records)
+        results = []
+        for frame, output in zip(frames, outputs):
+            masks = output["masks"].cpu().numpy()
+            if masks.shape[1:] != frame.image.shape[:2]:  # of a very large picture
+                rows, columns = (
+                    np.arange(side) * answered // side
+                    for side, answered in zip(frame.image.shape[:2], masks.shape[1:])
+                )
+                masks = masks[:, rows[:, None], columns]
+            results.append((masks, output["scores"].float().cpu().numpy()))
+        return results
+
     def _answer(
         self,
         augmentations: T.AugmentationList,
@@ -273,6 +309,15 @@ class Segmenter:
                 raise
         half = len(records) // 2
         return self._outputs(records[:half]) + self._outputs(records[half:])
+
+
+def check_answers_boxes(architecture: type) -> None:
+    """Raises ValueError where a meta-architecture turns no boxes into masks."""
+    if not hasattr(architecture, "box_masks"):
+        raise ValueError(
+            f"{architecture.__name__} turns no boxes into masks; that needs a model with denoising "
+            "queries"
+        )
 
 
 def check_options(

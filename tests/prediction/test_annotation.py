@@ -17,6 +17,7 @@ from segplugins.prediction.annotation import (
 )
 from segplugins.prediction.result import Result
 from segplugins.structures.regions import Task
+from segplugins.structures.vocabulary import get_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = str(ROOT / "configs" / "unilseg" / "tiny.yaml")
@@ -80,8 +81,57 @@ def test_stuff_is_what_a_label_map_shows():
     (segments,) = annotator.segment_stuff([image()])
     assert [(s.text, int(s.mask.sum())) for s in segments] == [("sky", 35)]
     assert segments[0].score == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="needs the key 'classes'"):
-        SegmenterAnnotator(FakeSegmenter(), spec()).segment_stuff([image()])
+    with pytest.raises(ValueError, match="stuff segmenter of kind 'segplugins' needs the key"):
+        spec().check_role("stuff_segmenter")
+
+
+class FakeBoxes(torch.nn.Module):
+    """Answers each box with the rectangle itself, at the size of the record."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def box_masks(self, records):
+        self.records += records
+        answers = []
+        for record in records:
+            boxes = np.round(record["prompt_boxes"]).astype(int)
+            masks = torch.zeros(len(boxes), record["height"], record["width"], dtype=torch.bool)
+            for mask, (x0, y0, x1, y1) in zip(masks, boxes):
+                mask[y0:y1, x0:x1] = True
+            answers.append({"masks": masks, "scores": torch.full((len(boxes),), 0.75)})
+        return answers
+
+
+def test_boxes_are_asked_with_the_classes_of_the_weights(segmenter):
+    model = segmenter(FakeBoxes(), settings={"training_names": ("cat", "dog")})
+    annotator = SegmenterAnnotator(model, spec())
+    boxes = [np.array([[2.0, 3.0, 9.0, 8.0]]), np.zeros((0, 4))]
+    first, second = annotator.segment_boxes([image(), image((40, 20))], boxes)
+    assert first.masks.shape == (1, 20, 30) and second.masks.shape == (0, 40, 20)
+    assert np.argwhere(first.masks[0]).min(axis=0).tolist() == [3, 2]
+    assert first.masks.sum() == 35 and first.scores.tolist() == [0.75]
+    assert get_vocabulary(model.model.records[0]["vocabulary"]).classes == ("cat", "dog")
+    with pytest.raises(ValueError, match="its weights do not say which classes"):
+        SegmenterAnnotator(segmenter(FakeBoxes()), spec()).segment_boxes([image()], boxes[:1])
+
+
+def test_the_masks_of_a_very_large_picture_have_its_size(segmenter, monkeypatch):
+    monkeypatch.setattr("segplugins.prediction.segmenter._ANSWER_PIXELS", 20 * 30 // 4)
+    model = segmenter(FakeBoxes(), settings={"training_names": ("cat",)})
+    boxes = [np.array([[4.0, 6.0, 20.0, 16.0]])]
+    (answer,) = SegmenterAnnotator(model, spec()).segment_boxes([image()], boxes)
+    # Asked at half the size, [2, 3, 10, 8]; every pixel of the answer stands for four.
+    assert answer.masks.shape == (1, 20, 30)
+    assert np.array_equal(np.argwhere(answer.masks[0])[[0, -1]], [[6, 4], [15, 19]])
+
+
+def test_a_model_that_turns_no_boxes_into_masks_is_refused_before_it_loads():
+    with pytest.raises(ValueError, match="UniLSeg turns no boxes into masks"):
+        spec().check_role("box_segmenter")
+    meld = str(ROOT / "configs" / "querymeldnet" / "tiny.yaml")
+    SegmenterSpec(config=meld, weights="none.pth").check_role("box_segmenter")
 
 
 def test_missing_weights_are_named_before_anything_loads():
