@@ -116,7 +116,9 @@ class Bench:
         Raises:
             RuntimeError: the call failed in its process.
         """
-        context = multiprocessing.get_context("spawn")
+        # A clean interpreter, or a fork of one: nothing of this process counts.
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
             target=_measured, args=(sender, self.device.type, fn, args, prepare)

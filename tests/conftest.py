@@ -1,5 +1,6 @@
 """What all tests share: one thread, fixed seeds, the recordings of the official codes."""
 
+import multiprocessing
 import os
 import random
 from pathlib import Path
@@ -13,6 +14,12 @@ PARITY_ROOT = "../shared/parity"  # relative to the repository
 # Two test processes on two cores: more threads than one only get in each other's way. Set before
 # torch is imported, and inherited by the commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What the prepared interpreter of tests/support/commands.py imports, once for all its processes.
+_PAPERS = [path.parent.name for path in ROOT.glob("projects/*/__init__.py")]
+multiprocessing.set_forkserver_preload(
+    ["segplugins.engine.run", "segplugins.annotation"]
+    + [f"segplugins.projects.{paper}" for paper in _PAPERS]
+)
 
 
 def pytest_addoption(parser):

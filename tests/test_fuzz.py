@@ -4,11 +4,11 @@ They run in a process of their own: a decoder that dies of one must fail the tes
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.commands import run_process
 
 FUZZ = Path(__file__).with_name("support") / "fuzz.py"
 
@@ -16,8 +16,7 @@ FUZZ = Path(__file__).with_name("support") / "fuzz.py"
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
     """What became of the cases: numbers by kind and outcome."""
-    command = [sys.executable, FUZZ, "--folder", tmp_path_factory.mktemp("fuzz"), "--seed", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = run_process(FUZZ, "--folder", tmp_path_factory.mktemp("fuzz"), "--seed", "0")
     assert done.returncode >= 0, f"killed by signal {-done.returncode}: {done.stderr[-2000:]}"
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -50,5 +49,5 @@ def test_a_promise_that_is_not_kept_is_noticed(tmp_path):
         f"sys.argv = ['fuzz', '--times', '0.3', '--folder', {str(tmp_path)!r}]\n"
         f"runpy.run_path({str(FUZZ)!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
+    done = run_process("-c", code)
     assert done.returncode == 1 and "Broken: instances: found clean, but training" in done.stderr

@@ -1,11 +1,8 @@
 """The commands, as a user types them."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from segplugins.engine import Trainer, setup_cfg
 from segplugins.engine.checkpoint import load_weights
 from segplugins.projects import load_projects
 from segplugins.structures import get_vocabulary
+from tests.support.commands import run_process
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "configs/sed/tiny.yaml"
@@ -36,16 +34,9 @@ def work(tmp_path_factory):
     return work
 
 
-def run(work, *command):
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(work / "datasets")}
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def run(work, *command, **options):
+    environment = {"DETECTRON2_DATASETS": str(work / "datasets")}
+    return run_process(*command, env=environment, **options)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +68,7 @@ def test_one_checkpoint_on_three_vocabularies_gives_one_table_from_any_number_of
     done = run(
         work, "tools/eval.py", "--config-file", TINY, "--num-gpus", "0", "--num-processes", "2",
         *options,
+        forked=False,  # the two processes start as they do for a user
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     table = done.stdout.rpartition("Results\n")[2]

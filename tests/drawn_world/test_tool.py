@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from PIL import Image
 
 from segplugins.drawn_world import write_drawn_world
 from segplugins.engine.command import run_command
+from tests.support.commands import run_process
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "make_drawn_world.py"
 FEW = ["--train", "3", "--val", "1", "--clips", "1", "--val-clips", "1"]
@@ -44,8 +43,7 @@ def test_the_command_writes_what_one_process_would_byte_for_byte(tmp_path):
         *("--classes", tmp_path / "classes.txt", "--unseen", "sheep"),
         *("--unseen-pairs", "green tree"),
     ]
-    command = [sys.executable, TOOL, "--out", out, *FEW, *asked]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    done = run_process(TOOL, "--out", out, *FEW, *asked)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr  # of a worker that its pool ends
     assert f"24 images with all their truth are in {out}" in done.stdout  # 3+1+1+3+8+8

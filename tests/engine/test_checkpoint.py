@@ -2,8 +2,6 @@ import logging
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segplugins.engine.checkpoint import SafeCheckpointer, load_weights
+from tests.support.commands import run_process
 
 
 class Runs:
@@ -271,9 +270,7 @@ def test_twenty_kills_during_saving_leave_a_folder_that_resumes(tmp_path):
         "    last = int(rest[-1]) if rest else saved\n"
         "print('resumed to', last)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", driver, tmp_path], capture_output=True, text=True, timeout=200
-    )
+    done = run_process("-c", driver, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     # How far each of them comes depends on the machine; none loses what was saved.
     assert int(done.stdout.split()[-1]) > 0

@@ -3,9 +3,11 @@
 import os
 import signal
 from argparse import Namespace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from segplugins.engine import ConfigError, argument_parser, launch, ranks
 from segplugins.engine.command import Stopped
@@ -50,7 +52,9 @@ def fail(args):
     raise ValueError(f"no such thing as {args.opts[0]}")
 
 
-def test_an_error_of_a_rank_comes_back_as_one_line():
+def test_an_error_of_a_rank_comes_back_as_one_line(monkeypatch):
+    forked = partial(torch.multiprocessing.start_processes, start_method="fork")
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", forked)
     with pytest.raises(RankError, match="^no such thing as phlogiston$"):
         launched(fail, "--num-gpus", "0", "--num-processes", "2", "phlogiston", "1")
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from segplugins.engine import Trainer
 from segplugins.engine.command import Stopped
 from segplugins.engine.steps import OutOfMemory
 from segplugins.engine.stopping import StopRequests
+from tests.support.commands import Command
 
 TOY = Path(__file__).resolve().parents[1] / "support" / "toy.py"
 
@@ -179,17 +179,12 @@ def children(pid):
 
 def started(world, output, *options):
     """Two processes that train; returns when they do."""
-    process = subprocess.Popen(
-        [
-            sys.executable, TOY, "--world", world, "--num-gpus", "0", "--num-processes", "2",
-            *options, "OUTPUT_DIR", output, "SOLVER.MAX_ITER", "1000000",
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    command = Command(
+        TOY, "--world", world, "--num-gpus", "0", "--num-processes", "2",
+        *options, "OUTPUT_DIR", output, "SOLVER.MAX_ITER", "1000000",
     )  # fmt: skip
-    for line in process.stdout:
-        if re.search(r"iter: \d+ .*total_loss", line):
-            return process, children(process.pid)
-    pytest.fail(process.stderr.read()[-3000:])
+    command.wait_for(r"iter: \d+ .*total_loss")
+    return command, children(command.process.pid)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -197,15 +192,15 @@ def test_two_processes_save_and_end_with_their_parent_at_term_and_at_kill(toy_wo
     output = tmp_path / "run"
     parent, ranks = started(toy_world, output)
     assert len(ranks) >= 2
-    parent.terminate()
-    errors = parent.communicate(timeout=100)[1]
-    assert parent.returncode == 128 + signal.SIGTERM
-    assert re.fullmatch(r"stopped: training, saved in '.*model_\d+.pth'; go on .*\n", errors)
-    (tag,) = re.findall(r"model_\d+.pth", errors)
+    parent.process.terminate()
+    done = parent.ended(100)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert re.fullmatch(r"stopped: training, saved in '.*model_\d+.pth'; go on .*\n", done.stderr)
+    (tag,) = re.findall(r"model_\d+.pth", done.stderr)
     assert (output / "last_checkpoint").read_text() == tag and (output / tag).is_file()
     assert_gone(ranks)
 
     parent, ranks = started(toy_world, output, "--resume")
-    parent.kill()
-    parent.communicate(timeout=100)
+    parent.process.kill()
+    parent.ended(100)
     assert_gone(ranks)

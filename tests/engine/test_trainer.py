@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +5,7 @@ import torch
 from detectron2.engine import HookBase
 
 from segplugins.engine import Trainer, evaluate, train
+from tests.support.commands import run_process
 
 TOY = Path(__file__).resolve().parents[1] / "support" / "toy.py"
 
@@ -94,15 +92,13 @@ def test_accumulated_micro_batches_are_the_large_batch(toy_cfg):
 def two_processes(toy_world, tmp_path_factory):
     """What two gloo processes on the CPU wrote."""
     output = tmp_path_factory.mktemp("two_processes")
-    command = [sys.executable, str(TOY), "--world", str(toy_world)]
-    command += ["--num-gpus", "0", "--num-processes", "2", "OUTPUT_DIR", str(output)]
-    command += ["SOLVER.ACCUMULATE", "2", "SOLVER.EMA.ENABLED", "True", "MODEL.WEIGHTS"]
     start = output / "start.pth"
     torch.save({"model": toy_start()}, start)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(start)], capture_output=True, text=True, env=environment, timeout=280
-    )
+    done = run_process(
+        TOY, "--world", toy_world, "--num-gpus", "0", "--num-processes", "2",
+        "OUTPUT_DIR", output, "SOLVER.ACCUMULATE", "2", "SOLVER.EMA.ENABLED", "True",
+        "MODEL.WEIGHTS", start,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return output
 

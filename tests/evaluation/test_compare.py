@@ -1,8 +1,6 @@
 """Sums of images, intervals by the bootstrap, calibration, and the comparison of two runs."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +37,7 @@ from tests.evaluation.test_processes import (
     output_of,
     record_of,
 )
+from tests.support.commands import run_process
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "compare.py"
 
@@ -282,15 +281,11 @@ def test_the_tool_prints_the_table_or_one_line(images, tmp_path):
     one = run_of(tmp_path / "one", images, 0.1, 1)
     other = run_of(tmp_path / "other", images, 0.3, 2)
 
-    def tool(*arguments):
-        command = [sys.executable, str(TOOL), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-    done = tool(one, other, "--resamples", 50)
+    done = run_process(TOOL, one, other, "--resamples", 50)
     assert done.returncode == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if " mIoU " in line)
     assert row.split()[0] == images[0] and row.split()[5].startswith("-")
-    refused = tool(one, tmp_path / "nothing.json")
+    refused = run_process(TOOL, one, tmp_path / "nothing.json")
     assert refused.returncode == 2 and refused.stdout == ""
     assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
 

@@ -57,7 +57,7 @@ def test_a_block_that_raises_frees_its_claim(tmp_path):
 
 
 def test_a_killed_process_leaves_no_claim_and_its_half_file_goes_away(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     started = context.Queue()
     process = context.Process(target=hold, args=(tmp_path, started))
     process.start()
@@ -75,7 +75,7 @@ def test_a_killed_process_leaves_no_claim_and_its_half_file_goes_away(tmp_path):
 
 
 def test_two_processes_make_every_file_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     made = context.Queue()
     processes = [context.Process(target=work, args=(tmp_path, 20, made)) for _ in range(2)]
     for process in processes:

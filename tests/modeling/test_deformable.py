@@ -132,11 +132,12 @@ import torch
 from segplugins.modeling.deformable import deformable_attention
 torch.manual_seed(0)
 shapes = [(3, 4), (2, 2)]
-for channels in (3, 4):
-    value = torch.randn(2, 16, 2, channels)
-    locations = 1.6 * torch.rand(2, 37, 2, 2, 2, 2) - 0.3
+# Two blocks of queries and a padded width; then less than a block and none to pad.
+for channels, batch, queries in ((3, 2, 37), (4, 1, 5)):
+    value = torch.randn(batch, 16, 2, channels)
+    locations = 1.6 * torch.rand(batch, queries, 2, 2, 2, 2) - 0.3
     locations[0, 0, 0, 0, 0] = torch.tensor([1e9, -1e9])
-    weights = torch.rand(2, 37, 2, 2, 2)
+    weights = torch.rand(batch, queries, 2, 2, 2)
     results = []
     for backend in ("torch", "triton"):
         tensors = [t.clone().requires_grad_() for t in (value, locations, weights)]

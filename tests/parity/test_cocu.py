@@ -216,12 +216,12 @@ def losses_of_a_rank(rank, world, path, file, results):
 def test_losses_and_gradients_of_several_processes(parity, tmp_path):
     recording = read(parity / "losses_multirank.npz")
     world = len(recording["image_x"])
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("fork")
     with context.Manager() as manager:
         results = manager.dict()
         path, file = parity / "losses_multirank.npz", tmp_path / "rendezvous"
         torch.multiprocessing.start_processes(
-            losses_of_a_rank, (world, path, file, results), nprocs=world, start_method="spawn"
+            losses_of_a_rank, (world, path, file, results), nprocs=world, start_method="fork"
         )
         rows = [results[rank] for rank in range(world)]
     total = sum(caption + labels for caption, labels, _ in rows) / world

@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import tarfile
 import time
 from pathlib import Path
@@ -151,35 +148,30 @@ def test_an_archive_is_the_same_from_any_number_of_runs_and_stages(tmp_path):
     assert all(path.stat().st_mtime_ns == before for path, before in times.items())
 
 
-RUN = """
-import sys
-from pathlib import Path
-import importlib.util
-spec = importlib.util.spec_from_file_location("test_cocu_job", {test!r})
-tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tests)
-tests.job.load_embedder = lambda *given: tests.ColourEmbedder()
-slow = tests.job.embed_shard
-def embed_shard(*given, **options):
-    tests.time.sleep(0.05)
-    slow(*given, **options)
-    with open({log!r}, "a") as log:
-        log.write(given[1] + "\\n")
-tests.job.embed_shard = embed_shard
-shards = tests.ShardSet(sorted(map(str, Path({data!r}).glob("*.tar"))), None)
-print("ready", flush=True)
-tests.curate(shards, Path({out!r}))
-"""
+def curate_slowly(shards, out, log, ready):
+    """A process of its own; it notes the shards that it has embedded."""
+    embed_shard = job.embed_shard
+
+    def noted(*given, **options):
+        time.sleep(0.05)
+        embed_shard(*given, **options)
+        with open(log, "a") as file:
+            file.write(given[1] + "\n")
+
+    job.embed_shard = noted
+    ready.wait()
+    curate(shards, out)
 
 
-def start(tmp_path, out, log):
-    code = RUN.format(test=__file__, log=str(log), data=str(tmp_path / "data"), out=str(out))
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def started_pair(*given):
+    """Two forked processes, which begin together."""
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(3)
+    pair = [context.Process(target=curate_slowly, args=(*given, ready)) for _ in range(2)]
+    for process in pair:
+        process.start()
+    ready.wait(60)
+    return pair
 
 
 def test_killed_at_random_points_and_shared_by_two_the_files_are_those_of_one_run(tmp_path):
@@ -188,18 +180,15 @@ def test_killed_at_random_points_and_shared_by_two_the_files_are_those_of_one_ru
     curate(shards, tmp_path / "plain")
     draw, log, out = random.Random(0), tmp_path / "log", tmp_path / "killed"
     for _ in range(2):
-        pair = [start(tmp_path, out, log) for _ in range(2)]
-        for process in pair:
-            process.stdout.readline()
+        pair = started_pair(shards, out, log)
         for process in pair:
             time.sleep(draw.uniform(0.0, 0.4))
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         for process in pair:
-            process.communicate()
-    pair = [start(tmp_path, out, log) for _ in range(2)]
-    for process in pair:
-        process.communicate(timeout=120)
-        assert process.returncode == 0
+            process.join()
+    for process in (pair := started_pair(shards, out, log)):
+        process.join(120)
+        assert process.exitcode == 0
     assert contents(out) == contents(tmp_path / "plain")
     written = log.read_text().splitlines()
     # A shard is embedded once; once more only where a kill fell between its end and this note.

@@ -19,7 +19,7 @@ PICTURES = (
     ((1, 20, 10, 76, 54),),
 )
 
-STEPS = 75
+STEPS = 60
 
 
 def records_of_pictures():
@@ -73,17 +73,19 @@ def test_three_drawn_pictures_are_learned_by_heart():
         cfg = tiny_config(NUM_LEARNABLE=4, NUM_CONDITIONAL=8, DN__NUM=12, LOSS__POINTS=256)
         cfg.MODEL.CLIP.TEMPLATES = "single"
         model = build_model(cfg)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+        model.classifier.text_encoder.requires_grad_(False)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=2e-3)
         for step in range(STEPS):
             for group in optimizer.param_groups:
                 group["lr"] = 2e-3 * min(1.0, 2 * (1 - step / STEPS))
             optimizer.zero_grad()
             sum(model.train()(records).values()).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
         scores = average_precision(model, records, "meld_by_heart")
     finally:
         DatasetCatalog.remove("meld_by_heart")
         MetadataCatalog.remove("meld_by_heart")
-    # 100 and 58 here; a wrong axis, match or sign leaves them near 0.
+    # 100 and 57 here; a wrong axis, match or sign leaves them near 0.
     assert scores["segm"]["AP"] > 80 and scores["bbox"]["AP"] > 40, scores

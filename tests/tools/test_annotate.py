@@ -1,15 +1,12 @@
 """tools/annotate.py, as a user types it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from segplugins.drawn_world import write_drawn_world
+from tests.support.commands import run_process
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "configs/annotation/drawn.yaml"
 
 
@@ -23,8 +20,7 @@ def world(tmp_path_factory):
 
 
 def annotate(*arguments):
-    command = [sys.executable, "tools/annotate.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return run_process("tools/annotate.py", *arguments)
 
 
 def common(world, output, *more):

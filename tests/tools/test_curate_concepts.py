@@ -1,15 +1,9 @@
 """tools/curate_concepts.py as a user types it: two processes, the same again, and its errors."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from segplugins.drawn_world import write_drawn_world
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.commands import run_process
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +15,11 @@ def curate(tmp_path_factory):
     )  # fmt: skip
 
     def run(*options):
-        return subprocess.run(
-            [sys.executable, "tools/curate_concepts.py", "--data", "drawn_captions",
-             "--out", str(work / "out"), "--embedder", "convnext_drawn", "--weights", "",
-             "--vocabulary", "drawn", *options],
-            cwd=ROOT,
-            env={**os.environ, "DETECTRON2_DATASETS": str(work / "datasets")},
-            capture_output=True,
-            text=True,
-            timeout=250,
+        return run_process(
+            "tools/curate_concepts.py", "--data", "drawn_captions",
+            "--out", work / "out", "--embedder", "convnext_drawn", "--weights", "",
+            "--vocabulary", "drawn", *options,
+            env={"DETECTRON2_DATASETS": str(work / "datasets")},
         )  # fmt: skip
 
     return run, work / "out"

@@ -1,13 +1,12 @@
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from segplugins.engine.command import run_command
+from tests.support.commands import run_process
 
 ROOT = Path(__file__).resolve().parents[3]
 _spec = importlib.util.spec_from_file_location("check_tool", ROOT / "tools" / "check_dataset.py")
@@ -90,9 +89,7 @@ def test_it_runs_as_a_command_with_workers_and_progress(root, images, content):
     (root / "sets.yaml").write_text(
         "kind: coco\nsets:\n  as_command: {images: images, annotations: small.json}\n"
     )
-    command = [sys.executable, ROOT / "tools" / "check_dataset.py", "--workers", "2"]
-    command += ["--dataset", root / "sets.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = run_process("tools/check_dataset.py", "--workers", "2", "--dataset", root / "sets.yaml")
     assert done.returncode == 1, done.stderr
     assert "record 1, annotation 11: a polygon leaves the 8x10 image" in done.stdout
 
