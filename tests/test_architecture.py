@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "evaluation",
     },
     "zoo": {"files"},
+    "claims": {"files", "pictures", "engine"},
     "prediction": {
         "structures",
         "files",

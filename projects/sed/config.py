@@ -37,6 +37,8 @@ def add_config(cfg: CN) -> None:
     decoder.WIDTHS = [128, 64, 32, 16]
     # What skip features and cost map are reduced to in each stage.
     decoder.SKIP_WIDTHS = [32, 16, 8]
+    # False: stages upsample and read the cost map alone (the ablation of the fusion module).
+    decoder.SKIP_FEATURES = True
     # Sides of the depthwise kernels, odd (Table 6a: 7, 9, 11).
     decoder.KERNEL_SIZES = [9, 9, 9]
     # Heads of the class attention; they divide the widths.

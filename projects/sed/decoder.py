@@ -39,6 +39,7 @@ class DecoderStage(nn.Module):
         kernel_size: of the spatial block.
         heads: of the class layer.
         attention: of the class layer, "linear" or "full".
+        reads_skips: False leaves the skip features out.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class DecoderStage(nn.Module):
         kernel_size: int,
         heads: int,
         attention: str,
+        reads_skips: bool = True,
     ):
         super().__init__()
         self.guidance = nn.ConvTranspose2d(guidance_width, skip_width, 2, stride=2)
         self.spatial = SpatialBlock(width, kernel_size)
         self.classes = ClassLayer(width, heads, attention)
-        self.fusion = SkipFusion(width, skip_width, out_width)
+        self.fusion = SkipFusion(width, skip_width, out_width, reads_skips=reads_skips)
 
     def guide(self, guidance: Tensor) -> Tensor:
         """Returns (rows, g, 2H, 2W), the cost guidance (rows, ., H, W) on twice the grid."""
@@ -110,6 +112,7 @@ class GradualFusionDecoder(nn.Module):
         attention: "linear" or "full".
         pooling: (height, width) of the class layers' pooling in training.
         test_pooling: the same at test. There are no weights in it, so the two may differ.
+        reads_skips: False leaves the skip features out of every stage.
 
     Raises:
         ValueError: a list of another length, or widths that do not fit each other.
@@ -127,6 +130,7 @@ class GradualFusionDecoder(nn.Module):
         attention: str,
         pooling: Sequence[int],
         test_pooling: Sequence[int],
+        reads_skips: bool = True,
     ):
         super().__init__()
         lengths = [len(widths) - 1, len(skip_channels), len(skip_widths), len(kernel_sizes)]
@@ -140,7 +144,7 @@ class GradualFusionDecoder(nn.Module):
         self.test_pooling = tuple(test_pooling)
         self.embedding = nn.Conv2d(templates, widths[0], 7, padding=3)
         self.skips = nn.ModuleList(
-            nn.Conv2d(channels, width, 3, padding=1)
+            nn.Conv2d(channels, width, 3, padding=1) if reads_skips else nn.Identity()
             for channels, width in zip(skip_channels, skip_widths)
         )
         self.stages = nn.ModuleList(
@@ -152,6 +156,7 @@ class GradualFusionDecoder(nn.Module):
                 kernel_size=kernel_sizes[i],
                 heads=heads,
                 attention=attention,
+                reads_skips=reads_skips,
             )
             for i in range(STAGES)
         )

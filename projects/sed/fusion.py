@@ -34,12 +34,13 @@ class SkipFusion(nn.Module):
         width: C.
         skip_width: g.
         out_width: K, a multiple of 16: one normalisation group per 16 channels.
+        reads_skips: False leaves the skip features out, with their part of the convolution.
 
     Raises:
         ValueError: the widths do not fit.
     """
 
-    def __init__(self, width: int, skip_width: int, out_width: int):
+    def __init__(self, width: int, skip_width: int, out_width: int, *, reads_skips: bool = True):
         super().__init__()
         if out_width % 16 or out_width < 16 or not 0 < skip_width < width:
             raise ValueError(
@@ -47,7 +48,9 @@ class SkipFusion(nn.Module):
                 f"width that is a multiple of 16, got {skip_width} and {out_width}"
             )
         self.up = nn.ConvTranspose2d(width, width - skip_width, 2, stride=2)
-        self.first = nn.Conv2d(width + skip_width, out_width, 3, padding=1, bias=False)
+        self.reads_skips = reads_skips
+        read = width + skip_width if reads_skips else width
+        self.first = nn.Conv2d(read, out_width, 3, padding=1, bias=False)
         self.first_norm = nn.GroupNorm(out_width // 16, out_width)
         self.second = nn.Conv2d(out_width, out_width, 3, padding=1, bias=False)
         self.second_norm = nn.GroupNorm(out_width // 16, out_width)
@@ -56,7 +59,7 @@ class SkipFusion(nn.Module):
         """Computes the terms that all classes share.
 
         Args:
-            skip: (B, g, 2H, 2W), the reduced skip features.
+            skip: (B, g, 2H, 2W), the reduced skip features; without them any map of that grid.
         """
         up_kernel, skip_kernel, _ = self._first_kernels()
         with torch.autocast(skip.device.type, enabled=False):
@@ -65,7 +68,11 @@ class SkipFusion(nn.Module):
         # The deconvolution's bias goes through the convolution too, and less of it arrives at the
         # border, where that pads with zeros.
         bias = self.up.bias[None, :, None, None].expand(-1, -1, *skip.shape[-2:])
-        share = F.conv2d(skip, skip_kernel, padding=1) + F.conv2d(bias, up_kernel, padding=1)
+        share = F.conv2d(bias, up_kernel, padding=1)
+        if self.reads_skips:
+            share = F.conv2d(skip, skip_kernel, padding=1) + share
+        else:
+            share = share.repeat(len(skip), 1, 1, 1)
         return ImageTerms(kernel, share.contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor, guidance: Tensor, terms: ImageTerms) -> Tensor:
@@ -106,4 +113,5 @@ class SkipFusion(nn.Module):
         """The first convolution's kernel by what it reads: upsampled, skip, cost guidance."""
         up = self.up.out_channels
         guidance = self.up.in_channels - up
-        return self.first.weight.split([up, guidance, guidance], dim=1)
+        skips = guidance if self.reads_skips else 0
+        return self.first.weight.split([up, skips, guidance], dim=1)

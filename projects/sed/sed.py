@@ -170,6 +170,7 @@ class SED(nn.Module):
                 attention=node.DECODER.ATTENTION,
                 pooling=node.DECODER.POOLING,
                 test_pooling=node.DECODER.TEST_POOLING,
+                reads_skips=node.DECODER.SKIP_FEATURES,
             ),
             "criterion": DecoderLoss(
                 [0.0, *weights[1:]] if heads_only else weights, node.IGNORED_PIXELS

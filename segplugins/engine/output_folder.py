@@ -8,7 +8,18 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Union
+from typing import (
+    Any,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
 
 import torch
 import yaml
@@ -159,21 +170,38 @@ def _used(folder: Path, finished: Path, evaluation: bool) -> str:
 def _check_same(cfg: CfgNode, folder: Path, config: str, run: str, free: tuple) -> None:
     if not (folder / config).is_file():
         return
-    before = _flat(yaml.safe_load((folder / config).read_text(encoding="utf-8")) or {})
-    now = _flat(yaml.safe_load(cfg.dump()))
-    differing = [key for key in now if key in before and now[key] != before[key]]
-    fixed = [key for key in differing if not _is_below(key, free)]
+    differing = config_changes(cfg, folder / config)
+    fixed = {key: values for key, values in differing.items() if not _is_below(key, free)}
     if fixed:
-        changes = ", ".join(f"{key} is {now[key]!r}, was {before[key]!r}" for key in fixed[:3])
-        more = f" and {len(fixed) - 3} more keys" if len(fixed) > 3 else ""
         raise FolderInUse(
-            f"OUTPUT_DIR '{folder}' holds a run of another config: {changes}{more}; resume it with "
-            "that config, or choose another OUTPUT_DIR"
+            f"OUTPUT_DIR '{folder}' holds a run of another config: {changes_text(fixed)}; resume "
+            "it with that config, or choose another OUTPUT_DIR"
         )
-    for key in differing:
+    for key, (now, before) in differing.items():
         if key != "OUTPUT_DIR":
-            logger.info("Resuming with %s %r, which was %r", key, now[key], before[key])
+            logger.info("Resuming with %s %r, which was %r", key, now, before)
     _check_same_weights(cfg, folder, run)
+
+
+def config_changes(cfg: CfgNode, path: Path) -> Dict[str, Tuple[Any, Any]]:
+    """Returns key to (value now, value before) of the keys in which a config differs from a file.
+
+    Args:
+        cfg: as it is now.
+        path: config.yaml or eval_config.yaml of a run. Keys that it does not have are passed over.
+    """
+    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    now = _flat(yaml.safe_load(cfg.dump()))
+    return {
+        key: (now[key], before[key]) for key in now if key in before and now[key] != before[key]
+    }
+
+
+def changes_text(changes: Mapping[str, Tuple[Any, Any]]) -> str:
+    """Returns "KEY is 2, was 1" of at most three keys, and how many more there are."""
+    told = [f"{key} is {now!r}, was {before!r}" for key, (now, before) in changes.items()][:3]
+    more = f" and {len(changes) - 3} more keys" if len(changes) > 3 else ""
+    return ", ".join(told) + more
 
 
 def _check_same_weights(cfg: CfgNode, folder: Path, run: str) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import logging
 import sys
-from typing import Callable, Dict, Sequence
+from pathlib import Path
+from typing import Callable, Dict, Sequence, Union
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -17,6 +18,7 @@ from segplugins.config import RANGES as SHARED_RANGES
 from segplugins.config import add_shared_config
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.engine.checkpoint import load_weights, without_part_weights
+from segplugins.engine.cost import write_size
 from segplugins.engine.output_folder import claim_output, undone_on_failure
 from segplugins.engine.preflight import (
     check_disk,
@@ -56,22 +58,41 @@ def setup_cfg(
         ConfigError: see `read_settings`, `option_settings`, `apply_settings`, `check_ranges`; or
             values that do not fit each other or this machine.
     """
+    cfg = merged_cfg(args.config_file, args.opts or [], add_configs)
+    if getattr(args, "num_gpus", None) == 0:
+        cfg.MODEL.DEVICE = "cpu"
+    if getattr(args, "vocabulary", None):
+        cfg.TEST.VOCABULARY = args.vocabulary
+    _check(cfg)
+    for path in cfg.DATASETS.REGISTER:
+        register_from_yaml(path)
+    cfg.freeze()
+    return cfg
+
+
+def merged_cfg(
+    config_file: Union[str, Path],
+    options: Sequence[str],
+    add_configs: Sequence[Callable[[CfgNode], None]] = (),
+) -> CfgNode:
+    """Returns the config that a file and options make, whatever this machine has; not frozen.
+
+    Args:
+        config_file: "" = defaults alone.
+        options: KEY VALUE pairs.
+        add_configs: what adds the papers' nodes.
+
+    Raises:
+        ConfigError: see `read_settings`, `option_settings`, `apply_settings`, `check_ranges`.
+    """
     cfg = get_cfg()
     add_shared_config(cfg)
     for add_config in add_configs:
         add_config(cfg)
     defaults = cfg.clone()
-    settings = read_settings(args.config_file) if args.config_file else []
-    apply_settings(cfg, settings + option_settings(args.opts or []))
-    if getattr(args, "num_gpus", None) == 0:
-        cfg.MODEL.DEVICE = "cpu"
-    if getattr(args, "vocabulary", None):
-        cfg.TEST.VOCABULARY = args.vocabulary
+    settings = read_settings(config_file) if config_file else []
+    apply_settings(cfg, settings + option_settings(options))
     check_ranges(cfg, _ranges(add_configs), defaults)
-    _check(cfg)
-    for path in cfg.DATASETS.REGISTER:
-        register_from_yaml(path)
-    cfg.freeze()
     return cfg
 
 
@@ -166,6 +187,8 @@ def train(cfg: CfgNode, resume: bool = False) -> Results:
                 averaged=cfg.SOLVER.EMA.ENABLED,
             )
         trainer.resume_or_load(resume=resume)
+    if comm.is_main_process():
+        write_size(cfg.OUTPUT_DIR, trainer.checkpointer.model)
     if trainer.start_iter >= trainer.max_iter:
         logger.info("Iteration %d of %d is done already", trainer.start_iter, trainer.max_iter)
         results = trainer.evaluate() if cfg.DATASETS.TEST else {}
@@ -198,6 +221,8 @@ def evaluate(cfg: CfgNode, *, random_weights: bool = False) -> Results:
         if comm.is_main_process():
             check_evaluation(cfg)
         model = _model_of(cfg, random_weights)
+    if comm.is_main_process():
+        write_size(cfg.OUTPUT_DIR, model)
     results = Trainer.test_each(cfg, model)
     _write(cfg, results, cfg.MODEL.WEIGHTS)
     if comm.is_main_process() and cfg.TEST.EXPECTED_RESULTS:

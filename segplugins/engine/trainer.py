@@ -32,6 +32,7 @@ from segplugins.data.catalog import names_of_classes
 from segplugins.engine.best import KeepBest
 from segplugins.engine.checkpoint import AVERAGED, SafeCheckpointer, load_weights
 from segplugins.engine.command import Stopped, is_user_error
+from segplugins.engine.cost import measured
 from segplugins.engine.ema import WeightAverage
 from segplugins.engine.groups import freeze
 from segplugins.engine.loaders import build_test_loader, build_train_loader, check_datasets
@@ -292,7 +293,9 @@ class Trainer(DefaultTrainer):
             logger.info("Evaluating on %s", name)
             loader = cls.build_test_loader(cfg, name)
             evaluator = evaluators[i] if evaluators else cls._evaluator_of(cfg, model, name)
-            with autocast(device, precision):
+            folder = Path(cfg.OUTPUT_DIR, "inference", name)
+            writes = evaluators is None and comm.is_main_process()
+            with autocast(device, precision), measured(model, folder, write=writes):
                 results[name] = inference_on_dataset(model, loader, evaluator)
         if comm.is_main_process():
             logger.info("Results\n%s", results_table(results, _groups(names)))

@@ -139,6 +139,28 @@ def test_fusion_is_the_convolution_of_the_concatenation():
         torch.testing.assert_close(fused[image], y, rtol=1e-4, atol=1e-5)
 
 
+def test_fusion_without_skip_features_is_the_convolution_of_the_two_others():
+    fusion = SkipFusion(width=12, skip_width=4, out_width=16, reads_skips=False)
+    assert fusion.first.weight.shape == (16, 12, 3, 3)  # 8 upsampled and 4 of the cost map
+    x, guidance = torch.randn(2, 3, 12, 5, 4), torch.randn(2, 3, 4, 10, 8)
+    fused = fusion(x, guidance, fusion.image_terms(torch.randn(2, 7, 10, 8)))
+    for image in range(2):
+        rows = torch.cat([fusion.up(x[image]), guidance[image]], dim=1)
+        y = torch.relu(fusion.first_norm(fusion.first(rows)))
+        y = torch.relu(fusion.second_norm(fusion.second(y)))
+        torch.testing.assert_close(fused[image], y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_without_skip_features_reads_none_and_trains_every_weight():
+    decoder = small_decoder(reads_skips=False)
+    cost, skips = small_inputs()
+    logits = decoder(cost, skips)
+    for before, after in zip(logits, decoder(cost, [torch.randn_like(skip) for skip in skips])):
+        torch.testing.assert_close(before, after)
+    sum(each.sum() for each in logits).backward()
+    assert all(weight.grad is not None for weight in decoder.parameters())
+
+
 @pytest.mark.parametrize(("width", "skip", "out"), [(16, 16, 16), (16, 4, 24), (16, 0, 16)])
 def test_fusion_refuses_widths_that_do_not_fit(width, skip, out):
     with pytest.raises(ValueError, match="skip width below that and an output width"):
