@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "data": {"structures", "files", "processes", "drawn_world"},
     "evaluation": {"structures", "files", "pictures"},
     "annotation": {"structures", "files", "processes", "pictures", "clip"},
-    "modeling": {"structures", "files", "clip", "text"},
+    "modeling": {"structures", "files", "clip", "text", "search"},
     "engine": {
         "structures",
         "zoo",
@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "config",
         "data",
         "evaluation",
+        "search",
     },
     "zoo": {"files"},
     "claims": {"files", "pictures", "engine"},

@@ -31,6 +31,7 @@ class Decoding:
             are moved as they are needed.
         chunk: most classes whose features exist at a time; 0 = no bound.
         top_k: classes per pixel that early rejection keeps; None = no rejection.
+        votes: (T, h, w) of a memory, added to the cosines of all prompts of a class; None = none.
 
     Attributes:
         classes: (n,) int64 on the CPU, ascending: the classes that were not rejected.
@@ -50,6 +51,7 @@ class Decoding:
         *,
         chunk: int,
         top_k: Optional[int],
+        votes: Optional[Tensor] = None,
     ):
         if chunk < 0:
             raise ValueError(f"a chunk of classes needs at least 1, or 0 for no bound, got {chunk}")
@@ -58,7 +60,7 @@ class Decoding:
         self.classes = torch.arange(len(text))
         self.rejections: List[int] = []
         self._dense = dense
-        self._text = text
+        self._text, self._votes = text, votes
         self._terms = decoder.image_terms(skips)
         self._summaries: List = []  # of the stages passed, while the classes are more than a chunk
         self._rows: Optional[Rows] = None  # state of all classes, once they are no more than that
@@ -141,7 +143,10 @@ class Decoding:
             text = self._text[first:last]  # a view, not a copy
         else:
             text = self._text[classes.to(self._text.device)]
-        return cost_map(self._dense, text.to(self._dense.device, non_blocking=True))
+        cost = cost_map(self._dense, text.to(self._dense.device, non_blocking=True))
+        if self._votes is not None:
+            cost += self._votes[classes.to(self._votes.device)][None, :, None]
+        return cost
 
     def _chunks(self) -> Iterator[Tensor]:
         yield from self.classes.split(self.chunk)

@@ -22,8 +22,9 @@ from segplugins.clip import load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.dense_convnext import DenseConvNeXt
 from segplugins.modeling.finite import FiniteWeights
+from segplugins.modeling.memory_vote import MemoryVote, embedder_fingerprint
 from segplugins.modeling.normalizer import ImageNormalizer
-from segplugins.modeling.similarity import word_similarity
+from segplugins.modeling.similarity import ImageCells, word_similarity
 from segplugins.modeling.windows import windows
 from segplugins.structures import Vocabulary
 from segplugins.structures.memory import with_smaller_chunks
@@ -143,25 +144,26 @@ class SED(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
-        """Reads MODEL.SED, MODEL.CLIP, TEST.LABEL_MAPS and TEST.BACKGROUND_THRESHOLD."""
+        """Reads MODEL.SED, .CLIP, .MEMORY, TEST.LABEL_MAPS and TEST.BACKGROUND_THRESHOLD."""
         node, clip = cfg.MODEL.SED, cfg.MODEL.CLIP
         towers = load_clip(clip.NAME, clip.WEIGHTS, drop=node.DROP, drop_path=node.DROP_PATH)
         encoder = DenseConvNeXt(towers.visual)
-        templates = template_set(clip.TEMPLATES)
+        classifier = VocabularyClassifier(
+            TextEncoder(towers, batch=clip.TEXT_BATCH),
+            temperature=1.0,  # Eq. 1 has none
+            templates=template_set(clip.TEMPLATES),
+            synonyms="mean",
+            cache_dir=clip.CACHE_DIR,
+        )
+        classifier.memory = MemoryVote.from_config(cfg, encoder)
         shapes = encoder.output_shape()
         weights, heads_only = list(node.LOSS_WEIGHTS), node.REJECTION_HEADS_ONLY
         return {
             "encoder": encoder,
             "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
-            "classifier": VocabularyClassifier(
-                TextEncoder(towers, batch=clip.TEXT_BATCH),
-                temperature=1.0,  # Eq. 1 has none
-                templates=templates,
-                synonyms="mean",
-                cache_dir=clip.CACHE_DIR,
-            ),
+            "classifier": classifier,
             "decoder": GradualFusionDecoder(
-                templates=len(templates),
+                templates=len(classifier.templates),
                 widths=node.DECODER.WIDTHS,
                 skip_channels=[shapes[name].channels for name in SKIPS],
                 skip_widths=node.DECODER.SKIP_WIDTHS,
@@ -273,10 +275,19 @@ class SED(nn.Module):
     @torch.no_grad()
     def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
         """Returns per image (K, height, width) cosines of its pixels and its words, undecoded."""
+        return word_similarity(self.image_cells(records), records, self.classifier)
+
+    @property
+    def embedder_fingerprint(self) -> str:
+        """16 hex digits that change with any weight behind `image_cells`."""
+        return embedder_fingerprint(self.encoder)
+
+    @torch.no_grad()
+    def image_cells(self, records: Sequence[dict]) -> ImageCells:
+        """Returns the embeddings of the cells of images, each seen as a whole."""
         images = [self.normalizer.normalize(record["image"]) for record in records]
         cells, _ = self.encoder(torch.cat([self.resized(image[None]) for image in images]))
-        sizes = [self.resolution] * len(images)
-        return word_similarity(cells, records, self.classifier, sizes, self.resolution)
+        return ImageCells(cells, [self.resolution] * len(images), self.resolution)
 
     def _finish(self, decoding: ClassMaps, vocabulary: Vocabulary, record: dict) -> dict:
         """Brings a decoding to the size of the record's image, as scores or as labels."""
@@ -301,6 +312,8 @@ class SED(nn.Module):
         dense, features = self.encoder(images)
         for i, vocabulary in enumerate(vocabularies):
             text = self.embed(vocabulary)
+            cells = dense[i].permute(1, 2, 0)
+            votes = self.classifier.votes(cells, alphabetical(vocabulary)[0])
             decode = partial(
                 Decoding,
                 self.decoder,
@@ -308,6 +321,7 @@ class SED(nn.Module):
                 [features[name][i : i + 1] for name in SKIPS],
                 text,
                 top_k=self.inference.top_k,
+                votes=None if votes is None else votes.permute(2, 0, 1),
             )
             chunk = min(self.inference.class_chunk or len(text), len(text))
             yield with_smaller_chunks(lambda chunk, decode=decode: decode(chunk=chunk), chunk)

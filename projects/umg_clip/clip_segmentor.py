@@ -26,7 +26,7 @@ from segplugins.modeling.matcher import HungarianMatcher
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
 from segplugins.modeling.postprocess import MaskResizer
-from segplugins.modeling.similarity import word_similarity
+from segplugins.modeling.similarity import ImageCells, word_similarity
 from segplugins.structures import Vocabulary
 from segplugins.structures.predictions import QueryPredictions, record_targets
 from segplugins.structures.vocabulary import record_vocabulary
@@ -194,8 +194,8 @@ class ClipSegmentor(nn.Module):
         images = self.normalizer(records)
         last = self.tower.dense(images.tensor, adapted=self.outside != "frozen").last
         cells = self.tower.project(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        padded = images.tensor.shape[-2:]
-        return word_similarity(cells, records, self.classifier, images.image_sizes, padded)
+        cells = ImageCells(cells, images.image_sizes, tuple(images.tensor.shape[-2:]))
+        return word_similarity(cells, records, self.classifier)
 
     def class_texts(self, vocabularies: Sequence[Vocabulary]) -> ClassTexts:
         """Returns a row for each synonym of the classes of each image, on the model's device."""

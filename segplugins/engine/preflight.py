@@ -143,10 +143,10 @@ def check_names(cfg: CfgNode, *, training: bool, random_weights: bool = False) -
     Raises:
         KeyError: an unknown data set.
         FileNotFoundError: no such checkpoint, or no such folder or file of a data set.
-        ValueError: no such model, optimizer or schedule, no data set, no weights, or weights that
-            are damaged.
+        ValueError: no such model, optimizer or schedule, no data set, no weights, weights that
+            are damaged, or a memory that the model does not ask.
     """
-    architecture(cfg)
+    check_memory(cfg)
     names = []
     if training:
         check_solver(cfg)
@@ -161,6 +161,17 @@ def check_names(cfg: CfgNode, *, training: bool, random_weights: bool = False) -
         raise ValueError(
             "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
             "it all the same with --random-weights (random_weights=True)"
+        )
+
+
+def check_memory(cfg: CfgNode) -> None:
+    """Raises ValueError if MODEL.MEMORY.WEIGHT asks a memory and the model has no place for it."""
+    model = architecture(cfg)
+    if cfg.MODEL.MEMORY.WEIGHT and not hasattr(model, "embedder_fingerprint"):
+        able = sorted(n for n, each in META_ARCH_REGISTRY if hasattr(each, "embedder_fingerprint"))
+        raise ValueError(
+            f"MODEL.MEMORY.WEIGHT is {cfg.MODEL.MEMORY.WEIGHT}, but {model.__name__} asks no "
+            f"memory; {able} do. Set it to 0"
         )
 
 

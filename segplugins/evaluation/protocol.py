@@ -69,6 +69,7 @@ def _data(setting: Setting) -> Dict[str, Any]:
 
 def _model(cfg: CfgNode, weights: str) -> Dict[str, Any]:
     architecture = cfg.MODEL.META_ARCHITECTURE
+    memory = {"memory": _plain(cfg.MODEL.MEMORY)} if cfg.MODEL.MEMORY.WEIGHT else {}
     return {
         "templates": cfg.MODEL.CLIP.TEMPLATES,
         "resize": {
@@ -81,6 +82,7 @@ def _model(cfg: CfgNode, weights: str) -> Dict[str, Any]:
             "settings": _plain(_node_of(cfg, architecture)),
             "clip": cfg.MODEL.CLIP.NAME,
             "clip_weights": cfg.MODEL.CLIP.WEIGHTS,
+            **memory,
         },
         "test": _plain(cfg.TEST),
         "checkpoint": {"file": weights, "sha256": file_hash(weights)},

@@ -14,6 +14,8 @@ from segplugins.structures import Vocabulary, check_templates
 from segplugins.text import TextEncoder
 from segplugins.text.bank import TextBank, embed_groups
 
+from .memory_vote import MemoryVote
+
 Names = Union[Vocabulary, Sequence[str]]
 
 _SYNONYMS = ("max", "mean")
@@ -29,6 +31,8 @@ class VocabularyClassifier(nn.Module):
     While the text encoder is frozen, embeddings are cached per vocabulary, in memory and, with a
     folder, on disk. A checkpoint loaded into it empties the memory. With a trained text encoder
     they are computed at every call in training, and cached between two calls of train() otherwise.
+
+    `memory`, if a model sets it, is asked at test: its votes are added to the cosines.
 
     Args:
         text_encoder: strings to embeddings of width D.
@@ -84,6 +88,7 @@ class VocabularyClassifier(nn.Module):
         self.bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))
         # Weights that still change would leave a file behind at every evaluation.
         self._bank = TextBank(text_encoder, cache_dir if frozen_text else "")
+        self.memory: Optional[MemoryVote] = None
         self.register_load_state_dict_post_hook(lambda module, _: module._bank.clear())
         self.train(self.training)
 
@@ -94,6 +99,8 @@ class VocabularyClassifier(nn.Module):
             self.text_encoder.eval()
         else:
             self._bank.clear()
+        if self.memory is not None:
+            self.memory.forget_weights()
         return self
 
     def embed(self, names: Names, keep_templates: bool = False) -> Tensor:
@@ -147,7 +154,7 @@ class VocabularyClassifier(nn.Module):
         return scale.clamp(max=_MAX_SCALE) if self.learn_temperature else scale
 
     def forward(self, visual: Tensor, vocabulary: Names) -> Tensor:
-        """Scores embeddings against a vocabulary, or against phrases.
+        """Scores embeddings against a vocabulary, or against phrases, and adds votes at test.
 
         Args:
             visual: (..., D).
@@ -155,6 +162,22 @@ class VocabularyClassifier(nn.Module):
         Returns:
             (..., K) logits in the vocabulary's order.
         """
+        logits, votes = self.text_logits(visual, vocabulary), self.votes(visual, vocabulary)
+        return logits if votes is None else logits + self.scale() * votes.to(logits.dtype)
+
+    def votes(self, visual: Tensor, vocabulary: Names) -> Optional[Tensor]:
+        """Returns (..., K) what the memory adds to the cosines; None in training or without one.
+
+        Raises:
+            ValueError: the memory is of other classes or of another encoder.
+        """
+        if self.memory is None or self.training:
+            return None
+        is_vocabulary = isinstance(vocabulary, Vocabulary)
+        return self.memory(visual, vocabulary.classes if is_vocabulary else list(vocabulary))
+
+    def text_logits(self, visual: Tensor, vocabulary: Names) -> Tensor:
+        """Returns (..., K) logits of embeddings (..., D) by their texts alone."""
         text = self.embed(vocabulary)
         if len(text) == len(vocabulary):
             return self.score(visual, text)

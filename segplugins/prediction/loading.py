@@ -15,7 +15,7 @@ from torch import nn
 from segplugins.data.augmentations import build_augmentations
 from segplugins.engine.checkpoint import Match, load_weights, without_part_weights
 from segplugins.engine.convert import OWN_BUFFERS
-from segplugins.engine.preflight import check_weights
+from segplugins.engine.preflight import check_memory, check_weights
 from segplugins.engine.read_config import apply_settings, option_settings
 from segplugins.engine.run import setup_cfg
 from segplugins.engine.steps import PRECISIONS
@@ -67,6 +67,7 @@ def load(
     if weights is not None:
         cfg.MODEL.WEIGHTS = str(weights)
     check_named_weights(cfg, random_weights=random_weights)
+    check_memory(cfg)
     path = cfg.MODEL.WEIGHTS
     training_names: Sequence[str] = ()
     if path:

@@ -2,5 +2,6 @@
 
 from .approximate import KINDS, FaissIndex, recall
 from .exact import ExactIndex, Neighbours
+from .memory import RetrievalMemory
 
-__all__ = ["KINDS", "ExactIndex", "FaissIndex", "Neighbours", "recall"]
+__all__ = ["KINDS", "ExactIndex", "FaissIndex", "Neighbours", "RetrievalMemory", "recall"]

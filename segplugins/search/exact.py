@@ -118,6 +118,12 @@ class ExactIndex:
                 start += len(rows)
         return best
 
+    def to(self, device: Union[str, torch.device]) -> "ExactIndex":
+        """Returns an index of the same rows on a device, so that queries there move none."""
+        index = ExactIndex(self.width, self.dtype)
+        index._parts = [part.to(device) for part in self._parts]
+        return index
+
     def save(self, path: PathLike) -> None:
         """Writes all rows as one .npy file, whole or not at all.
 

@@ -6,6 +6,7 @@ import torch
 from benchmarks.sed.plain import plain_logits, plain_rejection
 from benchmarks.sed.scenes import SMALL, draw_scene
 from segplugins.modeling.windows import windows
+from segplugins.projects.sed.chunks import Decoding
 from segplugins.projects.sed.decoder import score
 from segplugins.projects.sed.maps import label_map, resize, score_map
 from segplugins.projects.sed.rejection import FirstScores, RunningTopK
@@ -236,3 +237,23 @@ def test_decoding_on_a_gpu_keeps_the_same_classes(monkeypatch):
         rtol=0,
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("chunk", [0, 5])
+def test_votes_are_added_to_the_cosines_of_all_prompts_of_a_class(scene, chunk):
+    torch.manual_seed(1)
+    votes = 0.3 * torch.rand(CLASSES, *scene.dense.shape[-2:])
+    cost = scene.cost() + votes[:, None]
+    with torch.no_grad():
+        expected = plain_logits(scene.decoder, cost, scene.skips).sigmoid()
+    decoding = Decoding(
+        scene.decoder, scene.dense, scene.skips, scene.text, chunk=chunk, top_k=None, votes=votes
+    )
+    step = chunk or CLASSES
+    maps = [decoding.probabilities(slice(i, i + step)) for i in range(0, CLASSES, step)]
+    torch.testing.assert_close(torch.cat(maps), expected, rtol=0, atol=1e-5)
+    plain, counts = plain_rejection(scene.decoder, cost, scene.skips, 1)
+    decoding = Decoding(
+        scene.decoder, scene.dense, scene.skips, scene.text, chunk=chunk, top_k=1, votes=votes
+    )
+    assert decoding.rejections == counts
