@@ -34,6 +34,11 @@ def _add_model(cfg: CN) -> None:
     # Prompts that the text tower encodes at once. It bounds memory, results do not depend on it.
     clip.TEXT_BATCH = 256
 
+    # A memory of labelled embeddings (tools/build_memory.py) that votes beside the texts, at test:
+    # its FOLDER, the WEIGHT of its votes, in cosines (0 = off), and who votes: the NEIGHBOURS
+    # nearest rows, by exp(cosine / TEMPERATURE).
+    cfg.MODEL.MEMORY = CN({"FOLDER": "", "WEIGHT": 0.0, "NEIGHBOURS": 16, "TEMPERATURE": 0.05})
+
     # Prefixes of parameter names that are not trained: ["classifier.text_encoder."].
     cfg.MODEL.FREEZE = []
 
@@ -57,6 +62,8 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Brightness, contrast, saturation and hue as in SSD.
     cfg.INPUT.COLOR_AUG_SSD = False
+    # RandAugment in timm's words, "rand-m9-mstd0.5-inc1", of images with texts alone. "" = none.
+    cfg.INPUT.RAND_AUGMENT = ""
     # How images are brought to size: "shortest_edge" (MIN_SIZE_*, MAX_SIZE_*); "jitter" (scaled at
     # random, then cut or padded to a square: large-scale jitter; at test as shortest_edge);
     # "letterbox" (the whole image in the middle of a square), "stretch" (to a square), or
@@ -67,6 +74,9 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.SIZE = 480
     cfg.INPUT.JITTER = (0.1, 2.0)
     cfg.INPUT.AREA = (0.08, 1.0)
+    # An image that is classified as a whole: its short side is resized to the first, then a square
+    # of the second is cut out of its middle.
+    cfg.INPUT.CENTRE_CROP = (256, 224)
     # Keys of INPUT that differ for records of one task: [["referring", "JITTER", [0.1, 1.0]]].
     cfg.INPUT.BY_TASK = []
     # Hide-and-seek: each cell of GRID x GRID is hidden with PROBABILITY (0 = off), in the image
@@ -143,6 +153,9 @@ RANGES = {
     "MATMUL_PRECISION": ("highest", "high", "medium"),
     "SEED": "[-1, 4294967295]",
     "MODEL.CLIP.TEXT_BATCH": "[1, inf)",
+    "MODEL.MEMORY.WEIGHT": "[0, inf)",
+    "MODEL.MEMORY.NEIGHBOURS": "[1, inf)",
+    "MODEL.MEMORY.TEMPERATURE": "(0, inf)",
     "MODEL.PIXEL_STD": "(0, inf)",
     "INPUT.TARGETS": ("sem_seg", "instances"),
     "INPUT.FORMAT": ("RGB",),
@@ -160,6 +173,7 @@ RANGES = {
     "INPUT.SIZE": "[1, inf)",
     "INPUT.JITTER": "2 x (0, inf)",
     "INPUT.AREA": "2 x (0, 1]",
+    "INPUT.CENTRE_CROP": "2 x int [1, inf)",
     "INPUT.HIDE.PROBABILITY": "[0, 1]",
     "INPUT.HIDE.GRID": "[1, inf)",
     "INPUT.HIDE.APPLY_TO": ("pseudo", "all"),

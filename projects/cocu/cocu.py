@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +27,7 @@ from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.windows import Window, windows
 from segplugins.structures import get_vocabulary
+from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import PLACEHOLDER
 from segplugins.text import template_set
 
@@ -86,11 +88,12 @@ class CoCu(nn.Module):
         templates: prompts of concepts in training.
         loss_form: see `multi_label_contrastive`.
         sampler: which concepts of an archive a step takes, one of `SAMPLERS` or "captions".
+        erasing: share of training images of which a part is erased.
         inference: options of the test results.
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
-    answers: FrozenSet[str] = frozenset({"sem_seg"})
+    answers: FrozenSet[str] = frozenset({"sem_seg", "class_scores"})
 
     @configurable
     def __init__(
@@ -107,6 +110,7 @@ class CoCu(nn.Module):
         loss_form: str,
         inference: Inference,
         sampler: str = "cluster",
+        erasing: float = 0.0,
     ):
         super().__init__()
         self.register_forward_pre_hook(FiniteWeights())
@@ -117,6 +121,7 @@ class CoCu(nn.Module):
                 f"MODEL.COCU.SAMPLER is '{sampler}', expected one of {(*SAMPLERS, CAPTIONS)}"
             )
         self.sampler = sampler
+        self.erasing = erasing
         self.img_encoder, self.img_projector = image_encoder, image_projector
         self.text_encoder, self.text_projector = text_encoder, text_projector
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / _TEMPERATURE)))
@@ -143,6 +148,7 @@ class CoCu(nn.Module):
                 group_tokens=image.GROUP_TOKENS,
                 groups_out=image.OUTPUT_GROUPS,
                 drop_path=image.DROP_PATH,
+                init_std=image.INIT_STD,
             ),
             "image_projector": Projector(image.WIDTH, projector.HIDDEN, projector.OUT),
             "text_encoder": TextTransformer(
@@ -158,6 +164,7 @@ class CoCu(nn.Module):
             "templates": template_set(node.TEMPLATES),
             "loss_form": node.LOSS_FORM,
             "sampler": node.SAMPLER,
+            "erasing": node.ERASING,
             "inference": Inference(
                 templates=tuple(template_set(cfg.MODEL.CLIP.TEMPLATES)),
                 background_threshold=cfg.TEST.BACKGROUND_THRESHOLD,
@@ -178,11 +185,17 @@ class CoCu(nn.Module):
 
         Returns:
             Training: {"loss_caption", "loss_concepts"}, scalars. Test: per record {"sem_seg"},
-            scores (K, height, width), or with label maps (height, width) int64.
+            scores (K, height, width), or with label maps (height, width) int64; of the task
+            "classification" {"class_scores"} (K,).
         """
         if self.training:
             return self.losses(records)
-        return [{"sem_seg": self.answer(record)} for record in records]
+        return [
+            {"class_scores": self.classify(record)}
+            if record.get("task") == Task.CLASSIFICATION
+            else {"sem_seg": self.answer(record)}
+            for record in records
+        ]
 
     def losses(self, records: Sequence[dict]) -> Dict[str, Tensor]:
         """Returns the caption and the concept loss; 0 for images without any text.
@@ -190,7 +203,8 @@ class CoCu(nn.Module):
         Args:
             records: B of them.
         """
-        pooled = self.img_projector(self.img_encoder(self.normalizer(list(records)).tensor).pooled)
+        images = self.erased(self.normalizer(list(records)).tensor)
+        pooled = self.img_projector(self.img_encoder(images).pooled)
         captions, concepts, described = self.draw_texts(records)
         texts = captions + [text for row in concepts for text in row]
         # A batch without a text still runs the text encoder, so that every process does the same.
@@ -210,6 +224,13 @@ class CoCu(nn.Module):
             concept_embeddings = concept_embeddings.unflatten(0, (len(captions), self.labels))
             losses["loss_concepts"] = zero + self.concept_loss(images, concept_embeddings)
         return losses
+
+    def erased(self, images: Tensor) -> Tensor:
+        """Returns normalised images (B, 3, H, W), noise in a part of some of them."""
+        if not self.erasing:
+            return images
+        device = str(images.device)
+        return RandomErasing(self.erasing, mode="pixel", max_count=1, device=device)(images)
 
     def concept_loss(self, images: Tensor, concepts: Tensor) -> Tensor:
         """Returns the multi-label loss of (B, D) images and (B, L, D) concepts; 0 if B is 0."""
@@ -270,6 +291,17 @@ class CoCu(nn.Module):
         """Forgets class embeddings: the text encoder may change."""
         self._class_embeddings = {}
         return super().train(mode)
+
+    @torch.no_grad()
+    def classify(self, record: dict) -> Tensor:
+        """Returns (K,) scores of the whole image: its pooled segments against the classes."""
+        vocabulary = get_vocabulary(record["vocabulary"])
+        names = [texts[0] for texts in vocabulary.synonyms]
+        texts = self.class_embedding(names, vocabulary.templates or self.inference.templates)
+        image = self.normalizer.normalize(record["image"])[None]
+        segments = self.img_encoder(_padded(image, self.normalizer.divisibility))
+        pooled = F.normalize(self.img_projector(segments.pooled), dim=-1)
+        return self.scale(self.logit_scale) * (pooled @ texts.T)[0]
 
     @torch.no_grad()
     def answer(self, record: dict) -> Tensor:

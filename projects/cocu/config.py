@@ -21,6 +21,9 @@ def add_config(cfg: CN) -> None:
     node.IMAGE.HEADS = [6, 6, 6]
     node.IMAGE.GROUP_TOKENS = [64, 8, 0]
     node.IMAGE.OUTPUT_GROUPS = [64, 8]
+    # Standard deviation of the image encoder's first linear weights. The published value fits the
+    # published width: in a narrow encoder, tokens then hardly tell groups apart.
+    node.IMAGE.INIT_STD = 0.02
     # Text encoder: width (64 channels a head), blocks, most tokens.
     node.TEXT = CN({"WIDTH": 256, "LAYERS": 12, "CONTEXT": 77})
     # Projectors into the shared space: hidden width, and width of the space.
@@ -28,6 +31,9 @@ def add_config(cfg: CN) -> None:
     # Concepts of an image beside its caption (L); if it has fewer, its caption is repeated.
     # 0 = the caption alone.
     node.LABELS = 3
+    # Share of the images of a training step of which a part is erased (timm's RandomErasing, filled
+    # with noise for every pixel).
+    node.ERASING = 0.0
     # Which concepts of an image's archive (DATASETS.SIDECARS, of tools/curate_concepts.py) a step
     # takes: "cluster", one of each cluster (the paper); "topk", the best (Table 3's naive
     # sampling); "cluster_code", "softmax", "uniform", or "captions", retrieved captions instead.
@@ -47,6 +53,7 @@ RANGES = {
     "MODEL.COCU.IMAGE.PATCH": "[1, inf)",
     "MODEL.COCU.IMAGE.WIDTH": "[1, inf)",
     "MODEL.COCU.IMAGE.DROP_PATH": "[0, 1)",
+    "MODEL.COCU.IMAGE.INIT_STD": "(0, inf)",
     "MODEL.COCU.IMAGE.DEPTHS": "int [1, inf)",
     "MODEL.COCU.IMAGE.HEADS": "int [1, inf)",
     "MODEL.COCU.IMAGE.GROUP_TOKENS": "int [0, inf)",
@@ -57,6 +64,7 @@ RANGES = {
     "MODEL.COCU.PROJECTOR.HIDDEN": "[1, inf)",
     "MODEL.COCU.PROJECTOR.OUT": "[1, inf)",
     "MODEL.COCU.LABELS": "[0, inf)",
+    "MODEL.COCU.ERASING": "[0, 1]",
     "MODEL.COCU.SAMPLER": ("cluster", "topk", "cluster_code", "softmax", "uniform", "captions"),
     "MODEL.COCU.LOSS_FORM": ("code", "paper"),
     "MODEL.COCU.SLIDING.SIZE": "[1, inf)",

@@ -185,6 +185,7 @@ class GroupViT(nn.Module):
         group_tokens: S of each stage, 0 = no grouping.
         groups_out: tokens that each grouping stage leaves.
         drop_path: stochastic depth of the last block; it rises evenly from 0.
+        init_std: standard deviation of the first weights of linear layers.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class GroupViT(nn.Module):
         group_tokens: Sequence[int],
         groups_out: Sequence[int],
         drop_path: float = 0.0,
+        init_std: float = 0.02,
     ):
         super().__init__()
         self.side = image_size // patch
@@ -220,7 +222,10 @@ class GroupViT(nn.Module):
             start += depth
         self.layers = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(width)
-        self.apply(_initialize)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=init_std)
+                nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, images: Tensor) -> Segments:
@@ -242,9 +247,3 @@ class GroupViT(nn.Module):
         table = self.pos_embed.transpose(1, 2).unflatten(2, (self.side, self.side))
         table = F.interpolate(table, grid, mode="bicubic", align_corners=False)
         return table.flatten(2).transpose(1, 2)
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.contrastive import contrastive, text_labels
 from segplugins.modeling.finite import FiniteWeights
+from segplugins.modeling.memory_vote import MemoryVote, embedder_fingerprint
 from segplugins.modeling.normalizer import ImageNormalizer
-from segplugins.modeling.similarity import word_similarity
+from segplugins.modeling.similarity import ImageCells, word_similarity
 from segplugins.structures import Vocabulary, get_vocabulary
+from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import PLACEHOLDER
 
 from .build import build_classifier, build_tower_options, build_towers
@@ -58,7 +60,7 @@ class ClipPretraining(nn.Module):
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
-    answers: FrozenSet[str] = frozenset({"sem_seg"})
+    answers: FrozenSet[str] = frozenset({"sem_seg", "class_scores"})
 
     @configurable
     def __init__(
@@ -95,7 +97,7 @@ class ClipPretraining(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict:
-        """Reads MODEL.CLIP, MODEL.UMG_CLIP and TEST.LABEL_MAPS."""
+        """Reads MODEL.CLIP, MODEL.UMG_CLIP, MODEL.MEMORY and TEST.LABEL_MAPS."""
         node = cfg.MODEL.UMG_CLIP
         towers, options = build_towers(cfg), build_tower_options(cfg)
         encoder = build_tower(towers, options)
@@ -109,10 +111,12 @@ class ClipPretraining(nn.Module):
         )
         # Image-level adaptation (Sec. 5.1) trains adapters alone: texts and temperature stay.
         trained = options.trained != "adapters"
+        classifier = build_classifier(cfg, towers, synonyms="mean", trained=trained)
+        classifier.memory = MemoryVote.from_config(cfg, encoder)
         return {
             "encoder": encoder,
             "normalizer": ImageNormalizer.of_clip(towers, encoder.size_divisibility),
-            "classifier": build_classifier(cfg, towers, synonyms="mean", trained=trained),
+            "classifier": classifier,
             "loss_weights": dict(zip(ALL_LOSSES, weights)),
             "max_regions": node.MAX_REGIONS,
             "tag_loss": node.TAG_LOSS,
@@ -134,15 +138,18 @@ class ClipPretraining(nn.Module):
 
         Returns:
             Training: the losses with a factor, as scalars. Test: per record {"sem_seg"}: softmax
-            scores (K, height, width), or with `label_maps` (height, width) int64.
+            scores (K, height, width), or with `label_maps` (height, width) int64; of the task
+            "classification" {"class_scores"}, (K,) logits.
         """
         images = self.normalizer(records)
         cells, pooled = self.encoder.encode(images.tensor)
         if self.training:
             return self.losses(cells, pooled, records, images)
         return [
-            {"sem_seg": self.answer(embedding, record, size)}
-            for embedding, record, size in zip(cells, records, images.image_sizes)
+            {"class_scores": self.classifier(whole, _vocabulary_of(record))}
+            if record.get("task") == Task.CLASSIFICATION
+            else {"sem_seg": self.answer(embedding, record, size)}
+            for embedding, whole, record, size in zip(cells, pooled, records, images.image_sizes)
         ]
 
     def losses(
@@ -256,10 +263,19 @@ class ClipPretraining(nn.Module):
     @torch.no_grad()
     def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
         """Returns per image (K, height, width) cosines of its cells and its words."""
+        return word_similarity(self.image_cells(records), records, self.classifier)
+
+    @property
+    def embedder_fingerprint(self) -> str:
+        """16 hex digits that change with any weight behind `image_cells`."""
+        return embedder_fingerprint(self.encoder)
+
+    @torch.no_grad()
+    def image_cells(self, records: Sequence[dict]) -> ImageCells:
+        """Returns the embeddings of the cells of images."""
         images = self.normalizer(records)
         cells, _ = self.encoder.encode(images.tensor)
-        padded = images.tensor.shape[-2:]
-        return word_similarity(cells, records, self.classifier, images.image_sizes, padded)
+        return ImageCells(cells, images.image_sizes, tuple(images.tensor.shape[-2:]))
 
     def answer(self, cells: Tensor, record: dict, size: Tuple[int, int]) -> Tensor:
         """Scores every pixel of one image against its vocabulary.

@@ -18,6 +18,7 @@ from fvcore.transforms.transform import (
 )
 from PIL import Image
 
+from segplugins.data.rand_augment import RandAugment
 from segplugins.structures.regions import Task
 
 IGNORED = -1
@@ -142,6 +143,25 @@ class Stretch(T.Augmentation):
         return CentredResizeTransform(*image.shape[:2], self.size, self.size)
 
 
+class CentreCrop(T.Augmentation):
+    """Cuts the middle out of an image; a side that is shorter stays whole.
+
+    Args:
+        size: side in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Returns the cut of an image (H, W, 3)."""
+        height, width = image.shape[:2]
+        tall, wide = min(self.size, height), min(self.size, width)
+        left, top = round((width - wide) / 2), round((height - tall) / 2)
+        return T.CropTransform(left, top, wide, tall, width, height)
+
+
 class RandomArea(T.Augmentation):
     """Cuts out a random share of the area, of a random shape, and resizes it to a square.
 
@@ -222,12 +242,13 @@ RESIZES = ("shortest_edge", "jitter", "letterbox", "stretch", "random_area")
 def build_augmentations(
     cfg: CfgNode, is_train: bool, task: Optional[Task] = None
 ) -> List[T.Augmentation]:
-    """Returns what the config asks for, in this order: resize, crop, colour, flip, pad.
+    """Returns what the config asks for, in this order: resize, crop, colour, flip,
+    RandAugment, pad.
 
     Args:
         cfg: its INPUT node, and MODEL.PIXEL_MEAN for the borders of a letter-box.
         is_train: at test an image is only resized; jitter is for training, at test the shortest
-            edge counts.
+            edge counts. An image to classify is resized and cut by INPUT.CENTRE_CROP.
         task: of the records, where INPUT.BY_TASK tells tasks apart.
 
     Raises:
@@ -238,6 +259,9 @@ def build_augmentations(
     shortest_edge, *flip = detection_utils.build_augmentation(cfg, is_train)
     resize = _resize(cfg, shortest_edge, is_train, mean)
     node = cfg.INPUT
+    if not is_train and task == Task.CLASSIFICATION:
+        short, size = node.CENTRE_CROP
+        return [T.ResizeShortestEdge(short, max_size=10**6), CentreCrop(size)]
     if not is_train:
         return resize
     augmentations = list(resize)
@@ -247,6 +271,9 @@ def build_augmentations(
     if node.COLOR_AUG_SSD:
         augmentations.append(ColorJitterSSD())
     augmentations.extend(flip)
+    if node.RAND_AUGMENT:
+        size = min(node.MIN_SIZE_TRAIN) if node.RESIZE == "shortest_edge" else node.SIZE
+        augmentations.append(RandAugment(node.RAND_AUGMENT, size, mean))
     if node.PAD_TO:
         augmentations.append(PadToSquare(node.PAD_TO))
     return augmentations

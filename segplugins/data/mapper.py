@@ -97,7 +97,10 @@ class SegMapper:
             "augmentations": build_augmentations(cfg, is_train),
             "targets": cfg.INPUT.TARGETS,
             "max_texts": cfg.INPUT.MAX_TEXTS,
-            "by_task": {t: build_augmentations(cfg, is_train, t) for t in tasks_apart(cfg)},
+            "by_task": {
+                task: build_augmentations(cfg, is_train, task)
+                for task in (*tasks_apart(cfg), *(() if is_train else (Task.CLASSIFICATION,)))
+            },
             "hide": HideAndSeek.from_config(cfg),
             "metadata": {name: dataset_metadata(name) for name in names},
         }
@@ -181,7 +184,9 @@ def input_at_test(image: np.ndarray, augmentations: T.AugmentationList) -> Dict[
     result: Dict[str, Any] = {"image": _image_tensor(augmented.image)}
     height, width = image.shape[:2]
     box = transforms.apply_box(np.array([[0.0, 0.0, width, height]]))[0].round()
-    if box.tolist() != [0, 0, augmented.image.shape[1], augmented.image.shape[0]]:
+    tall, wide = augmented.image.shape[:2]
+    box = box.clip(0, [wide, tall, wide, tall])  # of a cut image the part that is left
+    if box.tolist() != [0, 0, wide, tall]:
         result["image_box"] = tuple(int(value) for value in box)
     return result
 

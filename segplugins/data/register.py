@@ -17,6 +17,7 @@ has the name already; TypeError if a keyword is missing or mistyped.
 from typing import Any, Callable, List
 
 from segplugins.data.sources import (
+    ClassFolderSource,
     InstanceSource,
     PanopticSource,
     ReferringSource,
@@ -28,6 +29,7 @@ from segplugins.data.sources import (
 )
 
 __all__ = [
+    "register_classes",
     "register_instances",
     "register_panoptic",
     "register_referring",
@@ -36,6 +38,11 @@ __all__ = [
     "register_semantic",
     "register_videos",
 ]
+
+
+def register_classes(name: str, **keywords: Any) -> None:
+    """Registers a folder of pictures for every class; see `ClassFolderSource`."""
+    register_source(ClassFolderSource.of_keywords(name, keywords))
 
 
 def register_semantic(name: str, **keywords: Any) -> None:

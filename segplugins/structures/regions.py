@@ -31,6 +31,7 @@ class Task(StrEnum):
     SALIENT = "salient"  # also foreground sets: one mask, one phrase
     PART = "part"
     DETECTION = "detection"  # boxes without masks
+    CLASSIFICATION = "classification"  # one class of the whole image
 
 
 @dataclass(frozen=True)

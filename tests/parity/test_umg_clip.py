@@ -57,9 +57,9 @@ from segplugins.projects.umg_clip.token_cluster import (
 from segplugins.projects.umg_clip.vit_blocks import run_block
 from segplugins.projects.umg_clip.vit_tower import TimmVit
 from segplugins.projects.umg_clip.weights import eva_names, our_name
-from segplugins.projects.umg_clip.zero_shot import zero_shot_names, zero_shot_set
 from segplugins.structures import Vocabulary
 from segplugins.structures.predictions import QueryPredictions, QueryTargets
+from segplugins.structures.zero_shot import zero_shot_names, zero_shot_set
 from segplugins.text import template_set
 
 # The package has a function of the same name.

@@ -18,7 +18,7 @@ from segplugins.projects.umg_clip.token_cluster import (
 )
 from segplugins.projects.umg_clip.vit_tower import TimmVit
 from segplugins.projects.umg_clip.weights import eva_names, our_name
-from segplugins.projects.umg_clip.zero_shot import zero_shot_set
+from segplugins.structures.zero_shot import zero_shot_set
 
 
 def tower(post_norm=False, **options):

@@ -8,7 +8,7 @@ import torch
 
 from segplugins.engine.optim import LR_SCHEDULERS, OPTIMIZERS
 from segplugins.projects.umg_clip.optim import build_lamb, build_warmup_cosine, warmup_cosine
-from segplugins.projects.umg_clip.zero_shot import zero_shot_names, zero_shot_set
+from segplugins.structures.zero_shot import zero_shot_names, zero_shot_set
 
 
 def test_the_warm_up_rises_from_its_first_step_and_the_cosine_ends_at_zero():

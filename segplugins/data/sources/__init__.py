@@ -5,6 +5,7 @@ with them, the keys of a YAML file; `KINDS` is the table of both.
 
     values.py       what a value may be, with the message if it is something else
     description.py  what all descriptions have in common; registration
+    classes.py      a folder of pictures for every class
     maps.py         folders of label maps and of masks
     coco.py         COCO, LVIS and panoptic files; labelme, CVAT, YOLO
     pairs.py        image-text shards, lists and folders
@@ -13,6 +14,7 @@ with them, the keys of a YAML file; `KINDS` is the table of both.
 
 from typing import Dict, Type
 
+from segplugins.data.sources.classes import ClassFolderSource
 from segplugins.data.sources.coco import (
     CvatSource,
     InstanceSource,
@@ -37,10 +39,12 @@ KINDS: Dict[str, Type[Source]] = {
     "cvat": CvatSource,
     "yolo": YoloSource,
     "pairs": PairSource,
+    "classes": ClassFolderSource,
 }
 
 __all__ = [
     "KINDS",
+    "ClassFolderSource",
     "CvatSource",
     "InstanceSource",
     "LabelmeSource",

@@ -1,11 +1,11 @@
-"""Prompts and class names, as data, of the 21 sets of zero-shot classification (Table 2)."""
+"""Prompts and class names, as data, of 21 sets of zero-shot classification."""
 
 import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from segplugins.structures import check_templates
+from segplugins.structures.vocabulary import check_templates
 
 _FILE = Path(__file__).with_name("zero_shot_sets.json")
 
