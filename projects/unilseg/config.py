@@ -88,6 +88,9 @@ def _add_training(node: CN) -> None:
     # Factors on binary cross-entropy and dice; the paper gives none. 0 = left out.
     node.BCE_WEIGHT = 1.0
     node.DICE_WEIGHT = 1.0
+    # How much small masks are balanced against the rest of their picture in the cross-entropy, 0 to
+    # 1; the paper: 0. Small sets leave thin and rare classes empty without it.
+    node.BCE_BALANCE = 0.0
     # The response of every decoder layer is trained, not the last one's alone.
     node.DEEP_SUPERVISION = True
     # "response" = targets are resized to the responses; "image" = the reverse.
@@ -119,5 +122,6 @@ RANGES = {
     "MODEL.UNILSEG.NEGATIVE_PROB": "[0, 1]",
     "MODEL.UNILSEG.BCE_WEIGHT": "[0, inf)",
     "MODEL.UNILSEG.DICE_WEIGHT": "[0, inf)",
+    "MODEL.UNILSEG.BCE_BALANCE": "[0, 1]",
     "MODEL.UNILSEG.LOSS_AT": ("response", "image"),
 }

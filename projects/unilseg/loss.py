@@ -3,6 +3,7 @@
 J decoder layers · T phrases · (h, w) grid of the responses · (H, W) pixels of the masks.
 """
 
+from functools import partial
 from typing import Dict
 
 import torch
@@ -12,9 +13,26 @@ from torch import Tensor
 LOSS_AT = ("response", "image")
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Returns scalar, the mean over all places; logits and targets 0-1 of one shape."""
-    return F.binary_cross_entropy_with_logits(logits, targets)
+def binary_cross_entropy(logits: Tensor, targets: Tensor, *, balance: float = 0.0) -> Tensor:
+    """Returns scalar, the weighted mean over all places.
+
+    A mask of a hundredth of the picture is left empty at little cost where all places weigh the
+    same. So a place of a target weighs (outside / inside) ** balance, counted per mask.
+
+    Args:
+        logits: (T, ...).
+        targets: the same shape, 0-1.
+        balance: 0 = all places weigh the same; 1 = the target weighs as much as the rest of its
+            picture. An empty or full target has nothing to balance.
+    """
+    if not balance:
+        return F.binary_cross_entropy_with_logits(logits, targets)
+    share = targets.flatten(1).mean(dim=1).view(-1, *[1] * (targets.dim() - 1))
+    is_part = (share > 0) & (share < 1)
+    ratio = torch.where(is_part, (1 - share) / share, 1.0) ** balance
+    weights = 1 + (ratio - 1) * targets
+    losses = F.binary_cross_entropy_with_logits(logits, targets, weight=weights, reduction="none")
+    return (losses.flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1)).mean()
 
 
 def dice(logits: Tensor, targets: Tensor) -> Tensor:
@@ -42,6 +60,7 @@ class ResponseLoss:
     Args:
         bce_weight: factor; 0 = left out.
         dice_weight: likewise.
+        bce_balance: of `binary_cross_entropy`; the paper has 0.
         deep_supervision: False: only the last layer learns from its own response.
         at: "response": targets are brought to the responses (nearest); "image": responses to the
             targets (bilinear).
@@ -50,7 +69,15 @@ class ResponseLoss:
         ValueError: a weight below 0, both 0, or an unknown `at`.
     """
 
-    def __init__(self, *, bce_weight: float, dice_weight: float, deep_supervision: bool, at: str):
+    def __init__(
+        self,
+        *,
+        bce_weight: float,
+        dice_weight: float,
+        bce_balance: float = 0.0,
+        deep_supervision: bool,
+        at: str,
+    ) -> None:
         if min(bce_weight, dice_weight) < 0 or bce_weight + dice_weight == 0:
             raise ValueError(
                 "MODEL.UNILSEG.BCE_WEIGHT and DICE_WEIGHT must be at least 0 and not both 0, got "
@@ -61,7 +88,7 @@ class ResponseLoss:
         self.terms = [
             (name, weight, term)
             for name, weight, term in (
-                ("loss_bce", bce_weight, binary_cross_entropy),
+                ("loss_bce", bce_weight, partial(binary_cross_entropy, balance=bce_balance)),
                 ("loss_dice", dice_weight, dice),
             )
             if weight

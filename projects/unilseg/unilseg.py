@@ -185,6 +185,7 @@ class UniLSeg(nn.Module):
             "criterion": ResponseLoss(
                 bce_weight=node.BCE_WEIGHT,
                 dice_weight=node.DICE_WEIGHT,
+                bce_balance=node.BCE_BALANCE,
                 deep_supervision=node.DEEP_SUPERVISION,
                 at=node.LOSS_AT,
             ),

@@ -10,7 +10,7 @@ from torch import nn
 from segplugins.modeling.positions import sine_positions_2d
 from segplugins.projects.unilseg.attention import Attention, grid, tokens
 from segplugins.projects.unilseg.language_path import LanguagePath
-from segplugins.projects.unilseg.loss import ResponseLoss, dice
+from segplugins.projects.unilseg.loss import ResponseLoss, binary_cross_entropy, dice
 from segplugins.projects.unilseg.pre_fusion import PreFusion
 from segplugins.projects.unilseg.prompts import Prompts
 from segplugins.projects.unilseg.samples import Sample, Sampling, padded_masks
@@ -210,6 +210,21 @@ def test_dice_by_hand():
     target = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
     overlap, total = 0.5 + 0.75, 1.75 + 2
     assert dice(logits, target).item() == pytest.approx(1 - (2 * overlap + 1) / (total + 1))
+
+
+@pytest.mark.parametrize("balance, inside", [(0.0, 1.0), (0.5, math.sqrt(3)), (1.0, 3.0)])
+def test_places_of_a_small_target_weigh_by_what_is_outside_of_it(balance, inside):
+    # Of the first mask one place in four is target, so 3 are outside per place inside.
+    logits = torch.tensor([[0.0, math.log(3), 0.0, 0.0], [0.0, 0.0, 0.0, math.log(3)]])
+    targets = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    half = math.log(2)  # -log of probability 1/2; 3/4 costs log(4/3) as a target, log 4 otherwise
+    first = (inside * math.log(4 / 3) + 3 * half) / (inside + 3)
+    second = (3 * half + math.log(4)) / 4  # empty: nothing to balance
+    loss = binary_cross_entropy(logits, targets, balance=balance)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+    built = response_loss(bce_balance=balance, dice_weight=0.0)
+    responses, masks = logits.view(1, 2, 2, 2), targets.view(2, 2, 2).bool()
+    assert built(responses, masks)["loss_bce"].item() == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_an_empty_mask_for_an_empty_target_costs_nothing():
