@@ -4,16 +4,23 @@ Each leaves a decision per region or caption in the audit, with the value that i
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Dict, List, Sequence, Set
+from typing import ClassVar, Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 
-from segplugins.annotation.sample import REGION_ID, Decision, Sample, prompt_box
+from segplugins.annotation.sample import REGION_ID, Decision, Sample, clipped, prompt_box
 from segplugins.annotation.stage import Stage, check_choice, check_share
 from segplugins.structures.regions import Region, box_of_mask
 from segplugins.structures.vocabulary import folded
 
-_SCORES = ("score", "quality", "detector_score", "mask_stability", "clip_score")
+# Values that regions may have, to what makes them.
+_SCORES = {
+    "score": "regions",
+    "quality": "masks",
+    "detector_score": "detector scores",
+    "mask_stability": "stabilities",
+    "clip_score": "CLIP scores",
+}
 
 
 @dataclass(kw_only=True)
@@ -34,8 +41,12 @@ class FilterScore(Stage):
     drop: bool = True
 
     def check(self) -> None:
-        check_choice("value", self.value, _SCORES)
+        check_choice("value", self.value, list(_SCORES))
         check_share("threshold", self.threshold, -1.0)
+
+    def needed(self) -> Tuple[str, ...]:
+        """Returns what has the value."""
+        return (_SCORES[self.value],)
 
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
@@ -61,6 +72,7 @@ class SuppressOverlaps(Stage):
     """
 
     name: ClassVar[str] = "suppress_overlaps"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
 
     iou: float = 0.5
     per_text: bool = False
@@ -71,14 +83,16 @@ class SuppressOverlaps(Stage):
     def __call__(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             targets = sample.targets()
-            overlap = box_iou(sample.boxes(targets), sample.boxes(targets))
+            boxes = sample.boxes(targets)
             scores = np.array([sample.regions[index].score for index in targets])
             texts = [folded(sample.regions[index].text) for index in targets]
             winners: List[int] = []
             verdicts, values = {}, {}
             for place in np.argsort(-scores, kind="stable"):
                 rivals = [w for w in winners if not self.per_text or texts[w] == texts[place]]
-                highest = max((float(overlap[place, w]) for w in rivals), default=0.0)
+                # A row at a time: all pairs of ten thousand boxes would fill the memory.
+                overlap = box_iou(boxes[place : place + 1], boxes[rivals])
+                highest = float(overlap.max(initial=0.0))
                 values[targets[place]], verdicts[targets[place]] = highest, highest <= self.iou
                 if highest <= self.iou:
                     winners.append(place)
@@ -97,6 +111,7 @@ class FilterArea(Stage):
     """
 
     name: ClassVar[str] = "filter_area"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
 
     low: float = 0.001
     high: float = 0.95
@@ -180,6 +195,7 @@ class GateMasks(Stage):
     """
 
     name: ClassVar[str] = "gate_masks"
+    needs: ClassVar[Tuple[str, ...]] = ("masks",)
 
     min_quality: float = 0.7
     min_share: float = 0.05
@@ -245,6 +261,7 @@ class Decide(Stage):
     """
 
     name: ClassVar[str] = "decide"
+    needs: ClassVar[Tuple[str, ...]] = ("failures",)
 
     failures: int = 0
 
@@ -273,7 +290,7 @@ def region_pixels(sample: Sample, index: int) -> float:
     region = sample.regions[index]
     if region.mask is not None:
         return float(sample.bitmap(index).sum())
-    x0, y0, x1, y1 = region.box
+    x0, y0, x1, y1 = clipped(np.asarray(region.box, np.float64), sample.image)
     return float((x1 - x0) * (y1 - y0))
 
 

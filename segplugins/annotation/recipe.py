@@ -202,10 +202,34 @@ def recipe_of(
     words = _words(given, folder, place)
     models = _models(content.get("models") or {}, kinds, place)
     stages = _stages(content.get("stages"), models, words, place)
+    check_order(stages, settings.start, place)
     unused = set(models) - {getattr(stage, role) for stage in stages for role in stage.roles}
     if unused:
         raise ValueError(f"{place}: no stage uses model '{sorted(unused)[0]}'; use or remove it")
     return Recipe(settings, models, tuple(stages), words, dict(content))
+
+
+def check_order(stages: Sequence[Stage], start: str, place: str) -> None:
+    """Raises ValueError at a stage that has nothing to work on, whatever the images show.
+
+    Args:
+        stages: with their titles.
+        start: what is taken from the data set; with regions come masks, tags and captions.
+        place: for messages.
+    """
+    made = {"boxes": {"regions"}}.get(start, set())
+    for stage in stages if start != "regions" else ():
+        for need in stage.needed():
+            if need not in made:
+                names = [name for name, kind in STAGES.items() if need in kind.makes]
+                makers = f"{' or '.join(names)} before it" if names else "a stage with drop: false"
+                raise ValueError(
+                    f"{place}, stage {stage.title}: it works on {need}, and no stage before it "
+                    f"makes any: put {makers}, or start from regions"
+                )
+        made |= set(stage.makes)
+        if getattr(stage, "drop", True) is False:
+            made.add("failures")
 
 
 def _words(given: Any, folder: Optional[Path], place: str) -> Tuple[str, ...]:

@@ -79,10 +79,32 @@ class Sample:
         self.regions.append(region)
         return region
 
-    @property
-    def next_id(self) -> int:
-        """The number that the next region will have."""
-        return self._count
+    def propose(
+        self,
+        stage: str,
+        region: Region,
+        kept: bool,
+        value: Optional[float],
+        threshold: Optional[float] = None,
+        *,
+        note: str = "",
+        **extra: Any,
+    ) -> None:
+        """Records the decision about a new region, and adds the region if it is kept.
+
+        Args:
+            stage: title of the stage that made it.
+            region: with its text.
+            kept: whether it becomes a region of the sample.
+            value: what was measured.
+            threshold: what it was compared with.
+            note: why.
+            extra: for the region.
+        """
+        number = self._count if kept else None
+        self.decisions.append(Decision(stage, region.text, kept, value, threshold, number, note))
+        if kept:
+            self.add(region, **extra)
 
     def state(self) -> Tuple[Any, ...]:
         """Returns what stages change, for `restore`."""

@@ -13,16 +13,23 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 import torch
 
+from segplugins.annotation.answers import checked_text
 from segplugins.annotation.inputs import Inputs, Item, start_from
 from segplugins.annotation.interfaces import Image
-from segplugins.annotation.sample import Sample, image_identity, prompt_box
+from segplugins.annotation.sample import (
+    Decision,
+    Sample,
+    clipped,
+    image_identity,
+    prompt_box,
+)
 from segplugins.annotation.stage import Stage
 from segplugins.files.faults import FaultError
 from segplugins.files.jobs import JobFolder
 from segplugins.files.pictures import read_picture
 from segplugins.files.region_shards import writing_records
 from segplugins.files.write import replacing
-from segplugins.structures.regions import Task
+from segplugins.structures.regions import Region, Task
 
 RECORDS, AUDIT = "regions", "audit"
 _BATCH_PIXELS = 2**26  # of the images of one batch
@@ -269,10 +276,24 @@ def _started(sample: Sample, item: Item, start: str) -> Union[Sample, Failure]:
         try:
             if start == "boxes":
                 region = replace(region, box=prompt_box(region, sample.image), mask=None)
-            sample.add(region)
+            _add_given(sample, region)
         except ValueError as error:  # a mask that cannot be decoded
             return Failure(item.file_name, f"region '{region.text}': {error}")
     return sample
+
+
+def _add_given(sample: Sample, region: Region) -> None:
+    """Adds a region of a data set; its box is cut at the image, and dropped if nothing is left."""
+    if region.mask is not None or region.box is None:
+        sample.add(region)
+        return
+    box = tuple(clipped(np.asarray(region.box, np.float64), sample.image).tolist())
+    is_inside = box[2] > box[0] and box[3] > box[1]
+    if is_inside:
+        sample.add(region if box == tuple(region.box) else replace(region, box=box))
+    else:
+        note = "no area inside the image"
+        sample.decisions.append(Decision("start", region.text, False, note=note))
 
 
 def _entries(given: Any, key: str, more: Dict[str, Any]) -> List[Dict[str, Any]]:
@@ -293,6 +314,7 @@ def _entries(given: Any, key: str, more: Dict[str, Any]) -> List[Dict[str, Any]]
     for entry in entries:
         if not isinstance(entry.get(key), str):
             raise ValueError(f"a tag or caption is {entry!r:.60}, expected a text as its '{key}'")
+        checked_text(entry[key])
     return entries
 
 

@@ -20,6 +20,8 @@ class Stage:
     """
 
     name: ClassVar[str] = ""
+    needs: ClassVar[Tuple[str, ...]] = ()  # what stages before it, or the data set, have to make
+    makes: ClassVar[Tuple[str, ...]] = ()
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {}  # field to the roles that its model may have
 
     title: str = ""
@@ -30,6 +32,10 @@ class Stage:
 
     def check(self) -> None:
         """Raises ValueError where a number is out of range."""
+
+    def needed(self) -> Tuple[str, ...]:
+        """Returns what it needs with the numbers that it has."""
+        return self.needs
 
     def __call__(self, samples: Sequence[Sample]) -> None:
         raise NotImplementedError

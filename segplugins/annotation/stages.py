@@ -5,18 +5,69 @@ Those that take annotations away stand in filters.py and verify.py.
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Dict, List, Sequence, Tuple, Union
+from typing import Any, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from segplugins.annotation.answers import (
+    checked_mask,
+    checked_masks,
+    checked_score,
+    checked_text,
+    one_each,
+    segment_in_parts,
+)
+from segplugins.annotation.interfaces import Phrase
 from segplugins.annotation.sample import Decision, Sample, clipped, rounded, with_mask
 from segplugins.annotation.stage import Stage, asked, check_choice, check_share
 from segplugins.structures.regions import Region, box_of_mask, encode_mask
 from segplugins.structures.vocabulary import folded
 
 
+def checked_phrase(phrase: Phrase) -> Phrase:
+    """Returns a tag or caption of a model.
+
+    Raises:
+        ValueError: its text cannot be written, or its score is no number.
+    """
+    score = None if phrase.score is None else checked_score(phrase.score)
+    return replace(phrase, text=checked_text(phrase.text), score=score)
+
+
+class PhraseStage(Stage):
+    """A stage that takes tags or captions of an image, each text once."""
+
+    def _new(
+        self,
+        sample: Sample,
+        phrases: Sequence[Phrase],
+        before: Sequence[str],
+        threshold: Optional[float] = None,
+    ) -> Iterator[Phrase]:
+        """Yields the phrases that are kept, after recording the decision about each.
+
+        Args:
+            sample: of the image.
+            phrases: what the model said.
+            before: texts that the sample has already.
+            threshold: phrases of a lower score are dropped; those without a score stay.
+        """
+        texts = set(map(folded, before))
+        for phrase in phrases:
+            key = folded(phrase.text)
+            note = "empty" if not key else "said before" if key in texts else ""
+            is_sure = threshold is None or phrase.score is None or phrase.score >= threshold
+            kept = not note and is_sure
+            sample.decisions.append(
+                Decision(self.title, phrase.text, kept, phrase.score, threshold, note=note)
+            )
+            if kept:
+                texts.add(key)
+                yield phrase
+
+
 @dataclass(kw_only=True)
-class TagImage(Stage):
+class TagImage(PhraseStage):
     """Names what is in an image.
 
     Args:
@@ -26,6 +77,7 @@ class TagImage(Stage):
     """
 
     name: ClassVar[str] = "tag_image"
+    makes: ClassVar[Tuple[str, ...]] = ("tags",)
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("tagger",)}
 
     model: Any
@@ -36,23 +88,17 @@ class TagImage(Stage):
         check_share("threshold", self.threshold)
 
     def __call__(self, samples: Sequence[Sample]) -> None:
-        for sample, tags in zip(samples, self.model.tag([s.image for s in samples])):
-            before = {folded(tag["name"]) for tag in sample.tags}
-            for tag in tags:
-                key = folded(tag.text)
-                note = "empty" if not key else "said before" if key in before else ""
-                kept = not note and (tag.score is None or tag.score >= self.threshold)
-                sample.decisions.append(
-                    Decision(self.title, tag.text, kept, tag.score, self.threshold, note=note)
-                )
-                if kept:
-                    before.add(key)
-                    entry = {"name": tag.text, "score": rounded(tag.score)}
-                    sample.tags.append({**entry, "annotator": self.annotator})
+        answers = one_each(self.model.tag([s.image for s in samples]), samples, "images")
+        answers = [list(map(checked_phrase, tags)) for tags in answers]
+        for sample, tags in zip(samples, answers):
+            before = [tag["name"] for tag in sample.tags]
+            for tag in self._new(sample, tags, before, self.threshold):
+                entry = {"name": tag.text, "score": rounded(tag.score)}
+                sample.tags.append({**entry, "annotator": self.annotator})
 
 
 @dataclass(kw_only=True)
-class CaptionImage(Stage):
+class CaptionImage(PhraseStage):
     """Says what an image shows.
 
     Args:
@@ -61,32 +107,27 @@ class CaptionImage(Stage):
     """
 
     name: ClassVar[str] = "caption_image"
+    makes: ClassVar[Tuple[str, ...]] = ("captions",)
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("captioner",)}
 
     model: Any
     annotator: str = ""
 
     def __call__(self, samples: Sequence[Sample]) -> None:
-        for sample, captions in zip(samples, self.model.caption([s.image for s in samples])):
-            before = {folded(caption["text"]) for caption in sample.captions}
-            for caption in captions:
-                key = folded(caption.text)
-                is_new = bool(key) and key not in before
-                note = "" if is_new else "empty" if not key else "said before"
-                sample.decisions.append(
-                    Decision(self.title, caption.text, is_new, caption.score, note=note)
+        answers = one_each(self.model.caption([s.image for s in samples]), samples, "images")
+        answers = [list(map(checked_phrase, captions)) for captions in answers]
+        for sample, captions in zip(samples, answers):
+            before = [caption["text"] for caption in sample.captions]
+            for caption in self._new(sample, captions, before):
+                sample.captions.append(
+                    {
+                        "text": caption.text,
+                        "score": rounded(caption.score),
+                        "annotator": self.annotator,
+                        "prompt_id": caption.prompt_id,
+                        "kept": True,
+                    }
                 )
-                if is_new:
-                    before.add(key)
-                    sample.captions.append(
-                        {
-                            "text": caption.text,
-                            "score": rounded(caption.score),
-                            "annotator": self.annotator,
-                            "prompt_id": caption.prompt_id,
-                            "kept": True,
-                        }
-                    )
 
 
 @dataclass(kw_only=True)
@@ -101,6 +142,7 @@ class Detect(Stage):
     """
 
     name: ClassVar[str] = "detect"
+    makes: ClassVar[Tuple[str, ...]] = ("regions", "detector scores")
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("detector",)}
 
     model: Any
@@ -113,41 +155,46 @@ class Detect(Stage):
         if isinstance(self.names, str):
             check_choice("names", self.names, ("tags", "vocabulary"))
 
+    def needed(self) -> Tuple[str, ...]:
+        """Returns the tags where it asks for them."""
+        return ("tags",) if self.names == "tags" else ()
+
     def __call__(self, samples: Sequence[Sample]) -> None:
         names = [
             [tag["name"] for tag in sample.tags] if self.names == "tags" else list(self.names)
             for sample in samples
         ]
         positions = asked(samples, names)
-        found = self.model.detect(
+        answers = self.model.detect(
             [samples[i].image for i in positions], [names[i] for i in positions]
         )
-        for position, detections in zip(positions, found):
-            self._add(samples[position], detections)
+        made = [
+            [self._region(samples[i], detection) for detection in detections]
+            for i, detections in zip(positions, one_each(answers, positions, "images"))
+        ]
+        for position, regions in zip(positions, made):
+            for region in regions:
+                self._add(samples[position], region)
 
-    def _add(self, sample: Sample, detections: Sequence[Any]) -> None:
-        for detection in detections:
-            box = clipped(np.asarray(detection.box, np.float64), sample.image)
-            box = tuple(np.round(box, 2).tolist())
-            has_area = box[2] > box[0] and box[3] > box[1] and bool(detection.text.strip())
-            kept = has_area and detection.score >= self.threshold
-            note = "" if has_area else "no area inside the image, or no name"
-            number = sample.next_id if kept else None
-            sample.decisions.append(
-                Decision(
-                    self.title,
-                    detection.text,
-                    kept,
-                    float(detection.score),
-                    self.threshold,
-                    number,
-                    note,
-                )
-            )
-            if kept:
-                region = Region(detection.text, box, score=float(detection.score))
-                score = rounded(detection.score)
-                sample.add(region, label_source=self.annotator, detector_score=score)
+    def _region(self, sample: Sample, detection: Any) -> Region:
+        """Returns a detection cut at the image; without a box where nothing of it is inside."""
+        box = clipped(np.asarray(detection.box, np.float64), sample.image)
+        x0, y0, x1, y1 = np.round(box, 2).tolist()
+        inside = (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+        return Region(checked_text(detection.text), inside, score=checked_score(detection.score))
+
+    def _add(self, sample: Sample, region: Region) -> None:
+        is_region = region.has_target and bool(region.text.strip())
+        sample.propose(
+            self.title,
+            region,
+            is_region and region.score >= self.threshold,
+            region.score,
+            self.threshold,
+            note="" if is_region else "no area inside the image, or no name",
+            label_source=self.annotator,
+            detector_score=rounded(region.score),
+        )
 
 
 @dataclass(kw_only=True)
@@ -163,6 +210,8 @@ class SegmentBoxes(Stage):
     """
 
     name: ClassVar[str] = "segment_boxes"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
+    makes: ClassVar[Tuple[str, ...]] = ("masks",)
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("box_segmenter",)}
 
     model: Any
@@ -175,18 +224,20 @@ class SegmentBoxes(Stage):
         ]
         positions = asked(samples, wanted)
         boxes = [samples[i].boxes(wanted[i]) for i in positions]
-        answers = self.model.segment_boxes([samples[i].image for i in positions], boxes)
-        for position, answer in zip(positions, answers):
-            sample, verdicts, values = samples[position], {}, {}
-            for index, mask, score in zip(wanted[position], answer.masks, answer.scores):
-                verdicts[index], values[index] = bool(mask.any()), float(mask.sum())
-                if verdicts[index]:
-                    sample.regions[index] = with_mask(
-                        sample.regions[index],
-                        mask,
-                        quality=rounded(score),
-                        mask_source=self.annotator,
-                    )
+        regions: List[Dict[int, Region]] = [{} for _ in positions]
+        pixels: List[Dict[int, float]] = [{} for _ in positions]
+        for part in segment_in_parts(self.model, [samples[i].image for i in positions], boxes):
+            sample, listed = samples[positions[part.image]], wanted[positions[part.image]]
+            for index, mask, score in zip(listed[part.start :], part.masks, part.scores):
+                pixels[part.image][index] = float(mask.sum())
+                if mask.any():
+                    more = {"quality": rounded(score), "mask_source": self.annotator}
+                    regions[part.image][index] = with_mask(sample.regions[index], mask, **more)
+        for position, its, values in zip(positions, regions, pixels):
+            sample = samples[position]
+            for index, region in its.items():
+                sample.regions[index] = region
+            verdicts = {index: index in its for index in values}
             sample.judge(self.title, verdicts, values, 1, note="pixels of the mask")
 
 
@@ -203,6 +254,8 @@ class CaptionBoxes(Stage):
     """
 
     name: ClassVar[str] = "caption_boxes"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
+    makes: ClassVar[Tuple[str, ...]] = ("captions of regions",)
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("region_captioner",)}
 
     model: Any
@@ -219,6 +272,10 @@ class CaptionBoxes(Stage):
         positions = asked(samples, wanted)
         boxes = [samples[i].boxes(wanted[i]) for i in positions]
         answers = self.model.caption_boxes([samples[i].image for i in positions], boxes, self.count)
+        answers = [
+            [list(map(checked_phrase, said)) for said in one_each(captions, its, "boxes")]
+            for captions, its in zip(one_each(answers, positions, "images"), boxes)
+        ]
         for position, captions in zip(positions, answers):
             self._add(samples[position], wanted[position], captions)
 
@@ -255,6 +312,8 @@ class SegmentPhrase(Stage):
     """
 
     name: ClassVar[str] = "segment_phrase"
+    needs: ClassVar[Tuple[str, ...]] = ("captions",)
+    makes: ClassVar[Tuple[str, ...]] = ("regions", "masks")
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("phrase_segmenter",)}
 
     model: Any
@@ -266,19 +325,24 @@ class SegmentPhrase(Stage):
         answers = self.model.segment_phrases(
             [samples[i].image for i in positions], [wanted[i] for i in positions]
         )
+        answers = [
+            checked_masks(answer, len(wanted[i]), samples[i].image)
+            for i, answer in zip(positions, one_each(answers, positions, "images"))
+        ]
         for position, answer in zip(positions, answers):
-            sample = samples[position]
             for text, mask, score in zip(wanted[position], answer.masks, answer.scores):
                 has_target = bool(mask.any())
-                number = sample.next_id if has_target else None
-                pixels = float(mask.sum())
-                sample.decisions.append(
-                    Decision(self.title, text, has_target, pixels, 1, number, "pixels of the mask")
+                region = Region(text, box_of_mask(mask), encode_mask(mask) if has_target else None)
+                samples[position].propose(
+                    self.title,
+                    region,
+                    has_target,
+                    float(mask.sum()),
+                    1,
+                    note="pixels of the mask",
+                    quality=rounded(score),
+                    mask_source=self.annotator,
                 )
-                if has_target:
-                    region = Region(text, box_of_mask(mask), encode_mask(mask))
-                    quality = rounded(score)
-                    sample.add(region, quality=quality, mask_source=self.annotator)
 
 
 @dataclass(kw_only=True)
@@ -292,6 +356,7 @@ class SegmentStuff(Stage):
     """
 
     name: ClassVar[str] = "segment_stuff"
+    makes: ClassVar[Tuple[str, ...]] = ("regions", "masks")
     roles: ClassVar[Dict[str, Tuple[str, ...]]] = {"model": ("stuff_segmenter",)}
 
     model: Any
@@ -303,22 +368,31 @@ class SegmentStuff(Stage):
 
     def __call__(self, samples: Sequence[Sample]) -> None:
         answers = self.model.segment_stuff([sample.image for sample in samples])
-        for sample, segments in zip(samples, answers):
-            for segment in segments:
-                kept = bool(segment.mask.any()) and segment.score >= self.threshold
-                number = sample.next_id if kept else None
-                sample.decisions.append(
-                    Decision(self.title, segment.text, kept, segment.score, self.threshold, number)
+        made = [
+            [self._region(sample, segment) for segment in segments]
+            for sample, segments in zip(samples, one_each(answers, samples, "images"))
+        ]
+        for sample, regions in zip(samples, made):
+            for region in regions:
+                sample.propose(
+                    self.title,
+                    region,
+                    region.has_target and region.score >= self.threshold,
+                    region.score,
+                    self.threshold,
+                    mask_source=self.annotator,
                 )
-                if kept:
-                    region = Region(
-                        segment.text,
-                        box_of_mask(segment.mask),
-                        encode_mask(segment.mask),
-                        is_thing=False,
-                        score=float(segment.score),
-                    )
-                    sample.add(region, mask_source=self.annotator)
+
+    def _region(self, sample: Sample, segment: Any) -> Region:
+        """Returns a segment as a region; without a target where its mask is empty."""
+        mask = checked_mask(segment.mask, sample.image)
+        return Region(
+            checked_text(segment.text),
+            box_of_mask(mask),
+            encode_mask(mask) if mask.any() else None,
+            is_thing=False,
+            score=checked_score(segment.score),
+        )
 
 
 @dataclass(kw_only=True)
@@ -332,6 +406,7 @@ class MergeByText(Stage):
     """
 
     name: ClassVar[str] = "merge_by_text"
+    needs: ClassVar[Tuple[str, ...]] = ("masks",)
 
     template: str = "all {}"
 
@@ -383,6 +458,7 @@ class ComposePanoptic(Stage):
     """
 
     name: ClassVar[str] = "compose_panoptic"
+    needs: ClassVar[Tuple[str, ...]] = ("masks",)
 
     min_share: float = 0.2
     min_pixels: int = 64

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
+from segplugins.annotation.answers import checked_scores, one_each, segment_in_parts
 from segplugins.annotation.filters import mask_iou
 from segplugins.annotation.interfaces import Box, Image, View
 from segplugins.annotation.sample import (
@@ -36,6 +37,20 @@ def region_view(sample: Sample, index: int, *, grow: float, fade: float) -> View
     return View(sample.image, box, mask, fade if mask is not None else 0.0)
 
 
+def scores_of(
+    model: Any, views: Sequence[View], texts: Sequence[Sequence[str]]
+) -> List[np.ndarray]:
+    """Returns the scores (T,) of each view's T texts.
+
+    Raises:
+        ValueError: the scorer gave more or fewer, or one that is no number.
+    """
+    if not views:
+        return []
+    answers = one_each(model.score(views, texts), views, "views")
+    return [checked_scores(scores, listed) for scores, listed in zip(answers, texts)]
+
+
 def _tight_box(sample: Sample, index: int) -> Box:
     region = sample.regions[index]
     return region.box if region.box is not None else tuple(sample.boxes([index])[0])
@@ -56,6 +71,8 @@ class FilterClip(Stage):
     """
 
     name: ClassVar[str] = "filter_clip"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
+    makes: ClassVar[Tuple[str, ...]] = ("CLIP scores",)
     roles: ClassVar[Roles] = {"model": ("scorer",)}
 
     model: Any
@@ -74,7 +91,7 @@ class FilterClip(Stage):
         places = [(s, i) for s, listed in enumerate(targets) for i in listed]
         views = [region_view(samples[s], i, grow=self.grow, fade=self.fade) for s, i in places]
         texts = [[samples[s].regions[i].text] for s, i in places]
-        scores = self.model.score(views, texts) if views else []
+        scores = scores_of(self.model, views, texts)
         values: List[Dict[int, float]] = [{} for _ in samples]
         for (s, i), score in zip(places, scores):
             values[s][i] = float(score[0])
@@ -97,6 +114,7 @@ class FilterCaptions(Stage):
     """
 
     name: ClassVar[str] = "filter_captions"
+    needs: ClassVar[Tuple[str, ...]] = ("captions",)
     roles: ClassVar[Roles] = {"model": ("scorer",)}
 
     model: Any
@@ -111,7 +129,7 @@ class FilterCaptions(Stage):
         if not positions:
             return
         views = [whole_view(samples[i].image) for i in positions]
-        answers = self.model.score(views, [wanted[i] for i in positions])
+        answers = scores_of(self.model, views, [wanted[i] for i in positions])
         for position, scores in zip(positions, answers):
             sample = samples[position]
             left = np.array([bool(caption.get("kept", True)) for caption in sample.captions])
@@ -143,6 +161,7 @@ class VerifyMask(Stage):
     """
 
     name: ClassVar[str] = "verify_mask"
+    needs: ClassVar[Tuple[str, ...]] = ("masks",)
     roles: ClassVar[Roles] = {"model": ("scorer",)}
 
     model: Any
@@ -164,7 +183,7 @@ class VerifyMask(Stage):
         inside = [region_view(samples[s], i, grow=self.grow, fade=1.0) for s, i in places]
         outside = [replace(view, shown=~view.shown) for view in inside]
         texts = [[samples[s].regions[i].text] for s, i in places]
-        scores = self.model.score([*inside, *outside], [*texts, *texts]) if places else []
+        scores = scores_of(self.model, [*inside, *outside], [*texts, *texts])
         values: List[Dict[int, float]] = [{} for _ in samples]
         for (s, i), one, other in zip(places, scores, scores[len(places) :]):
             values[s][i] = float(one[0]) - float(other[0])
@@ -195,6 +214,7 @@ class VerifyExistence(Stage):
     """
 
     name: ClassVar[str] = "verify_existence"
+    needs: ClassVar[Tuple[str, ...]] = ("regions",)
     roles: ClassVar[Roles] = {"model": ("scorer",)}
 
     model: Any
@@ -218,7 +238,7 @@ class VerifyExistence(Stage):
         places = [(s, i) for s, sample in enumerate(samples) for i in sample.targets()]
         views = [region_view(samples[s], i, grow=self.grow, fade=0.0) for s, i in places]
         texts = [self._texts(samples[s], i) for s, i in places]
-        scores = self.model.score(views, texts) if places else []
+        scores = scores_of(self.model, views, texts)
         values: List[Dict[int, float]] = [{} for _ in samples]
         for (s, i), cosines in zip(places, scores):
             logits = np.asarray(cosines, np.float64) / self.temperature
@@ -277,6 +297,8 @@ class FilterJitter(Stage):
     """
 
     name: ClassVar[str] = "filter_jitter"
+    needs: ClassVar[Tuple[str, ...]] = ("masks",)
+    makes: ClassVar[Tuple[str, ...]] = ("stabilities",)
     roles: ClassVar[Roles] = {"model": ("box_segmenter",)}
 
     model: Any
@@ -301,14 +323,16 @@ class FilterJitter(Stage):
             jittered(samples[i].boxes(wanted[i]), self.offsets, samples[i].image) for i in positions
         ]
         flat = [each.reshape(-1, 4) for each in boxes]
-        answers = self.model.segment_boxes([samples[i].image for i in positions], flat)
-        for position, answer in zip(positions, answers):
+        moves = len(self.offsets)
+        measured: List[Dict[int, float]] = [{} for _ in positions]
+        images = [samples[i].image for i in positions]
+        for part in segment_in_parts(self.model, images, flat, group=moves):
+            sample, listed = samples[positions[part.image]], wanted[positions[part.image]]
+            moved = part.masks.reshape(-1, moves, *sample.image.size)
+            for index, masks in zip(listed[part.start // moves :], moved):
+                measured[part.image][index] = stability(sample.bitmap(index), masks, self.iou)
+        for position, values in zip(positions, measured):
             sample = samples[position]
-            moved = answer.masks.reshape(-1, len(self.offsets), *sample.image.size)
-            values = {
-                index: stability(sample.bitmap(index), masks, self.iou)
-                for index, masks in zip(wanted[position], moved)
-            }
             for index, value in values.items():
                 _note(sample, index, mask_stability=rounded(value))
             verdicts = {index: value >= self.threshold for index, value in values.items()}

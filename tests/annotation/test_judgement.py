@@ -274,7 +274,6 @@ def test_captions_that_the_source_has_are_not_said_again(sample):
         ((1, 41, 9, 50), 0.9, "a", None, "no area inside the image, or no name"),
         ((1, 1, 9, 9), 0.9, " ", None, "no area inside the image, or no name"),
         ((float("nan"), 1, 9, 9), 0.9, "a", None, "no area inside the image, or no name"),
-        ((1, 1, 9, 9), float("nan"), "a", None, ""),
     ],
 )
 def test_which_detections_become_regions(sample, box, score, text, kept, note):

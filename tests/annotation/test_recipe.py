@@ -137,11 +137,60 @@ def test_identity_changes_with_models_stages_words_and_numbers():
 
 def test_the_vocabulary_reaches_the_stages_that_ask_for_it():
     stages = [{"verify_existence": {"model": "one"}}]
-    asked = recipe(stages=stages, vocabulary=["dog, puppy", "cat"])
+    asked = recipe(start="regions", stages=stages, vocabulary=["dog, puppy", "cat"])
     assert asked.stages[0].rivals == ("dog, puppy", "cat")
-    assert recipe(stages=[{"verify_existence": {"model": "one", "rivals": ["x"]}}]).stages[
-        0
-    ].rivals == ("x",)
+    stages = [{"verify_existence": {"model": "one", "rivals": ["x"]}}]
+    assert recipe(start="regions", stages=stages).stages[0].rivals == ("x",)
+
+
+ASKS = {"model": "one"}
+
+
+def ordered(stages, start):
+    asks = any(isinstance(each, dict) and "model" in str(each) for each in stages)
+    models = {"one": {"kind": "truth", "lines": "x.jsonl"}} if asks else {}
+    return recipe(models=models, start=start, stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("stages", "start", "message"),
+    [
+        (
+            [{"segment_boxes": ASKS}],
+            "nothing",
+            "1 segment_boxes: it works on regions, and no stage",
+        ),
+        ([{"verify_mask": ASKS}], "boxes", "verify_mask: it works on masks.* put segment_boxes or"),
+        ([{"detect": ASKS}], "boxes", "detect: it works on tags.* put tag_image before it"),
+        ([{"segment_phrase": ASKS}], "boxes", "it works on captions.* put caption_image before"),
+        (["filter_area", {"decide": {}}], "boxes", "2 decide: it works on failures.* put a stage"),
+        (
+            [{"filter_score": {"threshold": 0.5, "value": "mask_stability"}}],
+            "boxes",
+            "it works on stabilities.* put filter_jitter before it",
+        ),
+        (
+            [{"filter_jitter": ASKS}, {"segment_boxes": ASKS}],
+            "boxes",
+            "1 filter_jitter: it works on masks",
+        ),
+    ],
+)
+def test_a_stage_that_has_nothing_to_work_on_is_refused(stages, start, message):
+    with pytest.raises(ValueError, match=message):
+        ordered(stages, start)
+    assert ordered(stages, "regions").stages
+
+
+def test_stages_that_find_what_they_need_are_taken():
+    stages = [
+        {"detect": {"model": "one", "names": ["a"]}},
+        {"segment_boxes": ASKS},
+        {"filter_jitter": {"model": "one", "drop": False}},
+        {"filter_score": {"threshold": 0.5, "value": "mask_stability"}},
+        "decide",
+    ]
+    assert len(ordered(stages, "nothing").stages) == 5
 
 
 def test_a_file_is_read_and_changed(tmp_path):

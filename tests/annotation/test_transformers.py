@@ -138,6 +138,85 @@ def test_sam_2_gives_the_masks_of_its_own_forward(tmp_path, images):
     np.testing.assert_array_equal(answers[0].masks, masks[:, 0].numpy())
 
 
+def answers_as_its_own_forward(folder, model, processor, images):
+    """Compares the adapter's masks and scores of one image with a forward with pixels and boxes."""
+    answers = build("sam", folder, boxes_at_once=2)
+    with torch.inference_mode():
+        answers = answers.segment_boxes(images, [BOXES, BOXES[:1]])
+        inputs = processor(images[0].pixels, input_boxes=[BOXES.tolist()], return_tensors="pt")
+        given = {k: v.float() if v.is_floating_point() else v for k, v in inputs.items()}
+        output = model.eval()(**given, multimask_output=False)
+    assert [a.masks.shape for a in answers] == [(3, 40, 60), (1, 64, 32)]
+    sizes = [inputs["original_sizes"]]
+    sizes += [inputs["reshaped_input_sizes"]] if "reshaped_input_sizes" in inputs else []
+    image_processor = getattr(processor, "image_processor", processor)
+    (masks,) = image_processor.post_process_masks(output.pred_masks, *sizes)
+    np.testing.assert_array_equal(answers[0].masks, masks[:, 0].numpy())
+    scores = output.iou_scores[0, :, 0].clamp(0, 1).numpy()
+    np.testing.assert_allclose(answers[0].scores, scores, atol=1e-4)
+
+
+def test_sam_hq_gives_the_masks_of_its_own_forward(tmp_path, images):
+    vision = transformers.SamHQVisionConfig(
+        hidden_size=16, output_channels=16, num_hidden_layers=2, num_attention_heads=2,
+        image_size=64, patch_size=8, mlp_dim=32, window_size=4, global_attn_indexes=[1],
+        num_pos_feats=8,
+    )  # fmt: skip
+    prompt = transformers.models.sam_hq.configuration_sam_hq.SamHQPromptEncoderConfig(
+        hidden_size=16, image_size=64, patch_size=8
+    )
+    mask = transformers.models.sam_hq.configuration_sam_hq.SamHQMaskDecoderConfig(
+        hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2,
+        iou_head_hidden_dim=16, vit_dim=16,
+    )  # fmt: skip
+    config = transformers.SamHQConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=mask
+    )
+    processor = transformers.SamHQProcessor(
+        transformers.SamImageProcessor(
+            size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}
+        )
+    )
+    model = transformers.SamHQModel(config)
+    torch.manual_seed(0)
+    for parameter in model.parameters():  # its own start is 1e-10, whose masks are all alike
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    answers_as_its_own_forward(tmp_path, model, processor, images)
+
+
+def test_the_tracker_of_sam_3_gives_the_masks_of_its_own_forward(tmp_path, images):
+    backbone = transformers.Sam3ViTConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        image_size=64, patch_size=8, window_size=4, global_attn_indexes=[1],
+        pretrain_image_size=32,
+    )  # fmt: skip
+    vision = transformers.Sam3VisionConfig(
+        backbone_config=backbone, fpn_hidden_size=16,
+        backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]], scale_factors=[4.0, 2.0, 1.0, 0.5],
+    )  # fmt: skip
+    parts = transformers.models.sam3_tracker.configuration_sam3_tracker
+    prompt = parts.Sam3TrackerPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=8)
+    mask = parts.Sam3TrackerMaskDecoderConfig(
+        hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2,
+        iou_head_hidden_dim=16,
+    )  # fmt: skip
+    config = transformers.Sam3TrackerConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=mask
+    )
+    processor = transformers.Sam3TrackerProcessor(
+        transformers.Sam3ImageProcessor(
+            size={"height": 64, "width": 64}, mask_size={"height": 32, "width": 32}
+        ), target_size=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.Sam3TrackerModel(config)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    answers_as_its_own_forward(tmp_path, model, processor, images)
+
+
 @pytest.fixture(scope="module")
 def dino_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dino")
@@ -277,6 +356,44 @@ def test_blip_describes_images_and_boxes(tmp_path, images):
         texts = [phrase.text.lower() for phrase in phrases]
         assert len(texts) == len(set(texts)) <= 3
     assert len(plain[0]) == 1 and plain[0][0].prompt_id is None
+
+
+def test_blip_2_describes_images_and_boxes_with_and_without_a_prompt(tmp_path, images):
+    tokenizer = bert_tokenizer(tmp_path)
+    processor = transformers.Blip2Processor(
+        transformers.BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer, 4
+    )
+    text = transformers.OPTConfig(
+        vocab_size=len(processor.tokenizer), hidden_size=16, num_hidden_layers=1, ffn_dim=32,
+        num_attention_heads=2, max_position_embeddings=64, word_embed_proj_dim=16,
+        bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    vision = transformers.Blip2VisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        image_size=32, patch_size=8,
+    )  # fmt: skip
+    former = transformers.Blip2QFormerConfig(
+        vocab_size=len(processor.tokenizer), hidden_size=16, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=32, encoder_hidden_size=16,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    config = transformers.Blip2Config(
+        vision_config=vision.to_dict(), qformer_config=former.to_dict(),
+        text_config=text.to_dict(), num_query_tokens=4,
+        image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    model = transformers.Blip2ForConditionalGeneration(config)
+    folder = saved(tmp_path, model, processor)
+    captioner = build("blip", folder, prompts=["a photo of", "red"], count=2, max_tokens=5)
+    with torch.inference_mode():
+        captions = captioner.caption(images)
+        boxes = captioner.caption_boxes(images, [BOXES, BOXES[:0]], 3)
+        plain = build("blip", folder, max_tokens=5).caption(images)
+    assert [[p.prompt_id for p in each] for each in captions] == [[0, 0, 1, 1]] * 2
+    assert all("image" not in p.text for each in [*captions, *plain] for p in each)
+    assert all(not p.text.startswith("a photo of") for p in captions[0])
+    assert [len(each) for each in boxes] == [3, 0] and [len(each) for each in plain] == [1, 1]
 
 
 def test_a_folder_of_another_model_is_one_line(tmp_path, dino_folder):
