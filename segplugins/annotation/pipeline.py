@@ -152,8 +152,15 @@ class Annotator:
         outcome = self.outcome()
         outcome.made = made
         if not outcome.unfinished:
-            write_text(self.job.path(DATA_FILE), self.data_yaml())
+            self._write_data_yaml()
         return outcome
+
+    def _write_data_yaml(self) -> None:
+        """Writes data.yaml where it is missing or says something else; by one process at a time."""
+        path, text = self.job.path(DATA_FILE), self.data_yaml()
+        with self.job.claim(DATA_FILE) as is_ours:
+            if is_ours or (path.exists() and path.read_text(encoding="utf-8") != text):
+                write_text(path, text)
 
     def work(self, device: str, progress: Callable[[int], Any] = lambda count: None) -> int:
         """Makes shards in this process until none is free; returns how many images it worked on."""

@@ -147,6 +147,21 @@ def test_finished_shards_are_not_computed_again(images, tmp_path):
     assert content(tmp_path / "out") == before
 
 
+def test_what_a_killed_process_left_of_the_description_is_removed(images, tmp_path):
+    annotator = Annotator(recipe(), FolderInputs(images), tmp_path / "out", shard_size=4)
+    stale = tmp_path / "out" / ".data.12-0.part.yaml"
+    stale.write_text("sets:")
+    annotator.run()
+    assert not stale.exists()
+    described = tmp_path / "out" / "data.yaml"
+    before = described.stat().st_mtime_ns
+    annotator.run()
+    assert described.stat().st_mtime_ns == before
+    described.write_text("sets: {}")
+    annotator.run()
+    assert described.read_text() == annotator.data_yaml()
+
+
 def run_for_ever(images, out, seconds):
     Annotator(recipe(seconds=seconds), FolderInputs(images), out, shard_size=2).run()
 
