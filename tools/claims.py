@@ -5,6 +5,7 @@
     python tools/claims.py sed_rejection --num-gpus 0
     python tools/claims.py querymeldnet --rows meld,learnable --seeds 0,1
     python tools/claims.py querymeldnet --only-table
+    python tools/claims.py sed_skip --output output/short SOLVER.MAX_ITER 300
 
 A claim is a file of configs/claims: rows of config changes, each trained (or evaluated) once a
 seed, and the metrics that are compared (docs/claims.md). The name of a paper stands for all its
@@ -16,14 +17,16 @@ folder that holds a run of another config is refused.
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 from segplugins.engine.command import command_parser, run_command, whole_number
 
 TOOLS = Path(__file__).resolve().parent
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 CLAIMS = TOOLS.parent / "configs" / "claims"
 
 
@@ -41,7 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = command_parser(__doc__)
     add = parser.add_argument
-    add("claims", nargs="*", metavar="NAME", help="claims, papers, or .yaml files of your own")
+    add(
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help="claims, papers, or .yaml files of your own; then KEY VALUE pairs that change every "
+        "run, into another --output",
+    )
     add("--list", action="store_true", help="show the claims and end")
     add("--rows", type=name_list, default=[], metavar="ROW,ROW", help="these rows alone")
     add("--seeds", type=seed_list, default=[], metavar="N,N", help="these seeds alone")
@@ -65,9 +74,8 @@ def main(args: argparse.Namespace) -> Optional[int]:
 
     if args.list:
         return list_claims()
-    if not args.claims:
-        raise ValueError("no claim is named; --list shows them: python tools/claims.py --list")
-    claims = find_claims(args.claims, CLAIMS)
+    names, options = names_and_options(args.words)
+    claims = find_claims(names, CLAIMS)
     output = Path(args.output)
     plan = plan_runs(
         claims,
@@ -75,6 +83,7 @@ def main(args: argparse.Namespace) -> Optional[int]:
         lambda name: find_claims([name], CLAIMS)[0],
         rows=args.rows,
         seeds=args.seeds,
+        options=options,
     )
     state_of = state_reader(claims, plan)
     failed = {}
@@ -90,6 +99,22 @@ def main(args: argparse.Namespace) -> Optional[int]:
     for title, problem in failed.items():
         print(f"failed: {title}: {problem}")
     return 1 if failed else 0
+
+
+def names_and_options(words: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """Returns the names of claims, and the KEY VALUE pairs behind them.
+
+    Raises:
+        ValueError: no claim is named, or a key has no value.
+    """
+    # Keys are in capitals; no claim, paper or file is.
+    first = next((n for n, word in enumerate(words) if _KEY.fullmatch(word)), len(words))
+    names, options = list(words[:first]), list(words[first:])
+    if not names:
+        raise ValueError("no claim is named; --list shows them: python tools/claims.py --list")
+    if len(options) % 2:
+        raise ValueError(f"'{options[-1]}' has no value; write KEY VALUE pairs after the claims")
+    return names, options
 
 
 def tell(line: str) -> None:

@@ -60,7 +60,9 @@ class ClipPretraining(nn.Module):
     """
 
     learns_from: FrozenSet[str] = frozenset({"pairs"})
-    answers: FrozenSet[str] = frozenset({"sem_seg", "class_scores"})
+    answers: FrozenSet[str] = frozenset(
+        {"sem_seg", "class_scores", "image_embedding", "text_embeddings"}
+    )
 
     @configurable
     def __init__(
@@ -138,19 +140,27 @@ class ClipPretraining(nn.Module):
 
         Returns:
             Training: the losses with a factor, as scalars. Test: per record {"sem_seg"}: softmax
-            scores (K, height, width), or with `label_maps` (height, width) int64; of the task
-            "classification" {"class_scores"}, (K,) logits.
+            scores (K, height, width), or with `label_maps` (height, width) int64; of a record with
+            "class_index" {"class_scores"} (K,), logits; of one with "captions" {"image_embedding"}
+            (D,) and {"text_embeddings"}, a row per caption.
         """
         images = self.normalizer(records)
         cells, pooled = self.encoder.encode(images.tensor)
         if self.training:
             return self.losses(cells, pooled, records, images)
-        return [
-            {"class_scores": self.classifier(whole, _vocabulary_of(record))}
-            if record.get("task") == Task.CLASSIFICATION
-            else {"sem_seg": self.answer(embedding, record, size)}
-            for embedding, whole, record, size in zip(cells, pooled, records, images.image_sizes)
-        ]
+        sizes = images.image_sizes
+        return [self._answer(*image) for image in zip(cells, pooled, records, sizes)]
+
+    def _answer(
+        self, cells: Tensor, pooled: Tensor, record: dict, size: Tuple[int, int]
+    ) -> Dict[str, Tensor]:
+        """Answers one record by what it asks for; see `forward`."""
+        if record.get("task") == Task.CLASSIFICATION:
+            return {"class_scores": self.classifier(pooled[None], _vocabulary_of(record))[0]}
+        if record.get("task") == Task.RETRIEVAL:
+            texts = self.classifier.text_encoder.pooled(list(record["captions"]))
+            return {"image_embedding": pooled, "text_embeddings": texts}
+        return {"sem_seg": self.answer(cells, record, size)}
 
     def losses(
         self, cells: Tensor, pooled: Tensor, records: Sequence[dict], images: ImageList

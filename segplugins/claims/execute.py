@@ -10,9 +10,11 @@ from typing import Callable, Dict, List, NamedTuple, Sequence, Set
 from segplugins.claims.plan import Run
 from segplugins.claims.state import Stage, State, write_record
 from segplugins.engine.command import Stopped
+from segplugins.engine.stopping import StopRequests
 
 CONSOLE = "claim_console.txt"
-_SECONDS_TO_END = 60.0  # that a stopped child has to save its weights
+_SECONDS_TO_END = 300.0  # that a stopped child has to save its weights
+_LOOK_SECONDS = 0.2  # between two looks at the child
 
 Start = Callable[[Run], int]  # runs to the end and returns the exit status
 Tell = Callable[[str], None]
@@ -54,23 +56,40 @@ class ChildProcess:
             Stopped: this process was asked to stop; the child has saved its work and ended.
         """
         run.folder.mkdir(parents=True, exist_ok=True)
-        with (run.folder / CONSOLE).open("a", encoding="utf-8") as console:
+        with (run.folder / CONSOLE).open("a", encoding="utf-8") as console, StopRequests() as stop:
             child = subprocess.Popen(self.command(run), stdout=console, stderr=subprocess.STDOUT)
-            try:
-                return child.wait()
-            except KeyboardInterrupt as stop:
-                end_child(child)
-                raise Stopped(number=getattr(stop, "number", signal.SIGINT)) from stop
+            status = wait_for(child, stop)
+        if stop.number is not None:
+            raise Stopped(number=stop.number)
+        return status
 
 
-def end_child(child: "subprocess.Popen[bytes]", seconds: float = _SECONDS_TO_END) -> None:
-    """Asks a child to save and end, and ends it where it does not, or at a second request."""
-    child.send_signal(signal.SIGTERM)
+def wait_for(
+    child: "subprocess.Popen[bytes]", stop: StopRequests, seconds: float = _SECONDS_TO_END
+) -> int:
+    """Returns the exit status of a child; a request to stop is handed on to it.
+
+    It then has time to save its work. It is killed where it does not end in that time, or at a
+    second request.
+
+    Args:
+        child: that runs.
+        stop: entered; notes the requests.
+        seconds: that the child has after a request.
+    """
+    end = float("inf")
     try:
-        child.wait(seconds)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        child.kill()
-        child.wait()
+        while time.monotonic() < end:
+            try:
+                return child.wait(_LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                if stop.number is not None and end == float("inf"):
+                    end = time.monotonic() + seconds
+                    child.terminate()
+    except Stopped:
+        pass
+    child.kill()
+    return child.wait()
 
 
 def run_all(

@@ -58,11 +58,15 @@ class Planner:
     Args:
         output: folder of all claims' folders.
         claim_of: name to claim, for rows of other claims.
+        options: KEY VALUE pairs on top of those of every training and evaluation.
     """
 
-    def __init__(self, output: Path, claim_of: Callable[[str], Claim]) -> None:
+    def __init__(
+        self, output: Path, claim_of: Callable[[str], Claim], options: Sequence[str] = ()
+    ) -> None:
         self.output = output
         self.claim_of = claim_of
+        self.options = list(options)
         self._runs: Dict[Path, Run] = {}
 
     def row(self, claim: Claim, name: str, seed: int, depth: int = 0) -> Run:
@@ -85,7 +89,7 @@ class Planner:
         if folder in self._runs:
             return self._runs[folder]
         requires: List[Run] = []
-        options = self._filled(claim, row.options, seed, requires, depth)
+        options = self._filled(claim, row.options, seed, requires, depth) + self.options
         weights = None
         if row.evaluates:
             trained = self.row(claim, row.evaluates, seed, depth + 1)
@@ -112,7 +116,7 @@ class Planner:
         title = f"{claim.name}: {step.name}" + (f", seed {seed}" if step.each_seed else "")
         requires: List[Run] = []
         if step.config:
-            options = self._filled(claim, step.options, seed, requires, depth)
+            options = self._filled(claim, step.options, seed, requires, depth) + self.options
             options += ["SEED", str(seed)] if step.each_seed else []
             options += ["OUTPUT_DIR", str(folder)]
             run = _config_run(title, folder, step.config, options, requires)
@@ -182,6 +186,7 @@ def plan_runs(
     *,
     rows: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    options: Sequence[str] = (),
 ) -> Plan:
     """Returns the runs of claims: seed by seed, so that all rows have as many.
 
@@ -191,6 +196,7 @@ def plan_runs(
         claim_of: name to claim.
         rows: names; none = those that the tables show.
         seeds: none = those of each claim.
+        options: KEY VALUE pairs on top of all others.
 
     Raises:
         ValueError: no claim has such a row; or see `Planner.row`.
@@ -200,7 +206,7 @@ def plan_runs(
         if row not in names:
             nearest = get_close_matches(row, names, n=1, cutoff=0.0)[0]
             raise ValueError(f"--rows: no row '{row}', the nearest is '{nearest}'")
-    planner = Planner(output, claim_of)
+    planner = Planner(output, claim_of, options)
     ordered: Dict[Path, Run] = {}
     cells: Dict[Tuple[str, str, int], Run] = {}
     for claim in claims:

@@ -4,7 +4,7 @@ import json
 import shlex
 from enum import Enum
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from detectron2.config import CfgNode
 
@@ -48,8 +48,8 @@ def state_of(run: Run, config_of: Callable[[Path, Sequence[str]], CfgNode]) -> S
     """Returns the state of a run.
 
     A training is finished where its last checkpoint is the final one and its results are of these
-    weights; an evaluation where its results are of the weights that stand there now; a command
-    where it has ended well and what it makes stands.
+    weights, under the evaluation that is asked for; an evaluation where its results are of the
+    weights that stand there now; a command where it has ended well and what it makes stands.
 
     Args:
         run: of a plan.
@@ -70,9 +70,18 @@ def state_of(run: Run, config_of: Callable[[Path, Sequence[str]], CfgNode]) -> S
         if not any(key == each or key.startswith(f"{each}.") for each in free)
         and not _is_same_path(*values)
     }
-    other = changes_text(changes) if changes else ""
     finished = _evaluated(run) if run.weights else _trained(run.folder, bool(cfg.DATASETS.TEST))
+    if finished and not run.weights and _are_of_evaluation(changes):
+        # The weights are right: the run goes on with its evaluation.
+        return State(Stage.STARTED, "", seconds)
+    other = changes_text(changes) if changes else ""
     return State(Stage.FINISHED if finished else Stage.STARTED, other, seconds)
+
+
+def _are_of_evaluation(changes: Mapping[str, Any]) -> bool:
+    return bool(changes) and all(
+        key == "DATASETS.TEST" or key.startswith("TEST.") for key in changes
+    )
 
 
 def read_record(folder: Path) -> Dict[str, Any]:

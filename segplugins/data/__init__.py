@@ -5,10 +5,13 @@ from .catalog import dataset_metadata, dataset_root, load_dataset
 from .mapper import SegMapper
 from .read_regions import read_regions
 from .register import (
+    register_class_list,
+    register_crops,
     register_instances,
     register_panoptic,
     register_referring,
     register_regions,
+    register_retrieval,
     register_salient,
     register_semantic,
     register_videos,
@@ -21,10 +24,13 @@ __all__ = [
     "datasets",
     "load_dataset",
     "read_regions",
+    "register_class_list",
+    "register_crops",
     "register_instances",
     "register_panoptic",
     "register_referring",
     "register_regions",
+    "register_retrieval",
     "register_salient",
     "register_semantic",
     "register_videos",

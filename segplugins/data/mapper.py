@@ -34,7 +34,8 @@ class SegMapper:
     texts, "gt_boxes", and "gt_masks" unless the data has boxes only; "ignore_negative" (K,) bool
     where a set does not know of all its classes whether they are absent. At test an image that was
     padded has "image_box", the pixels (x0, y0, x1, y1) that it takes up. Images without a target
-    are kept, with empty instances. What else the catalog record holds is handed through.
+    are kept, with empty instances. A record with a "crop" (x0, y0, x1, y1) in pixels stands for
+    that part of its image alone, at test. What else the catalog record holds is handed through.
 
     Args:
         is_train: whether to read targets.
@@ -113,7 +114,7 @@ class SegMapper:
                 message names file and record.
         """
         metadata = self._metadata_of(record)
-        image = read_image(record)
+        image = _part(read_image(record), record.get("crop"))
         result = {key: value for key, value in record.items() if key not in _CONSUMED}
         result["height"], result["width"] = image.shape[:2]
         result["task"] = task_of(record, metadata)
@@ -189,6 +190,14 @@ def input_at_test(image: np.ndarray, augmentations: T.AugmentationList) -> Dict[
     if box.tolist() != [0, 0, wide, tall]:
         result["image_box"] = tuple(int(value) for value in box)
     return result
+
+
+def _part(image: np.ndarray, box: Optional[Sequence[int]]) -> np.ndarray:
+    """Returns the part of an image (H, W, 3) in a box (x0, y0, x1, y1); without one all of it."""
+    if box is None:
+        return image
+    x0, y0, x1, y1 = box
+    return image[y0:y1, x0:x1]
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

@@ -18,10 +18,13 @@ from typing import Any, Callable, List
 
 from segplugins.data.sources import (
     ClassFolderSource,
+    ClassListSource,
+    CropSource,
     InstanceSource,
     PanopticSource,
     ReferringSource,
     RegionSource,
+    RetrievalSource,
     SalientSource,
     SemanticSource,
     VideoSource,
@@ -30,10 +33,13 @@ from segplugins.data.sources import (
 
 __all__ = [
     "register_classes",
+    "register_class_list",
+    "register_crops",
     "register_instances",
     "register_panoptic",
     "register_referring",
     "register_regions",
+    "register_retrieval",
     "register_salient",
     "register_semantic",
     "register_videos",
@@ -85,3 +91,18 @@ def register_videos(name: str, records: Callable[..., List[dict]], **keywords: A
 def register_regions(name: str, **keywords: Any) -> None:
     """Registers JSON lines of images with regions; see `RegionSource`."""
     register_source(RegionSource.of_keywords(name, keywords))
+
+
+def register_class_list(name: str, **keywords: Any) -> None:
+    """Registers a list of pictures of one class each; see `ClassListSource`."""
+    register_source(ClassListSource.of_keywords(name, keywords))
+
+
+def register_crops(name: str, **keywords: Any) -> None:
+    """Registers the objects of a COCO file as pictures of one class each; see `CropSource`."""
+    register_source(CropSource.of_keywords(name, keywords))
+
+
+def register_retrieval(name: str, **keywords: Any) -> None:
+    """Registers pictures and captions that are to find each other; see `RetrievalSource`."""
+    register_source(RetrievalSource.of_keywords(name, keywords))

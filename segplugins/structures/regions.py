@@ -31,6 +31,7 @@ class Task(StrEnum):
     SALIENT = "salient"  # also foreground sets: one mask, one phrase
     PART = "part"
     DETECTION = "detection"  # boxes without masks
+    RETRIEVAL = "retrieval"  # whole images and captions, which are to find each other
     CLASSIFICATION = "classification"  # one class of the whole image
 
 

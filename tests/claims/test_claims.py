@@ -23,10 +23,11 @@ from segplugins.claims import (
     write_table,
 )
 from segplugins.claims.configs import check_metrics, config_reader
-from segplugins.claims.execute import ChildProcess, end_child
+from segplugins.claims.execute import ChildProcess, wait_for
 from segplugins.claims.state import read_record, write_record
 from segplugins.claims.table import lines_of
 from segplugins.engine.command import Stopped
+from segplugins.engine.stopping import StopRequests
 from segplugins.files.digests import file_digest
 from segplugins.projects import load_projects
 
@@ -232,6 +233,15 @@ def test_options_and_metrics_are_looked_at_before_any_run(claim_of, tmp_path, co
             check_metrics([claim], plan_of(claim, tmp_path), config_of)
 
 
+def test_options_of_the_command_line_win_in_every_training_and_evaluation(claim_of, tmp_path):
+    claim = claim_of(BODY + STEPS.replace("  again: {same: other/row}\n", ""))
+    plan = plan_of(claim, tmp_path, seeds=[0], options=["SOLVER.MAX_ITER", "2"])
+    base, data, kept, plain = plan.runs
+    assert base.options[:4] == ("SOLVER.MAX_ITER", "3", "SOLVER.MAX_ITER", "2")
+    assert plain.options[4:8] == ("SOLVER.MAX_ITER", "2", "SEED", "0")
+    assert data.options == kept.options == ()
+
+
 # ---- states
 
 
@@ -408,14 +418,28 @@ def test_a_child_writes_its_lines_and_gets_the_options_of_the_machine(tmp_path):
     assert command == [sys.executable, "-m", "json.tool", "x"]
 
 
+def test_a_stop_is_handed_on_once_and_the_child_may_save(tmp_path):
+    saving = (
+        "import os, signal, sys, time\n"
+        "signal.signal(15, lambda *a: (time.sleep(0.3), print('saved', flush=True), sys.exit(9)))\n"
+        "os.kill(os.getppid(), 15); os.kill(os.getppid(), 15); time.sleep(60)"  # twice is once
+    )
+    (tmp_path / "save.py").write_text(saving)
+    with pytest.raises(Stopped) as stop:
+        ChildProcess(tmp_path)(Run("a", tmp_path / "out", "save.py", ()))
+    assert stop.value.number == signal.SIGTERM
+    assert (tmp_path / "out/claim_console.txt").read_text() == "saved\n"
+
+
 def test_a_child_that_does_not_end_when_asked_is_ended():
     deaf = (
         "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
     child.stdout.readline()
-    end_child(child, seconds=0.1)
-    assert child.returncode == -signal.SIGKILL
+    stop = StopRequests()
+    stop.number = signal.SIGINT
+    assert wait_for(child, stop, seconds=0.1) == -signal.SIGKILL
     child.stdout.close()
 
 

@@ -9,9 +9,11 @@ from segplugins.data.catalog import PolicyLoader, dataset_root
 from segplugins.data.pairs import register_pairs
 from segplugins.data.read_video import youtube_evaluation_records, youtube_training_records
 from segplugins.data.register import (
+    register_crops,
     register_instances,
     register_panoptic,
     register_referring,
+    register_retrieval,
     register_salient,
     register_semantic,
     register_videos,
@@ -25,6 +27,7 @@ from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary, register_vocabulary
 
 SPLITS = ("train", "val", "val_unseen")
+_LEAST_SIDE = 8  # pixels of an object whose class can be told from it alone
 _SOURCE = {
     "licence": LICENCE,
     "prepare": "python tools/make_drawn_world.py --out datasets/drawn",
@@ -39,7 +42,8 @@ def register_drawn_world(
     Per split (train, val, val_unseen): <prefix>_<split>_sem_seg, _attributes (classes with their
     colours: "red car"), _parts, _instance, _panoptic, _referring and _grefer (a record is an
     object in training, a target with all its phrases otherwise), _salient and _regions (image-text
-    records with masks, captions and tags). Also <prefix>_train_video, <prefix>_val_video and
+    records with masks, captions and tags), _crops (each object by itself, for classification) and
+    _retrieval (pictures and their captions). Also <prefix>_train_video, <prefix>_val_video and
     <prefix>_pairs (image-text tars) and <prefix>_captions (the same with the captions of salient
     things alone).
     Vocabularies: <prefix>, <prefix>_seen, <prefix>_things, <prefix>_attributes and <prefix>_parts.
@@ -63,6 +67,20 @@ def register_drawn_world(
             f"{prefix}_{split}_regions",
             f"{folder}/regions/{split}.jsonl",
             image_root=f"{folder}/images/{split}",
+            **_SOURCE,
+        )
+        register_crops(
+            f"{prefix}_{split}_crops",
+            image_root=f"{folder}/images/{split}",
+            json_file=f"{folder}/annotations/instances_{split}.json",
+            vocabulary=f"{prefix}_things",
+            least_side=_LEAST_SIDE,
+            **_SOURCE,
+        )
+        register_retrieval(
+            f"{prefix}_{split}_retrieval",
+            image_root=f"{folder}/images/{split}",
+            captions_file=f"{folder}/regions/{split}.jsonl",
             **_SOURCE,
         )
     register_pairs(f"{prefix}_pairs", f"{folder}/pairs/*.tar", **_SOURCE)

@@ -10,6 +10,7 @@ with them, the keys of a YAML file; `KINDS` is the table of both.
     coco.py         COCO, LVIS and panoptic files; labelme, CVAT, YOLO
     pairs.py        image-text shards, lists and folders
     phrases.py      referring expressions, videos, region lines
+    zero_shot.py    lists of pictures, objects of one class each; pictures with captions
 """
 
 from typing import Dict, Type
@@ -26,6 +27,7 @@ from segplugins.data.sources.description import Source, register_source
 from segplugins.data.sources.maps import SalientSource, SemanticSource
 from segplugins.data.sources.pairs import PairSource
 from segplugins.data.sources.phrases import ReferringSource, RegionSource, VideoSource
+from segplugins.data.sources.zero_shot import ClassListSource, CropSource, RetrievalSource
 
 KINDS: Dict[str, Type[Source]] = {
     "semantic": SemanticSource,
@@ -40,11 +42,16 @@ KINDS: Dict[str, Type[Source]] = {
     "yolo": YoloSource,
     "pairs": PairSource,
     "classes": ClassFolderSource,
+    "class_list": ClassListSource,
+    "crops": CropSource,
+    "retrieval": RetrievalSource,
 }
 
 __all__ = [
     "KINDS",
     "ClassFolderSource",
+    "ClassListSource",
+    "CropSource",
     "CvatSource",
     "InstanceSource",
     "LabelmeSource",
@@ -52,6 +59,7 @@ __all__ = [
     "PanopticSource",
     "ReferringSource",
     "RegionSource",
+    "RetrievalSource",
     "SalientSource",
     "SemanticSource",
     "Source",
