@@ -14,7 +14,7 @@ from segplugins.modeling import DenseConvNeXt
 from segplugins.projects.umg_clip import ClipPretraining, add_config, clip_state_dict
 from segplugins.projects.umg_clip.clip_pretraining import LOSSES
 from segplugins.structures import Vocabulary, get_vocabulary, register_vocabulary
-from segplugins.structures.regions import Region
+from segplugins.structures.regions import Region, Task
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 230)}
 register_vocabulary(Vocabulary("test-pretraining-colours", tuple(COLOURS)))
@@ -58,6 +58,27 @@ def pair(left="red", right="blue", size=(48, 64), **more):
 def question(left, right, **more):
     record = {"image": painted(left, right), "height": 96, "width": 100}
     return {**record, "vocabulary": "test-pretraining-colours", **more}
+
+
+def test_a_record_is_answered_by_what_it_asks_for(model):
+    model.eval()
+    image = painted("red", "blue")
+    class_of = {"image": image, "height": 48, "width": 64, "task": Task.CLASSIFICATION}
+    class_of["vocabulary"] = "test-pretraining-colours"
+    found = {"image": image, "height": 48, "width": 64, "captions": ["red", "a sea", "red"]}
+    found["task"] = Task.RETRIEVAL
+    with torch.no_grad():
+        scores, retrieval = model([class_of, found])
+    assert set(scores) == {"class_scores"} and scores["class_scores"].shape == (3,)
+    assert set(retrieval) == {"image_embedding", "text_embeddings"}
+    embedding, texts = retrieval["image_embedding"], retrieval["text_embeddings"]
+    assert embedding.shape == (64,) and texts.shape == (3, 64)
+    torch.testing.assert_close(texts[0], texts[2])
+    # The class scores are the cosines of the same embedding with the classes, times the scale.
+    words = get_vocabulary("test-pretraining-colours")
+    expected = model.classifier(embedding[None], words)[0]
+    torch.testing.assert_close(scores["class_scores"], expected)
+    assert model.answers == {*scores, *retrieval, "sem_seg"}
 
 
 def test_the_image_embedding_is_that_of_open_clips_tower(model):
