@@ -121,6 +121,10 @@ def _add_solver(cfg: CN) -> None:
     # Steps of a run that may be left out because a loss is not finite; one more ends it. Each is
     # logged with its images.
     solver.MAX_BAD_STEPS = 0
+    # Of several processes each holds a copy of the model ("none": DDP), or a part of every weight,
+    # gradient and optimizer state ("full": FSDP2), for models that say what is gathered alone
+    # (ClipPretraining). Without evaluations and averages. Checkpoints are the same.
+    solver.SHARDING = "none"
     # DDP searches for parameters that got no gradient. Only where steps differ in what they use.
     solver.FIND_UNUSED_PARAMETERS = False
     # "bfloat16" (CPU and GPU) or "float16" (GPU, with loss scaling), where AMP.ENABLED.
@@ -206,6 +210,7 @@ RANGES = {
     "SOLVER.CHECKPOINT_PERIOD": "[1, inf)",
     "SOLVER.ACCUMULATE": "[1, inf)",
     "SOLVER.MAX_BAD_STEPS": "[0, inf)",
+    "SOLVER.SHARDING": ("none", "full"),
     "SOLVER.AMP.DTYPE": ("bfloat16", "float16"),
     "SOLVER.EMA.DECAY": "[0, 1]",
     "TEST.EVAL_PERIOD": "[0, inf)",

@@ -125,6 +125,13 @@ class ClipPretraining(nn.Module):
             "label_maps": cfg.TEST.LABEL_MAPS,
         }
 
+    def sharded_units(self) -> List[nn.Module]:
+        """Returns what SOLVER.SHARDING gathers alone: blocks of the image tower.
+
+        The text tower is gathered once per step: how often it runs depends on a process's texts.
+        """
+        return self.encoder.sharded_units()
+
     def train(self, mode: bool = True) -> "ClipPretraining":
         """A frozen tower stays in evaluation mode, all but its adapters."""
         super().train(mode)

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import timm
 from torch import Tensor, nn
@@ -67,6 +67,10 @@ class ConvNextTower(DenseConvNeXt):
 
     adapters = None
     ends = ("trunk.norm_pre.", "trunk.head.", "head.")
+
+    def sharded_units(self) -> List[nn.Module]:
+        """Returns the blocks, whose weights a sharded model gathers one block at a time."""
+        return [block for stage in self.trunk.stages for block in stage.blocks]
 
     @property
     def width(self) -> int:

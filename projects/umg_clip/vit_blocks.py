@@ -3,11 +3,13 @@
 B images, N = h w patches behind P prefix tokens (class token, registers), C width of the trunk.
 """
 
+from functools import partial
 from typing import Optional, Tuple
 
 from timm.models.eva import EvaBlockPostNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .convpass import BlockAdapters
 
@@ -20,6 +22,7 @@ def run_block(
     grid: Tuple[int, int],
     adapters: Optional[BlockAdapters] = None,
     value_only: bool = False,
+    recomputed: bool = False,
 ) -> Tensor:
     """Returns (B, P + N, C), one transformer block with adapters beside attention and MLP.
 
@@ -34,7 +37,11 @@ def run_block(
         grid: (h, w); read by adapters alone.
         adapters: None = none.
         value_only: attention becomes its value path, without mixing tokens.
+        recomputed: keep nothing for the backward pass and compute the block again there.
     """
+    if recomputed:
+        again = partial(run_block, block, grid=grid, adapters=adapters, value_only=value_only)
+        return checkpoint(again, x, rope, use_reentrant=False)
     post = isinstance(block, EvaBlockPostNorm)
     for number, layer in ((1, block.attn), (2, block.mlp)):
         norm = _part(block, "norm", "ln_", number)

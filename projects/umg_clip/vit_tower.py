@@ -9,7 +9,7 @@ of the space shared with texts.
 """
 
 from functools import partial
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from timm.layers import RotaryEmbeddingCat
@@ -17,7 +17,8 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint as recompute
+
+from segplugins.engine.sharding import RUN
 
 from .convpass import BlockAdapters, ConvpassOptions
 from .token_cluster import ClusterOptions, choose_tokens, unfold_tokens
@@ -127,17 +128,15 @@ class VitTower(nn.Module):
         clustering = self.clustering if self.training else None
         blocks = self.blocks()
         for index, block in enumerate(blocks):
-            run = partial(
-                run_block,
-                block,
+            run = getattr(block, RUN, partial(run_block, block))
+            x = run(
+                x,
+                rope,
                 grid=grid,
                 adapters=None if adapters is None else adapters[index],
                 value_only=self.value_only and index == len(blocks) - 1,
+                recomputed=self.checkpoint and torch.is_grad_enabled(),
             )
-            if self.checkpoint and torch.is_grad_enabled():
-                x = recompute(run, x, rope, use_reentrant=False)
-            else:
-                x = run(x, rope)
             if clustering is not None and index + 1 == clustering.after_block:
                 clusters, kept = choose_tokens(x[:, self.prefix :], grid, clustering)
                 x = torch.cat([x[:, : self.prefix], kept], dim=1)
@@ -158,6 +157,13 @@ class VitTower(nn.Module):
         tokens = self.normed(self(images))
         cells = self.project(tokens.patches.flatten(2).transpose(1, 2))
         return cells.transpose(1, 2).unflatten(2, tokens.grid), self.pooled(tokens)
+
+    def sharded_units(self) -> List[nn.Module]:
+        """Returns the blocks, whose weights a sharded model gathers one block at a time."""
+        blocks = list(self.blocks())
+        for block in blocks:
+            setattr(block, RUN, partial(run_block, block))
+        return blocks
 
     @property
     def size_divisibility(self) -> int:

@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from torch import nn
 
+from segplugins.engine.sharding import is_sharded, own_weights, whole_weights
 from segplugins.engine.zoo_weights import PREFIX, weights_path
 from segplugins.files.checkpoint_file import check_checkpoint, read_checkpoint
 from segplugins.files.plain_files import read_plain_file
@@ -88,7 +89,7 @@ class SafeCheckpointer(DetectionCheckpointer):
     """detectron2's checkpointer for files of strangers and for runs that are interrupted.
 
     Args:
-        model: bare or wrapped by DDP.
+        model: bare, wrapped by DDP, or sharded; of a sharded one every process must save.
         save_dir: folder of the checkpoints.
         prefer_averaged: load the averaged weights where a file has them.
         training_names: names of the classes that are trained on; every checkpoint holds them.
@@ -117,10 +118,17 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         A run that dies while it writes leaves the last whole checkpoint as it was.
         """
-        if not self.save_dir or not self.save_to_disk:
+        sharded = is_sharded(self.model)
+        if not self.save_dir or not (self.save_to_disk or sharded):
             return
         states = {key: item.state_dict() for key, item in self.checkpointables.items()}
-        data = {"model": self.model.state_dict(), **states, **kwargs}
+        weights = whole_weights(self.model) if sharded else self.model.state_dict()
+        if self.save_to_disk:
+            self._write(name, {"model": weights, **states, **kwargs}, tag=tag)
+        if tag:  # of a sharded model the other processes have given their parts
+            self.saved_iteration = kwargs.get("iteration")
+
+    def _write(self, name: str, data: Dict[str, Any], *, tag: bool) -> None:
         if self._training_names:
             data[TRAINING_NAMES] = self._training_names
         path = os.path.join(self.save_dir, f"{name}.pth")
@@ -129,7 +137,6 @@ class SafeCheckpointer(DetectionCheckpointer):
             torch.save(data, temporary)
         if tag:
             self.tag_last_checkpoint(f"{name}.pth")
-            self.saved_iteration = kwargs.get("iteration")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Makes a file of the folder the one to resume from."""
@@ -213,6 +220,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         checkpoint["model"] = weights
         shared = weights.keys() & self.model.state_dict().keys()
         check_finite({k: torch.as_tensor(weights[k]) for k in shared}, source=self._path)
+        if is_sharded(self.model):
+            checkpoint["model"] = own_weights(self.model, weights)
         incompatible = super()._load_model(checkpoint)
         misshaped = [name for name, _, _ in incompatible.incorrect_shapes]
         missing = [name for name in incompatible.missing_keys if name not in misshaped]

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from segplugins.engine.groups import Groups, log_groups, parameter_groups
+from segplugins.engine.sharding import whole_tensor
 
 
 def _adamw(groups: Groups, cfg: CfgNode) -> Optimizer:
@@ -98,7 +99,7 @@ def clip_gradients(
     """
     parameters = [p for p in parameters if p.grad is not None]
     if kind == "full_model":
-        return nn.utils.clip_grad_norm_(parameters, value, norm_type)
+        return whole_tensor(nn.utils.clip_grad_norm_(parameters, value, norm_type))
     if kind == "value":
         nn.utils.clip_grad_value_(parameters, value)
     elif kind == "norm":

@@ -27,6 +27,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from segplugins.engine.sharding import (
+    is_sharded,
+    own_optimizer_state,
+    whole_optimizer_state,
+)
 from segplugins.structures.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -49,7 +54,7 @@ class StepTrainer(SimpleTrainer):
     """detectron2's simple trainer with what large models need.
 
     Args:
-        model: records -> {loss name: scalar, already weighted}; bare or wrapped by DDP.
+        model: records -> {loss name: scalar, already weighted}; bare, wrapped by DDP, or sharded.
         data_loader: endless, gives micro-batches (lists of records).
         optimizer: over the model's parameters.
         accumulate: micro-batches per step. Their losses are averaged, so that a loss that is a mean
@@ -239,7 +244,10 @@ class StepTrainer(SimpleTrainer):
     def state_dict(self) -> Dict[str, Any]:
         """Returns what `load_state_dict` needs to go on as if nothing had happened."""
         own = {"grad_scaler": self.scaler.state_dict(), "seed": self.seed}
-        return {**super().state_dict(), **own, "bad_steps": self.bad_steps}
+        state = {**super().state_dict(), **own, "bad_steps": self.bad_steps}
+        if is_sharded(self.model):
+            state["optimizer"] = whole_optimizer_state(self.model, self.optimizer)
+        return state
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Goes on from a state.
@@ -247,6 +255,9 @@ class StepTrainer(SimpleTrainer):
         Raises:
             ValueError: the optimizer's groups are not those of the state.
         """
+        if is_sharded(self.model):
+            own = own_optimizer_state(self.optimizer, state_dict["optimizer"])
+            state_dict = {**state_dict, "optimizer": own}
         try:
             super().load_state_dict(state_dict)
         except ValueError as error:

@@ -20,7 +20,7 @@ from detectron2.engine import (
     hooks,
 )
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from segplugins.engine.groups import freeze
 from segplugins.engine.loaders import build_test_loader, build_train_loader, check_datasets
 from segplugins.engine.metrics_file import LateWriter
 from segplugins.engine.optim import build_lr_scheduler, build_optimizer, clip_gradients
+from segplugins.engine.sharding import check_sharding, is_sharded, shard
 from segplugins.engine.steps import PRECISIONS, OutOfMemory, StepTrainer, autocast
 from segplugins.engine.stopping import StopRequests
 from segplugins.evaluation.build import build_evaluator
@@ -64,7 +65,10 @@ class Trainer(DefaultTrainer):
         self._stop = StopRequests()
         if cfg.DATASETS.TEST:  # a wrong name is told now, not after the first thousand steps
             check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
+        check_sharding(cfg, META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE))
         model = self.build_model(cfg)
+        if cfg.SOLVER.SHARDING == "full" and comm.get_world_size() > 1:
+            shard(model, train_precision(cfg))
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         ema = cfg.SOLVER.EMA
@@ -134,8 +138,11 @@ class Trainer(DefaultTrainer):
             raise Stopped(self._how_to_go_on(), stop.number) from stop
         except (FloatingPointError, OutOfMemory) as error:
             # Of all processes only this one may have seen that memory is used up.
-            self.checkpointer.save_to_disk |= isinstance(error, OutOfMemory)
-            saved = self._save_after(self.iter - 1)
+            alone = isinstance(error, OutOfMemory)
+            self.checkpointer.save_to_disk |= alone
+            saved = ""
+            if not (alone and is_sharded(self.model)):  # a part of the weights is no checkpoint
+                saved = self._save_after(self.iter - 1)
             if saved:
                 raise type(error)(f"{error}; the step before is saved in '{saved}'") from error
             raise
@@ -179,6 +186,9 @@ class Trainer(DefaultTrainer):
         period = self.cfg.TEST.EVAL_PERIOD
         at = next(i for i, hook in enumerate(built) if isinstance(hook, hooks.EvalHook))
         built[at] = Evaluation(period, self.evaluate) if self.cfg.DATASETS.TEST else None
+        if is_sharded(self.model) and not comm.is_main_process():  # it gives its part
+            saving = self.cfg.SOLVER.CHECKPOINT_PERIOD
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, saving))
         samples = self.data_loader.dataset
         if comm.is_main_process():
             if hasattr(samples, "report_faults"):
@@ -346,6 +356,8 @@ def _build_clip(cfg: CfgNode) -> Optional[Callable[[Sequence[Tensor]], Optional[
 
 def _distributed(model: nn.Module, *, find_unused: bool) -> nn.Module:
     """DDP where there is more than one process; on CPUs it must not be told a device."""
+    if is_sharded(model):
+        return model
     on_gpu = next(model.parameters()).device.type == "cuda"
     return create_ddp_model(
         model,

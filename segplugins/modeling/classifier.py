@@ -150,7 +150,7 @@ class VocabularyClassifier(nn.Module):
 
     def scale(self) -> Tensor:
         """Returns scalar, 1 / temperature."""
-        scale = self.logit_scale.exp()
+        scale = self.logit_scale.reshape(()).exp()  # sharded it is a vector of one number
         return scale.clamp(max=_MAX_SCALE) if self.learn_temperature else scale
 
     def forward(self, visual: Tensor, vocabulary: Names) -> Tensor:
