@@ -63,12 +63,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--num-gpus", type=whole_number(0), metavar="N", help="as of tools/train_net.py")
     add("--num-processes", type=whole_number(1), metavar="N", help="as of tools/train_net.py")
+    # Names before the options and KEY VALUE behind them are both positional.
+    parser.parse_args = parser.parse_intermixed_args
     return parser
 
 
 def main(args: argparse.Namespace) -> Optional[int]:
     """Runs and shows the tables; 1 where a run did not end well."""
-    from segplugins.claims import find_claims, measure, plan_runs, run_all, write_table
+    from segplugins.claims import (
+        find_claims,
+        measure,
+        plan_runs,
+        read_claim,
+        run_all,
+        write_table,
+    )
     from segplugins.claims.execute import ChildProcess
     from segplugins.claims.table import lines_of
 
@@ -80,7 +89,7 @@ def main(args: argparse.Namespace) -> Optional[int]:
     plan = plan_runs(
         claims,
         output,
-        lambda name: find_claims([name], CLAIMS)[0],
+        lambda name: read_claim(CLAIMS / f"{name}.yaml"),
         rows=args.rows,
         seeds=args.seeds,
         options=options,

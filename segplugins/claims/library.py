@@ -16,7 +16,8 @@ def find_claims(words: Sequence[str], folder: Path) -> List[Claim]:
     """Returns the claims that words name, each once, in the order of the words.
 
     Args:
-        words: names of claims, of papers (all their claims) or paths of files; none = all claims.
+        words: names of papers (all their claims), of claims or paths of files; none = all claims.
+            A claim with the name of its paper stands alone by its path.
         folder: of the claims that names stand for.
 
     Raises:
@@ -27,17 +28,17 @@ def find_claims(words: Sequence[str], folder: Path) -> List[Claim]:
     papers: Dict[str, List[Path]] = {}
     for path in files.values():
         papers.setdefault(read_claim(path).paper, []).append(path)
-    for word in words or list(files):
+    for word in words or map(str, files.values()):
         for path in _paths(word, files, papers):
             claims.setdefault(path.resolve(), read_claim(path))
     return list(claims.values())
 
 
 def _paths(word: str, files: Dict[str, Path], papers: Dict[str, List[Path]]) -> List[Path]:
-    if word in files:
-        return [files[word]]
     if word in papers:
         return papers[word]
+    if word in files:
+        return [files[word]]
     if word.endswith((".yaml", ".yml")):
         return [Path(word)]
     nearest = get_close_matches(word, [*files, *papers], n=1, cutoff=0.0)
