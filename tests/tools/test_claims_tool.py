@@ -1,4 +1,4 @@
-"""tools/claims.py on the command line: names, options in any order, errors, tables of what is there."""
+"""tools/claims.py on the command line: names, options in any order, errors, tables."""
 
 import importlib.util
 from pathlib import Path
