@@ -112,11 +112,12 @@ def test_a_users_folder_becomes_a_trained_and_evaluated_model_as_the_readme_says
     )
     done = run(work, *check, "--workers", "0")
     assert done.returncode == 0 and done.stdout.count("no faults") == 2, done.stdout + done.stderr
-    # The smallest config: the one of the README starts from the CLIP that the quickstart trains.
-    train[train.index("configs/sed/camvid.yaml")] = TINY
-    train[train.index("SOLVER.MAX_ITER") + 1] = "2"
+    # The smallest config: the one of the README starts from a package's weights.
+    train[train.index("configs/querymeldnet/streets_own.yaml")] = TINY
     out = work / "own"
-    done = run(work, *train, "MODEL.SED.RESOLUTION", "[64,64]", "OUTPUT_DIR", out)
+    done = run(
+        work, *train, "SOLVER.MAX_ITER", "2", "MODEL.SED.RESOLUTION", "[64,64]", "OUTPUT_DIR", out
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     measured = json.loads((out / "results.json").read_text())["results"]["streets_val"]["sem_seg"]
     assert 0 <= measured["mIoU"] <= 100 and measured["IoU-sky"] is not None
