@@ -3,13 +3,15 @@
 import argparse
 import ast
 import builtins
+import errno
+import io
 import os
 import re
 import signal
 import sys
 import traceback
 from types import FrameType
-from typing import Callable, NoReturn, Optional, Sequence
+from typing import Callable, List, NoReturn, Optional, Sequence, TextIO, Tuple
 
 USER_ERROR = 2  # exit status, as argparse has it
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
@@ -35,7 +37,20 @@ class Stopped(KeyboardInterrupt):
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like all errors of the tools."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(  # of argparse
+        self, args: Optional[Sequence[str]] = None, namespace: Optional[argparse.Namespace] = None
+    ) -> Tuple[argparse.Namespace, List[str]]:
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        given = {word.partition("=")[0] for word in self._words if word.startswith("--")}
+        missing = re.findall(r"--[\w-]+", message) if "are required" in message else []
+        late = [option for option in missing if option in given]
+        if late:  # argparse gives all that follows the first KEY to the pairs
+            message = f"{', '.join(late)} stands behind a KEY VALUE pair; all options go first"
         self.exit(USER_ERROR, f"error: {message}; --help shows what {self.prog} takes\n")
 
 
@@ -166,6 +181,7 @@ def run_command(
         kept: what to say at Ctrl-C: what is kept and how to go on. `Stopped` has its own text.
         argv: the command line; None = that of this process.
     """
+    _open_streams()
     args = parser.parse_args(argv)
     before = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
@@ -175,7 +191,7 @@ def run_command(
         _say(f"stopped: {str(stop) or kept or 'nothing was left half-written'}", args.debug)
         status = 128 + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         status = 128 + signal.SIGPIPE
     except SystemExit as end:
         if isinstance(end.code, str):
@@ -186,9 +202,31 @@ def run_command(
             raise
         _say(f"error: {error_line(error)}", args.debug)
         status = USER_ERROR
+        _end_output()
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Gives the process the standard streams it lacks, and lets them print any character."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            if not _is_open(number):
+                # Or the next file that is opened gets this number, and what libraries print.
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, io.open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, UP020
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def is_user_error(error: BaseException) -> bool:
@@ -211,6 +249,8 @@ def error_line(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"'{error.filename}': {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space is left where the output goes; make room, or choose another place"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if _OF_A_WORKER.match(text):
         message = _MESSAGE.search(text.rpartition("Traceback (most recent call last):\n")[2])
@@ -225,7 +265,23 @@ def _on_sigterm(number: int, frame: Optional[FrameType]) -> NoReturn:
 
 
 def _say(line: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    try:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except OSError:  # there is nobody to tell it to, such as on a full disk; the status stays
+        _discard(sys.stderr)
+
+
+def _end_output() -> None:
+    """Writes what is still to be printed, or gives it up; Python would fail over it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Leads a stream that cannot be written to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

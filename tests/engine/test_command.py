@@ -135,3 +135,66 @@ def test_a_reader_that_has_enough_is_no_error():
         shell=True, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (
+            "A.B 1 --name x",
+            "error: --name stands behind a KEY VALUE pair; all options go first",
+        ),
+        ("A.B 1 --name=x --size 2", "error: --name, --size stands behind a KEY VALUE pair"),
+        ("A.B 1 --size 2", "error: --size stands behind a KEY VALUE pair"),
+        ("--size 2", "error: the following arguments are required: --name; --help shows"),
+    ],
+)
+def test_an_option_behind_the_pairs_is_told_as_such(capsys, words, line):
+    parser = command_parser("does it")
+    for option in ("--name", "--size"):
+        parser.add_argument(option, required=True)
+    add_config_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(words.split())
+    assert capsys.readouterr().err.startswith(line)
+
+
+STUB = """
+import sys
+from segplugins.engine.command import command_parser, run_command
+parser = command_parser("does it")
+parser.add_argument("--fails", action="store_true")
+
+def main(args):
+    if args.fails:
+        raise ValueError("no \u0434\u043e\u043c")
+    print("\u0434\u043e\u043c")
+    with open("kept.txt", "w") as file:
+        sys.stdout.flush()
+        print(file.fileno() > 2, file=file)
+
+run_command(main, parser)
+"""
+
+
+@pytest.mark.parametrize(
+    "shell, status, printed",
+    [
+        ("$0 stub.py <&- >&- 2>&-", 0, ""),
+        ("$0 stub.py --fails 2>/dev/full", 2, ""),
+        ("$0 stub.py >/dev/full", 2, "error: no space is left where the output goes"),
+        ("PYTHONIOENCODING=ascii $0 stub.py", 0, r"\u0434\u043e\u043c"),
+    ],
+)
+def test_streams_that_are_closed_full_or_of_few_letters(tmp_path, shell, status, printed):
+    (tmp_path / "stub.py").write_text(STUB)
+    command = ["bash", "-c", shell, sys.executable]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status, done.stderr
+    assert (done.stdout + done.stderr).startswith(printed)
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    if status == 0:
+        assert (tmp_path / "kept.txt").read_text() == "True\n"
