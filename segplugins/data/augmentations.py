@@ -26,6 +26,25 @@ IGNORED = -1
 _PAD_VALUE = 128
 
 
+class _AtLeastOnePixel:
+    """A resize of detectron2 that leaves every side a pixel: a picture of 1 x 30,000 has a row."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Returns the resizing of an image (H, W, 3)."""
+        transform = super().get_transform(image)
+        if isinstance(transform, T.ResizeTransform):
+            transform.new_h, transform.new_w = max(1, transform.new_h), max(1, transform.new_w)
+        return transform
+
+
+class ShortestEdge(_AtLeastOnePixel, T.ResizeShortestEdge):
+    """Scales an image so that its shortest edge has a given length."""
+
+
+class RandomScale(_AtLeastOnePixel, T.ResizeScale):
+    """Scales an image by a random factor of what fits a square."""
+
+
 class PadToSquare(T.Augmentation):
     """Pads an image at the right and at the bottom to a square; one that is larger stays.
 
@@ -228,7 +247,7 @@ class LetterBox(T.Augmentation):
 def _large_scale_jitter(size: int, scale: Sequence[float]) -> List[T.Augmentation]:
     """Scales so that the image fits a square of a random side, then cuts or pads it to `size`."""
     crop = T.FixedSizeCrop((size, size), pad_value=_PAD_VALUE, seg_pad_value=IGNORED)
-    return [T.ResizeScale(*scale, size, size), crop]
+    return [RandomScale(*scale, size, size), crop]
 
 
 def is_mirrored(transforms: T.TransformList) -> bool:
@@ -256,7 +275,9 @@ def build_augmentations(
     """
     mean = cfg.MODEL.PIXEL_MEAN
     cfg = _of_task(cfg, task)
-    shortest_edge, *flip = detection_utils.build_augmentation(cfg, is_train)
+    edge, *flip = detection_utils.build_augmentation(cfg, is_train)
+    sample_style = "range" if edge.is_range else "choice"
+    shortest_edge = ShortestEdge(edge.short_edge_length, edge.max_size, sample_style)
     resize = _resize(cfg, shortest_edge, is_train, mean)
     node = cfg.INPUT
     if not is_train and task == Task.CLASSIFICATION:

@@ -12,6 +12,8 @@ from segplugins.data.augmentations import (
     LetterBox,
     PadToSquare,
     RandomArea,
+    RandomScale,
+    ShortestEdge,
     Stretch,
     build_augmentations,
     tasks_apart,
@@ -52,7 +54,7 @@ def test_the_order_is_resize_crop_colour_flip_pad(cfg):
     cfg.INPUT.PAD_TO = 32
     names = [type(a).__name__ for a in build_augmentations(cfg, is_train=True)]
     assert names == [
-        "ResizeShortestEdge",
+        "ShortestEdge",
         "CategoryCrop",
         "ColorJitterSSD",
         "RandomFlip",
@@ -151,7 +153,7 @@ def test_jitter_cuts_or_pads_to_a_square_of_one_size(cfg):
         assert (given.image[given.sem_seg == IGNORED] == 128).all()
     assert min(shares) < 0.25 < 0.75 < max(shares)
     # At test the shortest edge counts.
-    assert type(build_augmentations(cfg, is_train=False)[0]).__name__ == "ResizeShortestEdge"
+    assert type(build_augmentations(cfg, is_train=False)[0]).__name__ == "ShortestEdge"
 
 
 @pytest.mark.parametrize("is_train", [True, False])
@@ -167,9 +169,9 @@ def test_tasks_can_be_augmented_apart(cfg):
     cfg.INPUT.BY_TASK = [["referring", "RANDOM_FLIP", "none"], ["referring", "CROP.ENABLED", True]]
     assert tasks_apart(cfg) == [Task.REFERRING]
     names = [type(a).__name__ for a in build_augmentations(cfg, True, Task.REFERRING)]
-    assert names == ["ResizeShortestEdge", "CategoryCrop"]
+    assert names == ["ShortestEdge", "CategoryCrop"]
     names = [type(a).__name__ for a in build_augmentations(cfg, True, Task.SEMANTIC)]
-    assert names == ["ResizeShortestEdge", "RandomFlip"]
+    assert names == ["ShortestEdge", "RandomFlip"]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +221,15 @@ def test_the_whole_area_of_a_square_is_that_square_resized():
     RandomArea(20, (1.0, 1.0), ratio=(1.0, 1.0))(ours)
     Stretch(20)(plain)
     np.testing.assert_array_equal(ours.image, plain.image)
+
+
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1)])
+@pytest.mark.parametrize(
+    "augmentation", [ShortestEdge([32, 32], 64), RandomScale(0.1, 0.1, 64, 64)]
+)
+def test_a_picture_of_one_row_keeps_it(augmentation, shape):
+    image = np.full((*shape, 3), 7, np.uint8)
+    resized = augmentation.get_transform(image).apply_image(image)
+    assert min(resized.shape[:2]) == 1 and (resized == 7).all()
+    # 3000 to at most 64, or to a tenth of the square that fits.
+    assert max(resized.shape[:2]) == (64 if isinstance(augmentation, ShortestEdge) else 6)
