@@ -122,7 +122,12 @@ def _inputs(args: argparse.Namespace) -> Any:
         return LineInputs(source, args.images)
     if args.images is not None:
         raise ValueError(f"--images goes with region lines, and there are none '{source}'")
-    return FolderInputs(source) if source.is_dir() else dataset_inputs(args.input)
+    if source.is_dir():
+        return FolderInputs(source)
+    try:
+        return dataset_inputs(args.input)
+    except KeyError as error:
+        raise ValueError(f"--input {source}: no such folder, and {error.args[0]}") from error
 
 
 def _devices(args: argparse.Namespace) -> List[str]:

@@ -71,6 +71,11 @@ def check_numbers(args: argparse.Namespace) -> None:
 def dataset_names(given: str) -> List[str]:
     """Returns the data sets to check: the name itself, or all that a YAML file describes."""
     if Path(given).suffix.lower() not in (".yaml", ".yml"):
+        if Path(given).suffix and Path(given).exists():
+            raise ValueError(
+                f"{given} is no YAML file; describe it in one (datasets/README.md), such as 'kind: "
+                f"coco' with 'sets: {{mine: {{images: FOLDER, annotations: {Path(given).name}}}}}'"
+            )
         return [given]
     from segplugins.data.register_yaml import register_from_yaml
 

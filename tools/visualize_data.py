@@ -14,7 +14,12 @@ import argparse
 import random
 from pathlib import Path
 
-from segplugins.engine.command import add_config_arguments, command_parser, run_command
+from segplugins.engine.command import (
+    add_config_arguments,
+    command_parser,
+    run_command,
+    whole_number,
+)
 
 COLUMNS = 2
 PER_SHEET = 8
@@ -35,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=whole_number(0),
         default=0,
         help="decides which samples and augmentations are shown (default: %(default)s)",
     )

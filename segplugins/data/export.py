@@ -57,6 +57,11 @@ def export_dataset(
     _check_free(out, form, split)
     records = load_dataset(name)
     metadata = dataset_metadata(name)
+    if metadata.get("kind") == "pairs":
+        raise ValueError(
+            f"'{name}' holds image-text pairs, for which these formats have no place; export a set "
+            "with classes or regions"
+        )
     names = _names(records, metadata)
     images = _images(records, metadata, advance)
     with _new_folder(out):

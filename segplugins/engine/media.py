@@ -33,8 +33,15 @@ def find_media(source: str) -> List[Path]:
 
     Raises:
         FileNotFoundError: there is nothing.
-        ValueError: two files would give results of one name, such as a.jpg and a.png.
+        ValueError: nothing is named, or an address; two files would give results of one name, such
+            as a.jpg and a.png.
     """
+    if not source.strip():
+        raise ValueError(
+            "the input is empty: name a picture, a folder, a quoted pattern or a video"
+        )
+    if source.partition("://")[1]:
+        raise ValueError(f"'{source}' is an address; fetch the file and name it by its path")
     path = Path(source)
     if path.is_file():
         return [path]
@@ -46,6 +53,11 @@ def find_media(source: str) -> List[Path]:
         # Names with a dot in front are hidden: macOS leaves ._a.jpg beside a.jpg on foreign disks.
         if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
     )
+    if not files and path.is_dir():
+        raise FileNotFoundError(
+            f"the folder '{source}' holds no image and no video itself (folders in it are not "
+            f"looked into); endings are {', '.join(endings)}"
+        )
     if not files:
         raise FileNotFoundError(
             f"no image or video at '{source}'; known are a file, a folder or a quoted pattern, "

@@ -155,13 +155,13 @@ def check_names(cfg: CfgNode, *, training: bool, random_weights: bool = False) -
     if cfg.DATASETS.TEST or not training:
         names += check_datasets(cfg.DATASETS.TEST, key="DATASETS.TEST")
     check_weights(cfg.MODEL.WEIGHTS)
-    for name in names:
-        check_present(name)
     if not (training or cfg.MODEL.WEIGHTS or random_weights):
         raise ValueError(
             "MODEL.WEIGHTS is empty: this model has learned nothing; name its weights, or evaluate "
             "it all the same with --random-weights (random_weights=True)"
         )
+    for name in names:
+        check_present(name)
 
 
 def check_memory(cfg: CfgNode) -> None:

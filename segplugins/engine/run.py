@@ -108,6 +108,8 @@ def _check(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', expected cpu, cuda or cuda:<number>"
         ) from error
+    if not cfg.OUTPUT_DIR.strip():
+        raise ConfigError("OUTPUT_DIR is empty; name the folder that the run may write")
     if cfg.INPUT.JITTER[0] > cfg.INPUT.JITTER[1]:
         raise ConfigError(f"INPUT.JITTER is {cfg.INPUT.JITTER}, expected the smaller scale first")
     if cfg.TEST.VOCABULARY:

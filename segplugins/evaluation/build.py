@@ -141,6 +141,12 @@ def _kinds(setting: Setting) -> List[str]:
     kinds = setting.metadata.get("evaluator_type")
     kinds = [kinds] if kinds is None or isinstance(kinds, str) else list(kinds)
     for kind in kinds:
+        if kind is None and setting.metadata.get("kind") == "pairs":
+            raise ValueError(
+                f"data set '{setting.dataset_name}' holds image-text pairs, which are trained on "
+                "and not scored; leave it out of DATASETS.TEST, or describe its pictures and captions "
+                "by kind: retrieval"
+            )
         if kind not in EVALUATORS:
             # Not NotImplementedError: detectron2 would catch it and end the run with no result.
             raise ValueError(

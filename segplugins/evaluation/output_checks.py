@@ -17,7 +17,9 @@ def output_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -
     Raises:
         ValueError: the model did not give it; the message names the image.
     """
-    if output.get(name) is None:
+    if name in output and output[name] is None:
+        raise ValueError(f"{describe(record)}: the model gave None as '{name}'")
+    if name not in output:
         raise ValueError(
             f"{describe(record)}: the model gave {sorted(map(str, output))}, but no '{name}', "
             "which this evaluation reads"
@@ -36,7 +38,9 @@ def tensor_of(record: Mapping[str, Any], output: Mapping[str, Any], name: str) -
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{describe(record)}: {name} is no tensor: {error}") from error
-    if tensor.is_complex() or tensor.is_quantized or tensor.is_sparse:
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{describe(record)}: {name} is {tensor.layout}, expected a dense tensor")
+    if tensor.is_complex() or tensor.is_quantized:
         raise ValueError(f"{describe(record)}: {name} is {tensor.dtype}, expected real numbers")
     return tensor
 

@@ -163,13 +163,19 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+def _is_empty(source: Source) -> bool:
+    return (len(source) if isinstance(source, bytes) else Path(source).stat().st_size) == 0
+
+
 def _fault(error: Exception, source: Source, what: str) -> Fault:
     file = file_name(source)
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         step = "copy it there, or take the record out of the data set"
         return Fault("missing", f"the {what} does not exist; {step}", file)
     reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError) and _is_empty(source):
+        reason = "it is empty, 0 bytes"
+    elif isinstance(error, UnidentifiedImageError):
         reason = f"it is none of {', '.join(FORMATS)}"
     step = "replace the file, or take the record out of the data set"
     return Fault("unreadable", f"the {what} cannot be read ({reason}); {step}", file)

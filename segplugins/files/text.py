@@ -145,10 +145,15 @@ def yaml_fault(error: Exception) -> str:
     Args:
         error: of the parser; the file's name in it may be that of a stream, so it is left out.
     """
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no text in UTF-8; is it another kind of file?"
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return " ".join(str(error).split()) or type(error).__name__
-    words = [f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"]
+    place = f"line {mark.line + 1}, column {mark.column + 1}"
+    if "'\\t'" in error.problem:
+        return f"{place}: a tab; YAML files are indented by blanks alone"
+    words = [f"{place}: {error.problem}"]
     start = error.context_mark
     if error.context:
         since = f" that begins in line {start.line + 1}" if start and start.line < mark.line else ""

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under a temporary name, flushed to disk, renamed."""
 
+import errno
 import json
 import os
 import re
@@ -138,6 +139,8 @@ def probe_folder(folder: PathLike) -> None:
         OSError: it cannot be made or written.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder", str(folder))
     made = absent_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

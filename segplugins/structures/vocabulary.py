@@ -95,7 +95,8 @@ class Vocabulary:
         for name, texts in zip(self.classes, self.synonyms):
             if not texts or any(not isinstance(t, str) or not t.strip() for t in texts):
                 raise ValueError(
-                    f"vocabulary '{self.name}': class '{name}' has an empty synonym in {texts!r}"
+                    f"vocabulary '{self.name}': class '{name}' has an empty synonym in {texts!r}; "
+                    "take it out (in text, a | too many)"
                 )
         if self.templates is not None:
             checked = check_templates(self.templates, owner=f"vocabulary '{self.name}'")
@@ -113,7 +114,8 @@ class Vocabulary:
         for index, name in enumerate(self.classes):
             if not isinstance(name, str) or not name.strip():
                 raise ValueError(
-                    f"vocabulary '{self.name}': class {index} has an empty name {name!r}"
+                    f"vocabulary '{self.name}': class {index} has an empty name {name!r}; take "
+                    "out a comma, a line or an entry that holds none"
                 )
             key = folded(name)
             if key in first:

@@ -216,7 +216,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("video", "videos: v, split: val", "got 'val', expected one of train, valid, test"),
         ("salient", "masks: m, phrase: 3", "key 'phrase': got 3, expected a text"),
         ("salient", "masks: m, label_ext: png", "unknown key 'label_ext', the nearest is"),
-        ("pixels", "", "kind is 'pixels', expected one of coco, cvat, labelme, pairs, pan"),
+        ("pixels", "", "kind is 'pixels', expected one of class_list, .*, pairs, pan"),
         ("[coco]", "", r"kind is \['coco'\], expected one of"),
     ],
 )

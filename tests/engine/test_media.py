@@ -36,7 +36,7 @@ def test_hidden_files_are_no_pictures(tmp_path):
 
 def test_nothing_found_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no image or video at .*a file, a folder or a"):
-        find_media(str(tmp_path))
+        find_media(str(tmp_path / "gone"))
 
 
 def test_two_files_of_one_stem_are_refused(tmp_path):
@@ -85,3 +85,21 @@ def test_pictures_of_16_bits_are_scaled_and_not_cut(tmp_path):
     Image.fromarray(np.array([[0, 40000]], np.uint16)).save(tmp_path / "a.png")
     [frame] = read_frames(tmp_path / "a.png")
     assert frame.image[0].tolist() == [[0, 0, 0], [156, 156, 156]]  # 40000 // 256
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("", "the input is empty: name a picture"),
+        (" ", "the input is empty"),
+        ("https://a.org/x.jpg", "'https://a.org/x.jpg' is an address; fetch the file"),
+        ("sub", "the folder 'sub' holds no image and no video itself .folders in it are not look"),
+    ],
+)
+def test_what_names_no_picture_is_told_apart(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.jpg").touch()
+    (tmp_path / "sub" / "deeper").mkdir(parents=True)
+    (tmp_path / "sub" / "deeper" / "a.jpg").touch()
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        find_media(source)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segplugins.engine import Trainer, default_setup, evaluate, train
+from segplugins.engine import Trainer, default_setup, evaluate, setup_cfg, train
 from segplugins.engine.read_config import ConfigError
 
 
@@ -61,8 +61,6 @@ def test_evaluation_runs_in_lower_precision_where_asked(toy_cfg, monkeypatch):
 
 
 def test_a_namespace_without_launch_options_is_enough():
-    from segplugins.engine import setup_cfg
-
     assert setup_cfg(Namespace(config_file="", opts=[])).SOLVER.OPTIMIZER == "adamw"
 
 
@@ -81,3 +79,9 @@ def test_a_run_that_is_refused_leaves_no_folder(toy_cfg, monkeypatch, evaluation
 def test_pictures_of_another_order_of_colours_are_one_line(toy_cfg):
     with pytest.raises(ConfigError, match=r"INPUT.FORMAT is 'BGR', expected one of \('RGB',\)"):
         toy_cfg("INPUT.FORMAT BGR")
+
+
+def test_an_empty_output_folder_is_not_the_current_one(toy):
+    args = Namespace(config_file="", opts=[*toy.OPTIONS.split(), "OUTPUT_DIR", " "])
+    with pytest.raises(ConfigError, match="OUTPUT_DIR is empty; name the folder"):
+        setup_cfg(args, [toy.add_toy_config])

@@ -83,6 +83,12 @@ def test_an_unknown_kind_of_evaluation_ends_the_run(cfg, dataset, kind):
     assert not isinstance(error.value, NotImplementedError)
 
 
+def test_image_text_pairs_are_told_to_be_no_set_to_score(cfg, dataset):
+    dataset(evaluator_type=None, kind="pairs")
+    with pytest.raises(ValueError, match=f"'{SET}' holds image-text pairs, .*out of DATASETS.TEST"):
+        build_evaluator(cfg, SET)
+
+
 def test_an_unknown_data_set_is_named(cfg):
     with pytest.raises(KeyError, match="no data set 'nowhere' is registered"):
         build_evaluator(cfg, "nowhere")

@@ -220,3 +220,10 @@ def test_the_size_of_a_record_without_one_is_that_of_the_picture_as_shown(tmp_pa
         path = tmp_path / f"a.{ending}"
         path.write_bytes(encoded(Image.fromarray(STRIPES), kind, exif=with_orientation(6)))
         assert picture_size(path) == (3, 2) == read_picture(path).size, kind
+
+
+def test_an_empty_file_is_told_as_such(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    for source in (tmp_path / "a.jpg", b""):
+        with pytest.raises(FaultError, match="it is empty, 0 bytes"):
+            read_picture(source)

@@ -95,7 +95,7 @@ def test_yaml_may_repeat_a_part_by_an_anchor(tmp_path):
     "content, message",
     [
         ("a: [1, 2\nb: 3\n", r"line 2, column 2: expected ',' or '\]', but got ':' .*in line 1\)"),
-        ("a: 1\n\tb: 2\n", "line 2, column 1: found character '.t' that cannot start any token"),
+        ("a: 1\n\tb: 2\n", "line 2, column 1: a tab; YAML files are indented by bl"),
         ('a: "open\n', "line 2, column 1: found unexpected end of stream"),
         ("a: *nothing\n", "line 1, column 4: found undefined alias 'nothing'"),
     ],

@@ -124,6 +124,8 @@ def test_a_folder_is_probed_and_not_made(tmp_path):
     probe_folder(tmp_path / "a" / "b")
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
     (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="it is a file, not a folder"):
+        probe_folder(tmp_path / "file")
     for path in (tmp_path / "file", tmp_path / "file" / "a", tmp_path / "new" / ("x" * 300)):
         with pytest.raises(OSError):
             probe_folder(path)

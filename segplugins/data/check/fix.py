@@ -77,10 +77,17 @@ def check_report(out: Path, loaded: LoadedSet) -> None:
     for path in [] if source is None else [source.path, source.regions]:
         if path and os.path.realpath(out) == os.path.realpath(path):
             raise ValueError(f"--json {out} is a file of the data set; name another file")
-    if out.exists() and not out.read_bytes()[:40].lstrip(b"{ \n").startswith(b'"dataset"'):
+    if out.exists() and not _is_report(out):
         raise FileExistsError(f"--json {out} is there already and no report; name another file")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"--json {out}: no folder {out.parent}")
+
+
+def _is_report(path: Path) -> bool:
+    if not path.is_file():  # a folder, or a device that never ends
+        return False
+    with path.open("rb") as file:
+        return file.read(40).lstrip(b"{ \n").startswith(b'"dataset"')
 
 
 def write_cleaned(checked: Checked, out: Path) -> Dict[str, int]:

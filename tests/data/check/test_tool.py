@@ -101,3 +101,18 @@ def test_a_report_is_not_written_over_a_file_of_the_set(root, instances, content
     before = (root / file).read_bytes()
     status, _ = call("--dataset", name, "--json", root / file)
     assert status == 2 and (root / file).read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "/dev/full", "folder"])
+def test_a_report_never_goes_over_what_is_no_report(root, instances, content, call, place):
+    (root / "folder").mkdir(exist_ok=True)
+    status, printed = call("--dataset", instances(content), "--json", root / place)
+    assert status == 2 and printed.err.startswith(f"error: --json {root / place} is there already")
+
+
+def test_an_annotation_file_in_place_of_a_description_says_how_to_describe_it(tmp_path, call):
+    (tmp_path / "a.json").write_text("{}")
+    status, printed = call("--dataset", tmp_path / "a.json")
+    assert status == 2
+    assert "a.json is no YAML file; describe it in one (datasets/README.md), such as" in printed.err
+    assert "{mine: {images: FOLDER, annotations: a.json}}" in printed.err

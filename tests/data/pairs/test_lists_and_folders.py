@@ -10,6 +10,7 @@ from segplugins.data import load_dataset
 from segplugins.data.catalog import check_present
 from segplugins.data.check import check_dataset
 from segplugins.data.check.samples import samples
+from segplugins.data.export import export_dataset
 from segplugins.data.pairs import PairMapper, load_pairs, read_pair
 from segplugins.data.register_yaml import register_from_yaml
 from segplugins.data.shards import FaultySample, index_shard, lists, read_sample, sample_folders
@@ -234,3 +235,9 @@ def test_brackets_in_the_folder_of_the_file_are_no_pattern(web, tmp_path, monkey
     finally:
         DatasetCatalog.remove("p_brackets")
         MetadataCatalog.remove("p_brackets")
+
+
+def test_pairs_are_no_regions_to_export(tmp_path, album, register):
+    with pytest.raises(ValueError, match="'p_export' holds image-text pairs, for which these form"):
+        export_dataset(*register("  p_export: {shards: album}\n"), "coco", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
