@@ -144,8 +144,8 @@ def _kinds(setting: Setting) -> List[str]:
         if kind is None and setting.metadata.get("kind") == "pairs":
             raise ValueError(
                 f"data set '{setting.dataset_name}' holds image-text pairs, which are trained on "
-                "and not scored; leave it out of DATASETS.TEST, or describe its pictures and captions "
-                "by kind: retrieval"
+                "and not scored; leave it out of DATASETS.TEST, or describe its pictures and "
+                "captions by kind: retrieval"
             )
         if kind not in EVALUATORS:
             # Not NotImplementedError: detectron2 would catch it and end the run with no result.
