@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model(parser)
     _add_options(parser)
     add("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    add("--ray", action="store_true", help="on a cluster of Ray instead; --workers actors")
     add(
         "--page",
         type=int,
@@ -262,12 +263,21 @@ def main(args: argparse.Namespace) -> None:
 
     work, options = make_work(args), make_options(args)
     curation = Curation(work, options)
-    helpers = start_helpers(args, work, options)
+    if args.ray:
+        from segplugins.annotation.ray_backend import ray_parts
+
+        ray_parts()
+    helpers = [] if args.ray else start_helpers(args, work, options)
     done = threading.Event()
     progress = threading.Thread(target=show_progress, args=(curation, args.stages, done))
     progress.start()
     try:
-        curation.run(args.stages)
+        if args.ray:
+            from segplugins.projects.cocu.curation.ray_run import run_on_ray
+
+            run_on_ray(curation, workers=args.workers, stages=args.stages)
+        else:
+            curation.run(args.stages)
     finally:
         done.set()
         progress.join()

@@ -25,6 +25,7 @@ from segplugins.clip import load_tokenizer
 from segplugins.modeling.contrastive import contrastive, text_labels
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.normalizer import ImageNormalizer
+from segplugins.modeling.postprocess import MaskResizer
 from segplugins.modeling.windows import Window, windows
 from segplugins.structures import get_vocabulary
 from segplugins.structures.regions import Task
@@ -291,6 +292,25 @@ class CoCu(nn.Module):
         """Forgets class embeddings: the text encoder may change."""
         self._class_embeddings = {}
         return super().train(mode)
+
+    @torch.no_grad()
+    def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
+        """Returns per image (K, height, width) cosines of its places and its words (Fig. 4).
+
+        A place has the mean cosine of the segments, by its share in each.
+        """
+        return [self._similarity(record) for record in records]
+
+    def _similarity(self, record: dict) -> Tensor:
+        names, templates, _ = _classes(record, self.inference.templates)
+        image = self.normalizer.normalize(record["image"])[None]
+        padded = _padded(image, self.normalizer.divisibility)
+        segments = self.img_encoder(padded)
+        tokens = F.normalize(self.img_projector(segments.tokens), dim=-1)[0]
+        cosines = self.class_embedding(names, templates) @ tokens.T
+        maps = torch.einsum("kg,ghw->khw", cosines, segments.maps()[0])
+        size, covered = tuple(image.shape[-2:]), tuple(padded.shape[-2:])
+        return MaskResizer.of_record(record, covered, size, len(maps))(maps)
 
     @torch.no_grad()
     def classify(self, record: dict) -> Tensor:

@@ -6,7 +6,7 @@ every machine must see, as it must see images and weights.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Sequence
 
 import numpy as np
 import torch
@@ -93,24 +93,47 @@ def run_on_ray(
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}, expected 1 or more")
-    ray = ray_parts()
+    ray_parts()
     plan = annotator.plan
     todo = [n for n in range(plan.count) if not annotator.job.is_finished(plan.name(n))]
-    if not todo:
-        return 0
-    rows = ray.data.from_items(
-        [{"shard": number} for number in todo], override_num_blocks=len(todo)
-    )
+    items = [{"shard": number} for number in todo]
+    total = 0
+    for row in map_on_ray(ShardMaker, (annotator, device), items, workers=workers, device=device):
+        total += int(row["images"])
+        progress(int(row["images"]))
+    return total
+
+
+def map_on_ray(
+    maker: type,
+    arguments: Sequence[Any],
+    items: Sequence[Dict[str, Any]],
+    *,
+    workers: int,
+    device: str = "cpu",
+) -> Iterator[Dict[str, Any]]:
+    """Yields what actors make of items, one after the other, as they are done.
+
+    Args:
+        maker: class of the actors: called with a batch of one item, as columns, it returns columns.
+        arguments: of its constructor.
+        items: rows.
+        workers: actors; each has a CPU, and a GPU where the device is "cuda".
+        device: "cpu" or "cuda".
+
+    Raises:
+        ImportError: ray is not installed.
+    """
+    ray = ray_parts()
+    if not items:
+        return
+    rows = ray.data.from_items(list(items), override_num_blocks=len(items))
     options = {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
     done = rows.map_batches(
-        ShardMaker,
-        fn_constructor_args=(annotator, device),
+        maker,
+        fn_constructor_args=tuple(arguments),
         batch_size=1,
         concurrency=workers,
         **options,
     )
-    total = 0
-    for row in done.iter_rows():
-        total += int(row["images"])
-        progress(int(row["images"]))
-    return total
+    yield from done.iter_rows()

@@ -240,7 +240,8 @@ class Segmenter:
         if not hasattr(self.model, "word_similarity"):
             raise ValueError(
                 f"{type(self.model).__name__} has no image tower whose places lie in the space of "
-                "words; --similarity is for models with a CLIP tower: those of sed and umg_clip"
+                "words; --similarity is for models that were trained with texts: those of sed, "
+                "umg_clip and cocu"
             )
         augmentations = T.AugmentationList(list(self.settings.augmentations(question.task)))
         records = [_record(frame.image, augmentations, question) for frame in frames]

@@ -223,5 +223,5 @@ def test_a_picture_keeps_its_file_name(segmenter, folder, half_bright):
 
 def test_a_model_without_a_clip_tower_has_no_similarity(segmenter, half_bright):
     model = segmenter()
-    with pytest.raises(ValueError, match="no image tower .* those of sed and umg_clip"):
+    with pytest.raises(ValueError, match="no image tower .* those of sed, umg_clip and cocu"):
         model.similarity([Frame("a", half_bright())], model.ask("dark, bright"))

@@ -85,3 +85,21 @@ def test_first_weights_have_the_deviation_that_is_asked_for():
 
     assert std() == pytest.approx(0.02, rel=0.05)
     assert std(init_std=0.1) == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_place_is_as_like_a_word_as_its_segments_are(tiny):
+    record = {"image": torch.randint(0, 256, (3, 16, 24), dtype=torch.uint8), "vocabulary": None}
+    record |= {"texts": ["a", "b", "c"], "height": 32, "width": 48}
+    model = tiny.eval()
+    (maps,) = model.word_similarity([record])
+    assert maps.shape == (3, 32, 48)
+    with torch.no_grad():
+        segments = model.img_encoder(model.normalizer([record]).tensor)
+        texts = model.class_embedding(["a", "b", "c"], ("{}",))
+        tokens = F.normalize(model.img_projector(segments.tokens)[0], dim=-1)
+        shares = segments.maps()[0]  # of each segment in each patch of 8 pixels
+    assert torch.allclose(shares.sum(dim=0), torch.ones(2, 3))
+    expected = sum(share * (tokens[g] @ texts[1]) for g, share in enumerate(shares[:, 0, 0]))
+    assert maps[1, 0, 0].item() == pytest.approx(expected.item(), abs=1e-5)
+    last = sum(share * (tokens[g] @ texts[2]) for g, share in enumerate(shares[:, 1, 2]))
+    assert maps[2, -1, -1].item() == pytest.approx(last.item(), abs=1e-5)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segplugins.files.faults import FaultError
 from segplugins.files.jobs import OtherJob
-from segplugins.projects.cocu.curation import embed, job
+from segplugins.projects.cocu.curation import embed, job, stages
 from segplugins.projects.cocu.curation.archives import read_lines
 from segplugins.projects.cocu.curation.embed import ShardSet, find_shards
 from segplugins.projects.cocu.curation.job import Curation
@@ -135,7 +135,7 @@ def test_an_archive_is_the_same_from_any_number_of_runs_and_stages(tmp_path):
     curation = curate(shards, tmp_path / "one")
     work = Work(shards, tmp_path / "two" / "embeddings", tmp_path / "two" / "archive")
     options = ArchiveOptions(vocabulary=", ".join(WORDS), neighbours=3)
-    for stage in job.STAGES:
+    for stage in stages.STAGES:
         again = Curation(work, options)
         again.run([stage])
         assert all(path.is_file() for path in again.files(stage))
@@ -150,7 +150,7 @@ def test_an_archive_is_the_same_from_any_number_of_runs_and_stages(tmp_path):
 
 def curate_slowly(shards, out, log, ready):
     """A process of its own; it notes the shards that it has embedded."""
-    embed_shard = job.embed_shard
+    embed_shard = stages.embed_shard
 
     def noted(*given, **options):
         time.sleep(0.05)
@@ -158,7 +158,7 @@ def curate_slowly(shards, out, log, ready):
         with open(log, "a") as file:
             file.write(given[1] + "\n")
 
-    job.embed_shard = noted
+    stages.embed_shard = noted
     ready.wait()
     curate(shards, out)
 
