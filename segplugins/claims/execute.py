@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Set
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 from segplugins.claims.plan import Run
 from segplugins.claims.state import Stage, State, write_record
@@ -114,53 +114,66 @@ def run_all(
         Stopped: at Ctrl-C or SIGTERM; its text says how to go on.
     """
     states = {run.folder: state_of(run) for run in runs}
+    _check_same(runs, states)
+    open_runs = _open(runs, states)
+    finished = len(runs) - len(open_runs)
+    if finished:
+        tell(f"{finished} of {len(runs)} runs are finished already")
+    took = [state.seconds for state in states.values() if state.seconds] if finished else []
+    failed: Dict[str, str] = {}
+    lost: Set[Path] = set()
+    for number, run in enumerate(open_runs, start=1):
+        missing = [needed.title for needed in run.requires if needed.folder in lost]
+        if missing:
+            problem = f"needs '{missing[0]}', which did not end well"
+        else:
+            goes_on = ", goes on" if states[run.folder].stage is Stage.STARTED else ""
+            left = _left(took, number, open_runs)
+            tell(f"run {number} of {len(open_runs)}: {run.title}{goes_on}{left}")
+            seconds, problem = _timed(run, start, again)
+            took.append(seconds)
+            if not problem and state_of(run).stage is not Stage.FINISHED:
+                problem = f"it ended without its results; see {run.folder / CONSOLE}"
+        if problem:
+            lost.add(run.folder)
+            failed[run.title] = problem
+            tell(f"    failed, {problem}")
+    return Outcome(failed)
+
+
+def _check_same(runs: Sequence[Run], states: Mapping[Path, State]) -> None:
     for run in runs:
         if states[run.folder].other:
             raise ValueError(
                 f"'{run.folder}' holds another run than {run.title}: {states[run.folder].other}; "
                 "remove the folder, or choose another --output (--only-table reads it as it is)"
             )
-    open_folders: Set[Path] = set()
-    for run in runs:  # an evaluation is of weights that may still change
+
+
+def _open(runs: Sequence[Run], states: Mapping[Path, State]) -> List[Run]:
+    """Returns the runs that are not finished; an evaluation too if its weights may change."""
+    folders: Set[Path] = set()
+    for run in runs:
         unfinished = states[run.folder].stage is not Stage.FINISHED
-        if unfinished or (run.weights and any(r.folder in open_folders for r in run.requires)):
-            open_folders.add(run.folder)
-    open_runs = [run for run in runs if run.folder in open_folders]
-    if len(open_runs) < len(runs):
-        tell(f"{len(runs) - len(open_runs)} of {len(runs)} runs are finished already")
-    failed: Dict[str, str] = {}
-    lost: Set[Path] = set()
-    took = [state.seconds for state in states.values() if state.seconds]
-    took = took if len(open_runs) < len(runs) else []
-    for number, run in enumerate(open_runs, start=1):
-        missing = [needed.title for needed in run.requires if needed.folder in lost]
-        if missing:
-            lost.add(run.folder)
-            failed[run.title] = f"needs '{missing[0]}', which did not end well"
-            continue
-        goes_on = ", goes on" if states[run.folder].stage is Stage.STARTED else ""
-        left = _left(took, number, open_runs)
-        tell(f"run {number} of {len(open_runs)}: {run.title}{goes_on}{left}")
-        began = time.monotonic()
-        try:
-            status = start(run)
-        except KeyboardInterrupt as stop:
-            write_record(run, time.monotonic() - began, ended=False)
-            raise Stopped(
-                f"{run.title}; finished runs are kept and this one goes on: {again}",
-                getattr(stop, "number", signal.SIGINT),
-            ) from stop
-        seconds = time.monotonic() - began
-        write_record(run, seconds, ended=status == 0)
-        took.append(seconds)
-        problem = "" if status == 0 else f"exit status {status}: {last_line(run.folder)}"
-        if not problem and state_of(run).stage is not Stage.FINISHED:
-            problem = f"it ended without its results; see {run.folder / CONSOLE}"
-        if problem:
-            lost.add(run.folder)
-            failed[run.title] = problem
-            tell(f"    failed, {problem}")
-    return Outcome(failed)
+        if unfinished or (run.weights and any(each.folder in folders for each in run.requires)):
+            folders.add(run.folder)
+    return [run for run in runs if run.folder in folders]
+
+
+def _timed(run: Run, start: Start, again: str) -> Tuple[float, str]:
+    """Returns the seconds that a run took, and why it did not end well, "" where it did."""
+    began = time.monotonic()
+    try:
+        status = start(run)
+    except KeyboardInterrupt as stop:
+        write_record(run, time.monotonic() - began, ended=False)
+        raise Stopped(
+            f"{run.title}; finished runs are kept and this one goes on: {again}",
+            getattr(stop, "number", signal.SIGINT),
+        ) from stop
+    seconds = time.monotonic() - began
+    write_record(run, seconds, ended=status == 0)
+    return seconds, "" if status == 0 else f"exit status {status}: {last_line(run.folder)}"
 
 
 def _left(took: Sequence[float], number: int, runs: Sequence[Run]) -> str:

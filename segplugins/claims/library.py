@@ -4,7 +4,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-from segplugins.claims.claim import Claim, read_claim
+from segplugins.claims.claim import Claim
+from segplugins.claims.read_claim import read_claim
 
 
 def claim_files(folder: Path) -> Dict[str, Path]:
