@@ -55,13 +55,11 @@ def test_files_hold_every_single_figure(table, tmp_path):
     assert written["picture.png"].read_bytes()[1:4] == b"PNG"
 
 
-def test_the_best_is_marked_only_among_rows_that_are_complete(
-    table, plan_of, state, tmp_path, claim_of
-):
-    assert "**" not in write_table(table, tmp_path / "a")["table.md"].read_text()
+def test_the_best_is_marked_only_among_rows_that_are_complete(table, plan_of, state, claim_of):
+    assert "**" not in lines_of(table, markdown=True)
     complete = plan_of(claim_of(), rows=["plain", "changed"], seeds=[0])
     both = measure(table.claim, complete, state)
-    lines = write_table(both, tmp_path / "b")["table.md"].read_text().splitlines()
+    lines = lines_of(both, markdown=True).splitlines()
     assert lines[0] == "# A title" and "**70.0 (1)**" in lines[7] and "**60" not in lines[6]
 
 
