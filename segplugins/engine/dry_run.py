@@ -93,6 +93,7 @@ def _step_lines(trainer: Trainer) -> Iterator[str]:
             _wait(step.device)
             losses = {name: value for name, (value, _) in storage.latest().items()}
         seconds.append(time.perf_counter() - start)
+    step.check_learning([name for name in losses if name.startswith("loss")])
     parts = [f"{name} {value:.4g}" for name, value in losses.items() if "loss" in name]
     yield f"losses         {', '.join(parts)}"
     usual, steps = min(seconds[1:]), trainer.max_iter

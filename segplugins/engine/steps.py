@@ -46,6 +46,13 @@ def autocast(device: torch.device, precision: Optional[torch.dtype]) -> ContextM
     return torch.autocast(device.type, dtype=precision)
 
 
+_IDLE_STEPS = 10  # of a start without any loss, after which nothing is to be expected
+
+
+class NothingLearned(ValueError):
+    """The losses are 0 whatever the data."""
+
+
 class OutOfMemory(ValueError):
     """A step did not fit into the memory of its device."""
 
@@ -86,6 +93,7 @@ class StepTrainer(SimpleTrainer):
         self.max_bad_steps = max_bad_steps
         self.bad_steps = 0
         self.stop_agreed = False
+        self._idle_steps: Optional[int] = 0  # from the start on; None once there was a loss
         self._stop_requested = stop_requested
         self.device = next(model.parameters()).device
         self.accumulate = accumulate
@@ -101,6 +109,7 @@ class StepTrainer(SimpleTrainer):
         Raises:
             FloatingPointError: a loss or the gradient is not finite once more than `max_bad_steps`;
                 the weights are those of before the step, and the images are named.
+            NothingLearned: all losses of the first ten steps were 0 on all processes.
             OutOfMemory: the step does not fit into memory; the sizes of the batch are named.
         """
         self.optimizer.zero_grad()
@@ -127,6 +136,22 @@ class StepTrainer(SimpleTrainer):
         else:
             self._leave_out(losses, norm, parts)
         self._write(losses, data_time, norm)
+        if self._idle_steps == _IDLE_STEPS:
+            self.check_learning(losses)
+
+    def check_learning(self, losses: Iterable[str]) -> None:
+        """Raises NothingLearned where no step so far has had a loss.
+
+        Args:
+            losses: their names, for the message.
+        """
+        if self._idle_steps:
+            raise NothingLearned(
+                f"all losses are 0 ({', '.join(losses)}), so nothing is learned: what "
+                "DATASETS.TRAIN gives is not what the losses that are switched on learn from, such "
+                "as captions where a model learns from tags and boxes; change the weights of the losses, "
+                "INPUT.TARGETS or the data (--dry-run shows the first pictures)"
+            )
 
     def _seed_draws(self, part: int) -> None:
         """Seeds all generators just before the model, since a loader may draw when it starts."""
@@ -175,11 +200,19 @@ class StepTrainer(SimpleTrainer):
         values = torch.stack([value.float() for value in values])
         watched = values[: len(totals)] if self.scaler.is_enabled() else values
         flags = torch.stack(
-            [(~watched.isfinite()).sum().float(), values.new_tensor(float(self._stop_requested()))]
+            [
+                (values[: len(totals)] != 0).sum().float(),
+                (~watched.isfinite()).sum().float(),
+                values.new_tensor(float(self._stop_requested())),
+            ]
         )
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(flags)
-        *numbers, bad_anywhere, stop_anywhere = torch.cat([values, flags]).tolist()
+        *numbers, losses_anywhere, bad_anywhere, stop_anywhere = torch.cat([values, flags]).tolist()
+        if losses_anywhere > 0:
+            self._idle_steps = None
+        elif self._idle_steps is not None:
+            self._idle_steps += 1
         self.stop_agreed = stop_anywhere > 0
         losses = dict(zip(totals, numbers))
         return losses, None if norm is None else numbers[-1], bad_anywhere == 0

@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from segplugins.engine.optim import clip_gradients
-from segplugins.engine.steps import OutOfMemory, StepTrainer, autocast
+from segplugins.engine.steps import NothingLearned, OutOfMemory, StepTrainer, autocast
 
 
 class Scaled(nn.Module):
@@ -223,3 +223,29 @@ def test_float16_on_a_gpu_skips_a_step_that_overflows():
     # 1e36 * 2^16 is no float32: the first step is left out and the scale halved.
     assert model.weight.item() == pytest.approx(0.0)
     assert trainer.scaler.get_scale() == 2.0**15
+
+
+class Quiet(Scaled):
+    """Its only loss is the batch's number times the weight."""
+
+    def forward(self, batch):
+        return {"loss_a": (self.weight * torch.tensor(batch)).mean()}
+
+
+def test_ten_steps_without_any_loss_from_the_start_on_end_the_run():
+    stepped([[0.0]] * 9, Quiet())
+    stepped([[0.0]] * 9 + [[0.25]] + [[0.0]] * 12, Quiet())
+    with pytest.raises(NothingLearned, match=r"all losses are 0 \(loss_a\), so nothing is learned"):
+        stepped([[0.0]] * 10, Quiet())
+
+
+def test_a_single_step_without_loss_is_told_on_request():
+    trainer = StepTrainer(Quiet(), [[0.0], [1.0]], torch.optim.SGD(Quiet().parameters(), lr=1.0))
+    trainer.check_learning(["loss_a"])  # no step yet
+    for trainer.iter, is_idle in ((0, True), (1, False)):
+        with EventStorage(trainer.iter):
+            trainer.run_step()
+        if is_idle:
+            with pytest.raises(NothingLearned, match="all losses are 0"):
+                trainer.check_learning(["loss_a"])
+    trainer.check_learning(["loss_a"])
