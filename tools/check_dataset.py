@@ -95,11 +95,16 @@ def progress(bar: "tqdm") -> Callable[[int, int], None]:
 def write_pictures(checked: "Checked", args: argparse.Namespace) -> None:
     """Writes sheets of records that can be read."""
     from segplugins.data.check.samples import samples
-    from segplugins.pictures import Style, draw_label_map, save_picture, sheet
+    from segplugins.pictures import Style, draw_label_map, enlarged, save_picture, sheet
 
     chosen = list(samples(checked, args.num))
     style = Style(original=True)
-    pictures = [draw_label_map(each.image, each.labels, each.names, style=style) for each in chosen]
+    pictures = [
+        draw_label_map(each.image, each.labels, each.names, style=style)
+        if each.names
+        else enlarged(each.image, 256)  # a picture with captions alone, which the title has
+        for each in chosen
+    ]
     titles = [each.title for each in chosen]
     for start in range(0, len(pictures), PER_SHEET):
         part = slice(start, start + PER_SHEET)

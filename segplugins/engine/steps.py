@@ -149,8 +149,8 @@ class StepTrainer(SimpleTrainer):
             raise NothingLearned(
                 f"all losses are 0 ({', '.join(losses)}), so nothing is learned: what "
                 "DATASETS.TRAIN gives is not what the losses that are switched on learn from, such "
-                "as captions where a model learns from tags and boxes; change the weights of the losses, "
-                "INPUT.TARGETS or the data (--dry-run shows the first pictures)"
+                "as captions where a model learns from tags and boxes; change the weights of the "
+                "losses, INPUT.TARGETS or the data (--dry-run shows the first pictures)"
             )
 
     def _seed_draws(self, part: int) -> None:
