@@ -278,11 +278,11 @@ def target_counts(
     Args:
         targets: of the images of this process.
         device: of the counts, where there are several processes.
-        repeats: how often each target is matched.
+        repeats: how often each target is matched; 0 where an image has too many to denoise.
         per_image: taken instead of the targets that an image has.
     """
     if per_image is not None:
-        return TargetCounts(*[float(repeats * per_image * max(len(targets), 1))] * 2)
+        return TargetCounts(*[float(max(repeats, 1) * per_image * max(len(targets), 1))] * 2)
     total = repeats * sum(len(target) for target in targets)
     masks = repeats * sum(len(target) for target in targets if target.masks is not None)
     world = comm.get_world_size()

@@ -372,6 +372,8 @@ def test_losses_are_divided_by_the_numbers_of_targets_and_of_masks():
     assert target_counts(targets, cpu, 4) == TargetCounts(12.0, 8.0)  # each is matched four times
     assert target_counts([target([2], masks=False)], cpu) == TargetCounts(1.0, 1.0)
     assert target_counts([], cpu) == TargetCounts(1.0, 1.0)  # never a division by 0
+    # Without denoising groups nothing is matched; its losses are 0, not 0 / 0.
+    assert target_counts(targets, cpu, 0, per_image=7.0) == TargetCounts(21.0, 21.0)
 
 
 def test_points_are_drawn_only_where_a_cost_and_a_mask_need_them():
