@@ -10,11 +10,15 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from types import FrameType
 from typing import Callable, List, NoReturn, Optional, Sequence, TextIO, Tuple
 
 USER_ERROR = 2  # exit status, as argparse has it
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
+
+# How the warning begins of what nobody who runs a tool can change.
+_SCRIPTING = "`torch.jit.script`"
 
 # How torch words an error of a loader's worker, and where its message begins behind the traceback.
 _OF_A_WORKER = re.compile(r"Caught (\w+) in ")
@@ -183,6 +187,7 @@ def run_command(
     """
     _open_streams()
     args = parser.parse_args(argv)
+    _hide_warning_of_imports()
     before = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         status = main(args) or 0
@@ -227,6 +232,14 @@ def _is_open(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _hide_warning_of_imports() -> None:
+    """Hides what fvcore, which scripts its losses, tells whoever imports it with a new torch."""
+    warnings.filterwarnings("ignore", _SCRIPTING, FutureWarning)
+    option = f"ignore:{_SCRIPTING}:FutureWarning"
+    if option not in sys.warnoptions:
+        sys.warnoptions.append(option)  # which processes that this one starts are given
 
 
 def is_user_error(error: BaseException) -> bool:

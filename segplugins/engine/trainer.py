@@ -1,5 +1,6 @@
 """detectron2's trainer with our loaders, evaluators, optimizer and step."""
 
+import inspect
 import logging
 import signal
 import weakref
@@ -24,6 +25,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -359,9 +361,12 @@ def _distributed(model: nn.Module, *, find_unused: bool) -> nn.Module:
     if is_sharded(model):
         return model
     on_gpu = next(model.parameters()).device.type == "cuda"
+    # Running statistics are each process's own. torch 2.13 has renamed the argument.
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     return create_ddp_model(
         model,
-        broadcast_buffers=False,
         find_unused_parameters=find_unused,
         device_ids=[comm.get_local_rank()] if on_gpu else None,
+        **{buffers: False},
     )

@@ -1,6 +1,7 @@
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,25 @@ def test_help_does_not_wait_for_torch_and_says_how_to_choose_a_device():
         assert " torch\n" not in shown.stderr and "detectron2.engine" not in shown.stderr, tool
         assert f"python tools/{tool}.py" in shown.stdout and "--debug" in shown.stdout
         assert tool == "convert_checkpoint" or "MODEL.DEVICE cpu" in shown.stdout
+
+
+def test_only_the_warning_that_no_user_can_mend_is_hidden(monkeypatch):
+    monkeypatch.setattr(sys, "warnoptions", [])
+
+    def main(args):
+        for name in ("`torch.jit.script`", "something else"):
+            warnings.warn(f"{name} is deprecated", FutureWarning, stacklevel=2)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                run_command(main, command_parser(""), argv=[])
+    assert {str(warning.message) for warning in shown} == {"something else is deprecated"}
+    assert sys.warnoptions == ["ignore:`torch.jit.script`:FutureWarning"]
+    code = "import warnings; warnings.warn('`torch.jit.script` is deprecated', FutureWarning)"
+    started = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]
+    assert subprocess.run(started, capture_output=True, text=True).stderr == ""
 
 
 def test_sigterm_ends_a_tool_like_ctrl_c(tmp_path):
