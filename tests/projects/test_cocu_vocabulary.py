@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from segplugins.projects.cocu.curation.page import _written
 from segplugins.projects.cocu.curation.vocabulary import (
     VocabularyRules,
     build_concept_vocabulary,
@@ -96,3 +97,17 @@ def test_the_end_of_a_phrase_behind_a_word_that_is_no_noun_is_one():
     assert not {"red", "blue", "old", "sitting", "standing", "flying"} & set(names)
     twice = build_concept_vocabulary(captions, VocabularyRules(min_count=1, min_evidence=2))
     assert "car" in twice and "boats" not in twice
+
+
+def test_words_that_say_where_are_no_concepts():
+    captions = ["the dog next to the house", "the next dog", "two of them together", "a next"] * 3
+    names = build_concept_vocabulary(captions, VocabularyRules(min_count=2, min_evidence=1))
+    assert "dog" in names and not {"next", "together"} & set(names)
+
+
+def test_a_caption_that_is_too_long_for_its_place_on_the_page_ends_between_lines():
+    # Lines are 18 pixels apart and 15 high: three of them fit into 60 pixels.
+    picture = _written(["word " * 60], 200, 60)
+    ink = (picture < 128).any(axis=(1, 2))
+    assert picture.shape == (60, 200, 3) and ink[36:54].any() and not ink[54:].any()
+    assert not (_written(["word"], 200, 60) < 128).any(axis=(1, 2))[18:].any()

@@ -259,3 +259,16 @@ def test_an_adapted_clip_is_not_written_as_one_without_adapters():
     assert trained and all(name.startswith("encoder.adapters.") for name in trained)
     with pytest.raises(ValueError, match="an adapted CLIP is no CLIP of open_clip"):
         clip_state_dict(model)
+
+
+def test_an_image_is_classified_as_a_whole(model):
+    record = {**pair(), "vocabulary": "test-pretraining-colours", "height": 48, "width": 64}
+    record["task"] = Task.CLASSIFICATION
+    model.eval()
+    with torch.no_grad():
+        (output,) = model([record])
+        _, pooled = model.encoder.encode(model.normalizer([record]).tensor)
+        rows = model.classifier.embed(get_vocabulary("test-pretraining-colours"))
+        expected = model.classifier.scale() * F.normalize(pooled[0], dim=0) @ rows.T
+    assert output.keys() == {"class_scores"}
+    torch.testing.assert_close(output["class_scores"], expected)

@@ -160,19 +160,29 @@ def _padded(cell: np.ndarray, height: int) -> np.ndarray:
 
 
 def _written(texts: Sequence[str], width: int, height: int = _SIDE + 60) -> np.ndarray:
+    """Returns paragraphs, (height, width, 3); what does not fit is left out after "..."."""
     canvas = Image.new("RGB", (width, height), "white")
     draw, top = ImageDraw.Draw(canvas), 0
+    placed: List[Tuple[int, str]] = []
     for text in texts:
-        font, line = font_for(text, _LETTERS), ""
-        lines = []
-        for word in text.split():
-            longer = f"{line} {word}".strip()
-            if font.getlength(longer) > width - 10 and line:
-                lines.append(line)
-                longer = word
-            line = longer
-        for part in [*lines, line]:
-            draw.text((4, top), part, fill="black", font=font)
+        for line in _lines(text, width):
+            placed.append((top, line))
             top += _LETTERS + 3
         top += 6
+    shown = [(top, line) for top, line in placed if top + _LETTERS <= height]
+    for number, (top, line) in enumerate(shown, 1):
+        more = " ..." if number == len(shown) < len(placed) else ""
+        draw.text((4, top), line + more, fill="black", font=font_for(line, _LETTERS))
     return np.asarray(canvas)
+
+
+def _lines(text: str, width: int) -> List[str]:
+    """Returns a text in lines of at most that width in pixels; a longer word has its own."""
+    font, line, lines = font_for(text, _LETTERS), "", []
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if font.getlength(longer) > width - 10 and line:
+            lines.append(line)
+            longer = word
+        line = longer
+    return [*lines, line]

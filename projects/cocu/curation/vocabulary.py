@@ -92,6 +92,7 @@ _AFTER = _PREPOSITIONS | frozenset(
         "while",
         "for",
         "to",
+        "next",
     ]
 )
 # Words that are no noun of a thing, or say where it is or that there is a picture.
@@ -124,6 +125,8 @@ _STOP = (
             "would",
             "there",
             "here",
+            "together",
+            "away",
             "up",
             "down",
             "out",

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 import segplugins.data.datasets  # noqa: F401
 from segplugins.data import load_dataset
 from segplugins.data.register import register_classes
+from segplugins.evaluation.zero_shot import ClassificationEvaluator
 from segplugins.files.faults import FaultError
 from segplugins.structures import get_vocabulary
 from segplugins.structures.regions import Task
@@ -78,3 +80,12 @@ def test_imagenets_two_double_names_are_two_classes_asked_for_alike():
     assert len(double) == 4 and all(name.endswith(")") for name in double)
     assert MetadataCatalog.get("imagenet_a").evaluator_type == "classification"
     assert len(get_vocabulary("imagenet_r_clip")) == 200
+
+
+def test_scores_of_whole_pictures_are_measured_on_it(pets):
+    pets()
+    evaluator = ClassificationEvaluator("class_pets", distributed=False)
+    for record, scores in zip(load_dataset("class_pets"), ([2.0, 1.0], [0.0, 3.0], [5.0, 3.0])):
+        evaluator.process([record], [{"class_scores": torch.tensor(scores)}])
+    figures = evaluator.evaluate()["classification"]
+    assert figures["top1"] == pytest.approx(200 / 3) and figures["mean_per_class"] == 75.0
