@@ -66,7 +66,7 @@ def test_classes_that_do_not_fit_into_memory_are_decoded_in_half_the_chunk(
 ):
     chunks = []
 
-    def decoding(decoder, dense, skips, text, *, chunk, top_k):
+    def decoding(decoder, dense, skips, text, *, chunk, top_k, votes):
         chunks.append(chunk)
         if chunk > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -75,7 +75,8 @@ def test_classes_that_do_not_fit_into_memory_are_decoded_in_half_the_chunk(
     monkeypatch.setattr(sed_module, "Decoding", decoding)
     maps = dict.fromkeys(sed_module.SKIPS, torch.zeros(1, 2))
     stand_in = SimpleNamespace(
-        encoder=lambda images: (torch.zeros(1, 2), maps),
+        encoder=lambda images: (torch.zeros(1, 4, 2, 2), maps),
+        classifier=SimpleNamespace(votes=lambda cells, names: None),
         embed=lambda vocabulary: torch.zeros(3, 2, 4),
         decoder=None,
         inference=SimpleNamespace(class_chunk=class_chunk, top_k=8),
