@@ -5,6 +5,7 @@ ADEChallengeData2016/annotations_detectron2/{training,validation}/*.png.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 from segplugins.data.catalog import check_order
 from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_ade150
-from segplugins.data.prepare import convert_splits, parse_arguments, run, save_labels
+from segplugins.data.prepare import convert_splits, run, save_labels
 
 EXPECTED = {"training": 20_210, "validation": 2_000}
 

@@ -6,6 +6,7 @@ scaled down so that the shorter side has at most 512 pixels.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 from pathlib import Path
 from typing import List, Tuple
@@ -20,7 +21,6 @@ from segplugins.data.label_maps import IGNORE_ADE20K_847, ade847_from_seg_rgb, s
 from segplugins.data.prepare import (
     convert_all,
     convert_and_check,
-    parse_arguments,
     require,
     run,
     save_image,

@@ -6,6 +6,7 @@ VOCdevkit/VOC2010/annotations_detectron2/pc459_val/*.tif.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 import json
 from pathlib import Path
@@ -19,7 +20,6 @@ from segplugins.data.label_maps import IGNORE_PASCAL_CONTEXT_459, remap_pc459
 from segplugins.data.prepare import (
     convert_and_check,
     logger,
-    parse_arguments,
     require,
     run,
     save_labels,

@@ -5,6 +5,7 @@ writes VOCdevkit/VOC2010/annotations_detectron2/pc59_val/*.png.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 import json
 from collections import defaultdict
@@ -18,7 +19,6 @@ from segplugins.data.datasets import shipped_vocabulary
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_pc59, source_ids
 from segplugins.data.prepare import (
     convert_and_check,
-    parse_arguments,
     require,
     run,
     save_labels,

@@ -5,6 +5,7 @@ VOCdevkit/VOC2012/{annotations_detectron2,annotations_detectron2_bg}/val/*.png.
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 from pathlib import Path
 from typing import Tuple
@@ -15,7 +16,6 @@ from PIL import Image
 from segplugins.data.label_maps import IGNORE_8_BIT, remap_voc
 from segplugins.data.prepare import (
     convert_and_check,
-    parse_arguments,
     require,
     run,
     save_labels,

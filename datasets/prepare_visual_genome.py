@@ -5,6 +5,7 @@ visual_genome/{objects,region_descriptions}.jsonl and names.json, how often each
 """
 
 import require_segplugins  # noqa: F401  # ends in one line where this Python has none
+from prepare_options import parse_arguments
 
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 from tqdm import tqdm
 
-from segplugins.data.prepare import logger, parse_arguments, require, run
+from segplugins.data.prepare import logger, require, run
 
 EXPECTED = 108_077
 _NO_LETTER = re.compile(r"[^a-z0-9' -]+")

@@ -17,36 +17,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from segplugins.data.catalog import dataset_root
 from segplugins.files.label_maps import read_label_map
 from segplugins.processes import be_a_worker
 
 logger = logging.getLogger(__name__)
 
 Job = Tuple[Any, Path]  # what the function needs, and the file it makes
-
-
-def parse_arguments(description: str, folder: str) -> argparse.Namespace:
-    """Reads the command line that all scripts share.
-
-    Returns:
-        "root": the folder of the source; "workers"; "partial": whether a part of it will do.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=dataset_root() / folder,
-        help="folder of the source (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
-    )
-    parser.add_argument(
-        "--partial", action="store_true", help="convert what is there; do not check the counts"
-    )
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    return parser.parse_args()
 
 
 def run(main: Callable[[], None]) -> None:

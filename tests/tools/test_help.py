@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Parts of the others.
 PARTS = ("pip_runner.py", "require_segplugins.py")
 TOOLS = sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name not in PARTS)
-SCRIPTS = sorted(p.name for p in (ROOT / "datasets").glob("prepare_*.py"))
+SCRIPTS = sorted(
+    p.name for p in (ROOT / "datasets").glob("prepare_*.py") if p.name != "prepare_options.py"
+)
 # They run before anything is installed.
 FIRST = ("lock_requirements.py", "repack_detectron2.py", "setup_env.py")
 HEAVY = ("torch", "numpy", "detectron2", "cv2", "open_clip", "PIL", "matplotlib", "scipy")
@@ -29,12 +31,12 @@ def help_of():
     """Returns a call that gives the text of --help, without importing torch or its like."""
     texts = {}
 
-    def call(tool):
+    def call(tool, folder="tools"):
         if tool not in texts:
             done = subprocess.run(
-                [sys.executable, "-c", CODE.format(heavy=HEAVY), f"tools/{tool}"],
+                [sys.executable, "-c", CODE.format(heavy=HEAVY), f"{folder}/{tool}"],
                 cwd=ROOT,
-                env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}", "PATH": "/usr/bin:/bin"},
+                env={"PYTHONPATH": f"{ROOT}:{ROOT / folder}", "PATH": "/usr/bin:/bin"},
                 capture_output=True,
                 text=True,
                 timeout=60,
@@ -49,6 +51,13 @@ def help_of():
 @pytest.mark.parametrize("tool", TOOLS)
 def test_help_imports_nothing_heavy(help_of, tool):
     assert help_of(tool).splitlines()[-1].strip() == "imported:"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_so_does_that_of_the_scripts_that_prepare_data_sets(help_of, script):
+    text = help_of(script, "datasets")
+    assert text.splitlines()[-1].strip() == "imported:"
+    assert text.startswith(f"usage: {script}")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
