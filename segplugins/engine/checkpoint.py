@@ -14,6 +14,7 @@ from torch import nn
 from segplugins.engine.sharding import is_sharded, own_weights, whole_weights
 from segplugins.engine.zoo_weights import PREFIX, weights_path
 from segplugins.files.checkpoint_file import check_checkpoint, read_checkpoint
+from segplugins.files.part_weights import without_tensors
 from segplugins.files.plain_files import read_plain_file
 from segplugins.files.plain_pickle import read_pickle
 from segplugins.files.tensors import check_finite
@@ -262,11 +263,12 @@ def without_part_weights(cfg: CfgNode) -> CfgNode:
 
 
 def _forget_weights(node: CfgNode) -> None:
+    """Empties every WEIGHTS of a node and below it; pixel statistics that come with them stay."""
     for key, value in node.items():
         if isinstance(value, CfgNode):
             _forget_weights(value)
         elif key == "WEIGHTS":
-            node[key] = ""
+            node[key] = without_tensors(value)
 
 
 def _is_whole(path: Path) -> bool:

@@ -17,6 +17,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from segplugins.files.part_weights import PACKAGE, PACKAGE_STATISTICS
 from segplugins.files.tensors import copy_tensors, read_state_dict
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ class TimmBackbone(Backbone):
     Args:
         name: of the model in timm.
         weights: "" = random; "package" = of an installed registry package, see `PACKAGED`; or a
-            local file of timm's own names or of such a package.
+            local file of timm's own names or of such a package. `PACKAGE_STATISTICS` = random, with
+            the pixel statistics of the package: for a checkpoint that was trained from it.
 
     Raises:
         ValueError: timm has no such model, it offers no feature maps, or the weights do not fit.
@@ -95,7 +97,9 @@ class TimmBackbone(Backbone):
             self._channels = [channels[-1]] * len(STRIDES)
         else:
             self._channels = [channels[index] for index in self._taken]
-        if weights:
+        if weights == PACKAGE_STATISTICS:
+            self._take_statistics(name)
+        elif weights:
             self._load(name, weights)
 
     def output_shape(self) -> Dict[str, ShapeSpec]:
@@ -127,7 +131,7 @@ class TimmBackbone(Backbone):
 
     def _load(self, name: str, weights: str) -> None:
         path = Path(weights)
-        if weights == "package":
+        if weights == PACKAGE:
             path = packaged_file(name)
         elif not path.is_file():
             raise FileNotFoundError(
@@ -137,11 +141,14 @@ class TimmBackbone(Backbone):
         tensors = read_state_dict(path)
         if "_conv_stem.weight" in tensors:
             tensors = timm_names(tensors, name)
-            if name in PACKAGED:
-                self.pixel_mean, self.pixel_std = PACKAGED[name].mean, PACKAGED[name].std
+            self._take_statistics(name)
         wanted = self.body.state_dict()
         tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIER) or k in wanted}
         copy_tensors(tensors, wanted, source=path, target=f"timm's '{name}'")
+
+    def _take_statistics(self, name: str) -> None:
+        if name in PACKAGED:
+            self.pixel_mean, self.pixel_std = PACKAGED[name].mean, PACKAGED[name].std
 
 
 def pixel_statistics(

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import timm
 import torch
+from detectron2.config import CfgNode
 from PIL import Image, ImageDraw
 
+from segplugins.engine.checkpoint import without_part_weights
+from segplugins.files.part_weights import PACKAGE_STATISTICS, without_tensors
 from segplugins.files.tensors import read_state_dict
-from segplugins.modeling.timm_backbone import PACKAGED, TimmBackbone, packaged_file, timm_names
+from segplugins.modeling.timm_backbone import (
+    PACKAGED,
+    TimmBackbone,
+    packaged_file,
+    timm_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +116,20 @@ def test_the_real_package_knows_a_drawn_clock():
         probability = model((drawn_clock()[None] - 127) / 128).softmax(dim=1)[0]
     # ImageNet's 409 is an analog clock, 892 a wall clock.
     assert probability[[409, 892]].sum() > 0.9
+
+
+def test_a_checkpoint_keeps_the_pixel_statistics_of_the_package_that_it_came_from():
+    assert without_tensors("package") == PACKAGE_STATISTICS == without_tensors(PACKAGE_STATISTICS)
+    assert without_tensors("") == without_tensors("own.pth") == ""
+    trained = TimmBackbone("efficientnet_lite0", weights="package")
+    loaded = TimmBackbone("efficientnet_lite0", weights=PACKAGE_STATISTICS)
+    assert set(loaded.pixel_mean) == {127.0} and set(loaded.pixel_std) == {128.0}
+    assert (trained.pixel_mean, trained.pixel_std) == (loaded.pixel_mean, loaded.pixel_std)
+    assert TimmBackbone("efficientnet_lite0", weights="").pixel_mean != loaded.pixel_mean
+    cfg = CfgNode({"MODEL": {"WEIGHTS": "a.pth", "NET": {"BACKBONE": {"WEIGHTS": "package"}}}})
+    forgotten = without_part_weights(cfg)
+    assert forgotten.MODEL.NET.BACKBONE.WEIGHTS == PACKAGE_STATISTICS
+    assert forgotten.MODEL.WEIGHTS == "a.pth" and cfg.MODEL.NET.BACKBONE.WEIGHTS == "package"
 
 
 def test_errors_name_what_is_wrong(tmp_path):
