@@ -14,6 +14,8 @@ STAGES = {
     "drawn": ["tag_image", "detect", "suppress_overlaps", "segment_boxes", "filter_area",
               "filter_score", "filter_clip", "filter_jitter", "verify_mask", "decide",
               "verify_existence", "caption_boxes", "filter_duplicates"],
+    "own_boxes": ["segment_boxes", "gate_masks"],
+    "own_streets": ["segment_stuff", "filter_area"],
     "querymeldnet_captions": ["segment_boxes", "gate_masks", "caption_boxes"],
     "querymeldnet_masks": ["segment_boxes", "gate_masks"],
     "umg_clip": ["tag_image", "caption_image", "filter_captions", "detect", "detect",
