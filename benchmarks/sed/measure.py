@@ -4,7 +4,7 @@ import tempfile
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -175,6 +175,9 @@ class _GivenBank(nn.Module):
 
     def embed(self, names: Vocabulary, keep_templates: bool) -> Tensor:
         return self.text
+
+    def votes(self, visual: Tensor, vocabulary: Sequence[str]) -> None:
+        """There is no memory."""
 
 
 def build_model(sizes: Sizes, side: int, classes: int, device: str) -> SED:

@@ -1,10 +1,10 @@
 """What export_dataset writes, where, under which names, and what it refuses before it writes."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from detectron2.data.catalog import Metadata
 from PIL import Image
 
 from segplugins.data import export
@@ -29,7 +29,7 @@ def given(tmp_path, monkeypatch):
             sides = {"height": HEIGHT, "width": WIDTH} if size else {}
             records.append({"file_name": str(path), "regions": regions, **sides})
         monkeypatch.setattr(export, "load_dataset", lambda name: records)
-        monkeypatch.setattr(export, "dataset_metadata", lambda name: SimpleNamespace(**metadata))
+        monkeypatch.setattr(export, "dataset_metadata", lambda name: Metadata(**metadata))
         return tmp_path / "out"
 
     return make

@@ -294,6 +294,9 @@ class GivenText(nn.Module):
         assert keep_templates
         return self.features[[int(name) for name in names.classes]]
 
+    def votes(self, visual, vocabulary):
+        return None  # there is no memory
+
 
 def build_model(folder, text_features, top_k=None):
     state, sizes = read_state(folder, "e2e_state")

@@ -14,7 +14,13 @@ def test_the_80_templates_are_openais_in_their_order():
 
 def test_every_set_has_its_size():
     sizes = {name: len(template_set(name)) for name in template_names()}
-    expected = {"imagenet80": 80, "imagenet_select8": 8, "vild14": 14, "xdecoder81": 81}
+    expected = {
+        "imagenet80": 80,
+        "imagenet_select8": 8,
+        "vild14": 14,
+        "xdecoder81": 81,
+        "groupvit7": 7,
+    }
     assert sizes == {**expected, "single": 1, "simple": 1, "none": 1}
     assert template_set("none") == ("{}",)
     assert template_set("single") == ("A photo of a {} in the scene",)
