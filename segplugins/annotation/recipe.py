@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Un
 
 import yaml
 
+from segplugins.annotation.combine import ComposePanoptic, MergeByText
 from segplugins.annotation.filters import FILTERS
 from segplugins.annotation.model_spec import ModelSpec
 from segplugins.annotation.recipe_values import check_keys, checked, fill
@@ -29,9 +30,7 @@ from segplugins.annotation.stage import Stage, check_choice, check_share
 from segplugins.annotation.stages import (
     CaptionBoxes,
     CaptionImage,
-    ComposePanoptic,
     Detect,
-    MergeByText,
     SegmentBoxes,
     SegmentPhrase,
     SegmentStuff,

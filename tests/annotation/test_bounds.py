@@ -12,6 +12,7 @@ from segplugins.annotation.adapters.grounding_dino import GroundingDinoSpec
 from segplugins.annotation.adapters.owlv2 import Owlv2Spec
 from segplugins.annotation.adapters.sam import SamSpec
 from segplugins.annotation.adapters.truth import TruthSpec
+from segplugins.annotation.combine import ComposePanoptic, MergeByText
 from segplugins.annotation.filters import (
     Decide,
     FilterArea,
@@ -24,9 +25,7 @@ from segplugins.annotation.recipe import STAGES, Settings
 from segplugins.annotation.stage import asked, check_choice, check_share
 from segplugins.annotation.stages import (
     CaptionBoxes,
-    ComposePanoptic,
     Detect,
-    MergeByText,
     SegmentBoxes,
     SegmentStuff,
     TagImage,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segplugins.annotation.combine import ComposePanoptic, MergeByText
 from segplugins.annotation.filters import (
     Decide,
     FilterArea,
@@ -23,9 +24,7 @@ from segplugins.annotation.sample import Sample, whole_box, with_mask
 from segplugins.annotation.stages import (
     CaptionBoxes,
     CaptionImage,
-    ComposePanoptic,
     Detect,
-    MergeByText,
     SegmentBoxes,
     SegmentPhrase,
     SegmentStuff,
