@@ -3,13 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from segplugins.annotation.combine import ComposePanoptic, MergeByText
 from segplugins.annotation.interfaces import Detection, Masks, Phrase, Segment
 from segplugins.annotation.stages import (
     CaptionBoxes,
     CaptionImage,
-    ComposePanoptic,
     Detect,
-    MergeByText,
     SegmentBoxes,
     SegmentPhrase,
     SegmentStuff,
