@@ -20,10 +20,11 @@ def add_config(cfg: CN) -> None:
 
 def _add_tower(node: CN) -> None:
     node.TOWER = tower = CN()
-    # "" = the image tower of MODEL.CLIP.NAME; or "timm/<name>", any ConvNeXt or ViT of timm, which
-    # gets a new projection into the space of MODEL.CLIP's texts.
+    # "" = the image tower of MODEL.CLIP.NAME; or "timm/<name>", any ViT, ConvNeXt or other model of
+    # timm that offers feature maps. It gets a new projection into the space of MODEL.CLIP's texts.
     tower.NAME = ""
-    # Of such a timm model: a local file of its names; "" = random.
+    # Of such a timm model: a local file of its names; "package" = of an installed package, for
+    # models that have one (efficientnet_lite0); "" = random.
     tower.WEIGHTS = ""
     # What is trained of it: "all", its "adapters" (PET.WIDTH) or "none".
     tower.TRAINED = "all"

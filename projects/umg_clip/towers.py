@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import List, Optional, Tuple, Union
 
 import timm
+from timm.models.convnext import ConvNeXt
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from segplugins.clip import ClipTowers
 from segplugins.files.tensors import copy_tensors, read_state_dict
 from segplugins.modeling.dense_convnext import STAGES, DenseConvNeXt
+from segplugins.modeling.timm_backbone import TimmBackbone
 
 from .convpass import ConvpassOptions
+from .map_tower import MapTower
 from .token_cluster import ClusterOptions
 from .vit_tower import ClipVit, DenseOutput, TimmVit, VitTower
 
@@ -94,14 +99,14 @@ class ConvNextTower(DenseConvNeXt):
         return self.head(normed).reshape(*vectors.shape[:-1], -1)
 
 
-Tower = Union[VitTower, ConvNextTower]
+Tower = Union[VitTower, ConvNextTower, MapTower]
 
 
 def build_tower(towers: ClipTowers, options: TowerOptions) -> Tower:
     """Returns the image tower of a CLIP; what is not trained is frozen.
 
     Raises:
-        ValueError: an unknown kind of tower, or a ConvNeXt with options of a ViT.
+        ValueError: an unknown kind of tower, or options of a ViT for another tower.
     """
     visual = towers.visual
     trunk = getattr(visual, "trunk", None)
@@ -116,12 +121,13 @@ def build_tower(towers: ClipTowers, options: TowerOptions) -> Tower:
     elif hasattr(trunk, "blocks") and not hasattr(trunk, "stages"):
         tower = TimmVit(trunk, visual.head, **vit)
     else:
-        tower = ConvNextTower(visual)
+        mapped = isinstance(trunk, TimmBackbone)
+        tower = MapTower(trunk, visual.head) if mapped else ConvNextTower(visual)
         if options != TowerOptions(trained=options.trained):
             raise ValueError(
-                f"the image tower of '{towers.name}' is a ConvNeXt, which has no tokens: leave "
+                f"the image tower of '{towers.name}' is no ViT and has no tokens: leave "
                 "MODEL.UMG_CLIP.PET, CLUSTER and TOWER.LAST_ATTENTION at their defaults, or choose "
-                "a ViT as MODEL.CLIP.NAME"
+                "a ViT as MODEL.CLIP.NAME or MODEL.UMG_CLIP.TOWER.NAME"
             )
     freeze_tower(tower, options.trained)
     return tower
@@ -158,35 +164,53 @@ def with_timm_tower(towers: ClipTowers, name: str, weights: str) -> ClipTowers:
 
     Args:
         towers: whose text tower and tokenizer stay.
-        name: of the model in timm.
-        weights: "" = random; or a local file of timm's names.
+        name: of the model in timm: a ViT, a ConvNeXt, or any that offers feature maps.
+        weights: "" = random; or a local file of timm's names; of a model that is neither ViT nor
+            ConvNeXt also what `TimmBackbone` takes, as "package".
 
     Raises:
-        ValueError: timm has no such model, or the weights do not fit.
+        ValueError: timm has no such model, it offers no maps, or the weights do not fit.
         FileNotFoundError: there is no such file.
     """
     if name not in timm.list_models():
         nearest = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
         raise ValueError(f"timm has no model '{name}'; nearest are {nearest}")
+    visual, config = nn.Module(), timm.get_pretrained_cfg(name, allow_unregistered=False)
+    mean, std = tuple(config.mean), tuple(config.std)
     trunk = timm.create_model(name, pretrained=False, num_classes=towers.embed_dim)
-    if weights:
-        if not Path(weights).is_file():
-            raise FileNotFoundError(
-                f"no weights file '{weights}' (MODEL.UMG_CLIP.TOWER.WEIGHTS); name one of timm's "
-                f"'{name}', or leave it empty for random weights"
-            )
-        wanted = trunk.state_dict()
-        own = [key for key in wanted if key.startswith("head.")]
-        tensors = {k: v for k, v in read_state_dict(weights).items() if k not in own}
-        copy_tensors(tensors, wanted, source=weights, target=f"timm's '{name}'", new=own)
-    visual = nn.Module()
-    visual.trunk, visual.head = trunk, nn.Identity()
-    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if isinstance(trunk, (Eva, VisionTransformer)):
+        visual.trunk, visual.head = trunk, nn.Identity()
+    elif isinstance(trunk, ConvNeXt):
+        trunk.reset_classifier(0)
+        visual.trunk, visual.head = trunk, nn.Linear(trunk.num_features, towers.embed_dim)
+    else:
+        visual.trunk = TimmBackbone(name, weights=weights)
+        mean, std = (
+            tuple(value / 255 for value in values)
+            for values in (visual.trunk.pixel_mean, visual.trunk.pixel_std)
+        )
+        channels = visual.trunk.output_shape()[STAGES[-1]].channels
+        visual.head = nn.Linear(channels, towers.embed_dim)
+    if weights and not isinstance(visual.trunk, TimmBackbone):
+        _load_timm(visual.trunk, name, weights)
     return dataclasses.replace(
         towers,
         name=f"{towers.name} with timm/{name}",
         visual=visual.eval(),
         image_size=tuple(config.input_size[1:]),
-        image_mean=tuple(config.mean),
-        image_std=tuple(config.std),
+        image_mean=mean,
+        image_std=std,
     )
+
+
+def _load_timm(trunk: nn.Module, name: str, weights: str) -> None:
+    """Copies a file of timm's names into a ViT or ConvNeXt, all but its classifier."""
+    if not Path(weights).is_file():
+        raise FileNotFoundError(
+            f"no weights file '{weights}' (MODEL.UMG_CLIP.TOWER.WEIGHTS); name one of timm's "
+            f"'{name}', or leave it empty for random weights"
+        )
+    wanted, classifier = trunk.state_dict(), ("head.fc.", "head.weight", "head.bias")
+    own = [key for key in wanted if key.startswith(classifier)]
+    tensors = {k: v for k, v in read_state_dict(weights).items() if not k.startswith(classifier)}
+    copy_tensors(tensors, wanted, source=weights, target=f"timm's '{name}'", new=own)
