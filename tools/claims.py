@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="claims, papers, or .yaml files of your own; then KEY VALUE pairs that change every "
         "run, into another --output",
     )
-    add("--list", action="store_true", help="show the claims and end")
+    add("--list", action="store_true", help="show the claims, of the names given or all, and end")
     add("--rows", type=name_list, default=[], metavar="ROW,ROW", help="these rows alone")
     add("--seeds", type=seed_list, default=[], metavar="N,N", help="these seeds alone")
     add("--only-table", action="store_true", help="run nothing: tables of what is there")
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> Optional[int]:
     from segplugins.claims.table import lines_of
 
     if args.list:
-        return list_claims()
+        return list_claims(args.words)
     names, options = names_and_options(args.words)
     claims = find_claims(names, CLAIMS)
     output = Path(args.output)
@@ -131,15 +131,15 @@ def tell(line: str) -> None:
     print(line, flush=True)
 
 
-def list_claims() -> None:
-    """Prints name, rows and sentence of every claim."""
+def list_claims(names: Sequence[str]) -> None:
+    """Prints name, rows and sentence of the claims that are named, of all without a name."""
     from tabulate import tabulate
 
     from segplugins.claims import find_claims
 
     rows = [
         [claim.name, claim.paper, len(claim.shown), len(claim.seeds), claim.title]
-        for claim in find_claims([], CLAIMS)
+        for claim in find_claims(names, CLAIMS)
     ]
     print(tabulate(rows, ["claim", "paper", "rows", "seeds", ""]))
 

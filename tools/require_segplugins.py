@@ -1,13 +1,15 @@
 """Imported first by every tool: a Python without segplugins gives way to that of the checkout.
 
-Where the checkout has no environment either, the tool ends in one line. So it does under
-`python -S`, which asks for this Python and nothing else.
+Where the checkout has no environment either, --help is shown all the same, for which the standard
+library is enough, and anything else ends in one line. So it does under `python -S`, which asks for
+this Python and nothing else.
 
 Standard library only, and readable by old Pythons: what is missing may be anything.
 """
 
 import os
 import sys
+import types
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 OLDEST_PYTHON = (3, 11)
@@ -47,16 +49,29 @@ def other_python(root=ROOT):
     return None if is_running or sys.flags.no_site or not os.access(python, os.X_OK) else python
 
 
+def open_parsers():
+    """Makes the modules of the checkout importable without their package asking for detectron2.
+
+    What parses a command line needs the standard library alone; it shows --help and ends.
+    """
+    package = types.ModuleType("segplugins")
+    package.__path__ = [os.path.join(ROOT, "segplugins")]
+    sys.modules["segplugins"] = package
+
+
 def main():
     """Goes on in the checkout's environment, or ends in one line with status 2.
 
-    It returns only if segplugins can be imported.
+    It returns if segplugins can be imported, or --help is all that is asked for.
     """
     reason = fault()
     if reason is not None:
         python = other_python()
         if python is not None:
             os.execv(python, [python] + sys.argv)
+        if sys.version_info >= OLDEST_PYTHON and sys.argv[1:] in (["--help"], ["-h"]):
+            open_parsers()
+            return
         line = "error: {} cannot run this tool: {}. Activate the environment: {}\n"
         sys.stderr.write(line.format(sys.executable or "this Python", reason, next_step()))
         sys.exit(2)

@@ -50,9 +50,11 @@ class Inference:
         """
         probability = log_probability.float().softmax(dim=1)
         task = record.get("task")
-        is_thing = things(record, probability.shape[1] - 1).to(masks.device, non_blocking=True)
-        if task == Task.INSTANCE:
+        is_thing = things(record, probability.shape[1] - 1)
+        if task == Task.INSTANCE and not is_thing.any():  # a bare list of names
             is_thing = torch.ones_like(is_thing)
+        is_thing = is_thing.to(masks.device, non_blocking=True)
+        if task == Task.INSTANCE:
             return {"instances": self.instances(probability, masks, resize, is_thing)}
         scores = semantic_scores(probability[:, :-1], masks, resize)
         result: Dict[str, Any] = {"sem_seg": scores.argmax(dim=0) if self.label_maps else scores}

@@ -6,14 +6,17 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.datasets.lvis import load_lvis_json
+from detectron2.structures import Boxes, Instances
 
 from segplugins.data import SegMapper, dataset_metadata, load_dataset, read_regions
 from segplugins.data.catalog import PARTIAL_VARIABLE
 from segplugins.data.datasets import seginw
+from segplugins.evaluation.instances import InstanceEvaluator
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import get_vocabulary
 
@@ -198,6 +201,32 @@ def test_ade20k_panoptic_takes_the_categories_of_its_file(root, save):
     write_json(folder / "ade20k_panoptic_val.json", content)
     _, (wall, bed) = regions_of("ade20k_panoptic_val")
     assert (wall.text, wall.is_thing, bed.text, bed.class_index) == ("wall", False, "bed", 1)
+    # The same file under FC-CLIP's words, which number all 150 classes.
+    _, (wall, bed) = regions_of("openvocab_ade20k_panoptic_val")
+    assert (wall.class_index, bed.class_index, bed.is_thing) == (0, 7, True)
+    assert len(get_vocabulary(dataset_metadata("openvocab_ade20k_panoptic_val").vocabulary)) == 150
+
+
+def test_instances_under_words_of_things_and_stuff_are_measured_by_the_classes_of_the_file(
+    root, save
+):
+    photo(save, root / "ADEChallengeData2016/images/validation/a.jpg")
+    content = coco("a.jpg", [{"id": 8, "name": "bed "}, {"id": 9, "name": "windowpane"}])
+    write_json(root / "ADEChallengeData2016/ade20k_instance_val.json", content)
+    record, (bed,) = regions_of("openvocab_ade20k_instance_val")
+    assert (bed.text, bed.class_index) == ("bed", 7)
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:2, :2] = True
+    found = Instances(
+        (4, 6),
+        pred_masks=mask[None],
+        pred_boxes=Boxes(torch.tensor([[0.0, 0.0, 2.0, 2.0]])),
+        scores=torch.tensor([0.9]),
+        pred_classes=torch.tensor([7]),
+    )
+    evaluator = InstanceEvaluator("openvocab_ade20k_instance_val")
+    evaluator.process([record], [{"instances": found}])
+    assert evaluator.evaluate()["segm"]["AP"] == pytest.approx(100.0)
 
 
 def test_coco_and_lvis_are_read_by_detectron2_and_become_regions(root, save):

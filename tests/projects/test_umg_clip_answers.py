@@ -20,6 +20,7 @@ from segplugins.structures.regions import Task
 register_vocabulary(
     Vocabulary("test-umg-answers", ("sky", "car", "sea"), is_thing=(False, True, False))
 )
+register_vocabulary(Vocabulary("test-umg-names", ("sky", "car", "sea")))
 RESIZE = MaskResizer((2, 4), (2, 4), (2, 4))
 
 
@@ -37,10 +38,13 @@ PROBABILITY = torch.tensor([[0.1, 0.1, 0.1, 0.7], [0.6, 0.2, 0.1, 0.1], [0.1, 0.
 ORDER = torch.tensor([2, 0, 1])  # the query of "no object" stands first
 
 
-def answer(task, *, label_maps=False, probability=PROBABILITY, masks=MASKS[ORDER], **options):
+def answer(
+    task, *, label_maps=False, probability=PROBABILITY, masks=MASKS[ORDER],
+    vocabulary="test-umg-answers", **options,
+):  # fmt: skip
     settings = {"topk": 3, "score_threshold": 0.0, "overlap_threshold": 0.8, "mask_chunk": 2}
     inference = Inference(**{**settings, **options}, label_maps=label_maps)
-    record = {"task": task, "vocabulary": "test-umg-answers"}
+    record = {"task": task, "vocabulary": vocabulary}
     return inference.answer(probability.log(), masks, record, RESIZE)
 
 
@@ -99,16 +103,16 @@ def test_thresholds_of_segments_reach_the_shared_function():
 
 
 def test_instances_are_scored_by_class_and_mask_and_of_things_alone_beside_stuff():
-    alone = answer(Task.INSTANCE)
+    alone = answer(Task.INSTANCE, vocabulary="test-umg-names")
     assert alone.keys() == {"instances"}
     instances = alone["instances"]
     # 0.7 times the mean probability inside the mask, 0.7 and 0.9; then 0.6 of 0.9 and 0.8.
     assert instances.scores.tolist()[:2] == pytest.approx([0.7 * 0.8, 0.6 * 0.85])
     assert instances.pred_classes.tolist()[:2] == [1, 0] and len(instances) == 3
     assert instances.pred_masks[0].tolist() == [[False, False, True, True]] * 2
-    beside = answer(Task.PANOPTIC)["instances"]
-    assert set(beside.pred_classes.tolist()) == {1}
-    assert len(answer(Task.INSTANCE, topk=1)["instances"]) == 1
+    for task in (Task.PANOPTIC, Task.INSTANCE):
+        assert set(answer(task)["instances"].pred_classes.tolist()) == {1}
+    assert len(answer(Task.INSTANCE, vocabulary="test-umg-names", topk=1)["instances"]) == 1
 
 
 def test_which_classes_are_things():

@@ -5,6 +5,7 @@ import timm
 import torch
 
 from segplugins.clip import load_clip
+from segplugins.files.part_weights import PACKAGE_STATISTICS
 from segplugins.projects.umg_clip.convpass import ConvpassOptions
 from segplugins.projects.umg_clip.token_cluster import ClusterOptions, choose_tokens
 from segplugins.projects.umg_clip.towers import (
@@ -147,7 +148,7 @@ def test_a_convnext_projects_vectors_as_its_cells():
         (lambda: TowerOptions(trained="some"), r"one of \('all', 'adapters', 'none'\), got 'some'"),
         (
             lambda: build_tower(load_clip("convnext_drawn"), TowerOptions(adapters=PET)),
-            "'convnext_drawn' is a ConvNeXt, which has no tokens",
+            "'convnext_drawn' is no ViT and has no tokens: .* or MODEL.UMG_CLIP.TOWER.NAME",
         ),
         (
             lambda: with_timm_tower(load_clip("convnext_drawn"), "vit_smal_patch16_dinov3", ""),
@@ -177,6 +178,44 @@ def test_a_tower_of_timm_keeps_the_texts_of_the_clip(tmp_path):
     assert not torch.equal(state["head.weight"], weights["head.weight"])  # the new projection
     cells, pooled = build_tower(vit, TowerOptions()).eval().encode(images)
     assert cells.shape == (1, 64, 4, 4) and pooled.shape == (1, 64)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["convnext_atto", "efficientnet_lite0"])
+def test_a_tower_of_maps_of_timm_has_the_seam_of_the_others(name):
+    """A ConvNeXt keeps the norm of its head, any other model gives its coarsest map."""
+    towers = with_timm_tower(load_clip("convnext_drawn"), name, "")
+    assert towers.image_mean == pytest.approx((0.485, 0.456, 0.406))
+    tower = build_tower(towers, TowerOptions(trained="none")).eval()
+    assert not any(p.requires_grad for p in tower.parameters())
+    assert tower.width == tower.output_shape()["res5"].channels == 320
+    assert tower.size_divisibility == 32
+    images = torch.randn(2, 3, 64, 96)
+    output, (cells, pooled) = tower.dense(images), tower.encode(images)
+    assert [m.shape[-1] for m in output.maps.values()] == [24, 12, 6, 3]
+    assert cells.shape == (2, 64, 2, 3) and pooled.shape == (2, 64)
+    projected = tower.project(output.last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(projected, cells, rtol=1e-4, atol=1e-5)
+    if name == "efficientnet_lite0":  # a linear projection of the mean is the mean of the cells
+        torch.testing.assert_close(pooled, cells.mean(dim=(2, 3)), rtol=1e-4, atol=1e-5)
+    assert all(name.startswith(("trunk.", "head.")) for name, _ in tower.named_parameters())
+    assert any(name.startswith(tower.ends) for name, _ in tower.named_parameters())
+
+
+def test_weights_of_a_package_bring_their_pixel_statistics():
+    towers = with_timm_tower(load_clip("convnext_drawn"), "efficientnet_lite0", PACKAGE_STATISTICS)
+    assert towers.image_mean == pytest.approx((127 / 255,) * 3)
+    assert towers.image_std == pytest.approx((128 / 255,) * 3)
+
+
+def test_a_convnext_of_timm_takes_a_file_without_its_classifier(tmp_path):
+    weights = timm.create_model("convnext_atto", num_classes=5).state_dict()
+    weights["head.norm.weight"] += 2
+    torch.save(weights, tmp_path / "atto.pth")
+    towers = load_clip("convnext_drawn")
+    visual = with_timm_tower(towers, "convnext_atto", str(tmp_path / "atto.pth")).visual
+    assert torch.equal(visual.trunk.head.norm.weight, weights["head.norm.weight"])
+    assert visual.head.weight.shape == (64, 320)
 
 
 def test_random_masking_keeps_tokens_as_they_are_and_fills_up_from_the_nearest():

@@ -67,3 +67,6 @@ def test_a_table_of_nothing_says_so_and_a_list_names_every_claim(call, tmp_path)
     status, text, _ = call("--list")
     names = {path.stem for path in (ROOT / "configs" / "claims").glob("*.yaml")}
     assert status == 0 and names == {line.split()[0] for line in text.splitlines()[2:]}
+    status, text, _ = call("sed", "--list")
+    listed = [line.split()[0] for line in text.splitlines()[2:]]
+    assert status == 0 and listed == ["sed_classes", "sed_rejection", "sed_skip"]

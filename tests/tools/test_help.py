@@ -82,10 +82,16 @@ def without_packages(tmp_path_factory):
     return call
 
 
-@pytest.mark.parametrize("options", [["--help"], []])
+@pytest.mark.parametrize("path", [f"tools/{t}" for t in TOOLS] + [f"datasets/{s}" for s in SCRIPTS])
+def test_help_needs_no_environment(without_packages, path):
+    done = without_packages(path, "--help", cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {Path(path).name} ") and "--help" in done.stdout
+
+
 @pytest.mark.parametrize("tool", [t for t in TOOLS if t not in FIRST])
-def test_a_python_without_the_environment_ends_in_one_line(without_packages, tool, options):
-    done = without_packages(f"tools/{tool}", *options, cwd=ROOT)
+def test_a_python_without_the_environment_ends_in_one_line(without_packages, tool):
+    done = without_packages(f"tools/{tool}", cwd=ROOT)
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {sys.executable} cannot run this tool: ")

@@ -1,7 +1,8 @@
 """The sets that FC-CLIP is measured on, under its synonyms; their files are those of the others.
 
 A class takes the best of its synonyms ("person", "child", "girl", ...), and what counts as trained
-is told by shared synonyms.
+is told by shared synonyms. Instances are asked for by the words of things and stuff together: a
+place that is a wall is then no cabinet.
 """
 
 from segplugins.data.datasets import (
@@ -12,8 +13,9 @@ from segplugins.data.datasets import (
     shipped_vocabulary,
 )
 from segplugins.data.label_maps import IGNORE_ADE20K_847, IGNORE_PASCAL_CONTEXT_459
-from segplugins.data.register import register_panoptic, register_semantic
+from segplugins.data.register import register_instances, register_panoptic, register_semantic
 
+_ADE20K = "ADEChallengeData2016"
 _VOC_2010, _VOC_2012 = "VOCdevkit/VOC2010", "VOCdevkit/VOC2012"
 
 for _split, _count in (("train", 118_287), ("val", 5_000)):
@@ -27,10 +29,38 @@ for _split, _count in (("train", 118_287), ("val", 5_000)):
         expected=_count,
     )
 
+register_instances(
+    "openvocab_coco_2017_val_instance",
+    json_file="coco/annotations/instances_val2017.json",
+    image_root="coco/val2017",
+    vocabulary=shipped_vocabulary("coco_panoptic_133_synonyms"),
+    licence=coco_stuff.LICENCE,
+    expected=5_000,
+)
+
+for _split, _folder, _count in (("train", "training", 20_210), ("val", "validation", 2_000)):
+    register_panoptic(
+        f"openvocab_ade20k_panoptic_{_split}",
+        json_file=f"{_ADE20K}/ade20k_panoptic_{_split}.json",
+        map_root=f"{_ADE20K}/ade20k_panoptic_{_split}",
+        image_root=f"{_ADE20K}/images/{_folder}",
+        vocabulary=shipped_vocabulary("ade20k_150_synonyms"),
+        licence=ade20k.LICENCE,
+        expected=_count,
+    )
+    register_instances(
+        f"openvocab_ade20k_instance_{_split}",
+        json_file=f"{_ADE20K}/ade20k_instance_{_split}.json",
+        image_root=f"{_ADE20K}/images/{_folder}",
+        vocabulary=shipped_vocabulary("ade20k_150_synonyms"),
+        licence=ade20k.LICENCE,
+        expected=_count,
+    )
+
 register_semantic(
     "openvocab_ade20k_sem_seg_val",
-    image_root="ADEChallengeData2016/images/validation",
-    label_root="ADEChallengeData2016/annotations_detectron2/validation",
+    image_root=f"{_ADE20K}/images/validation",
+    label_root=f"{_ADE20K}/annotations_detectron2/validation",
     vocabulary=shipped_vocabulary("ade20k_150_synonyms"),
     licence=ade20k.LICENCE,
     expected=2_000,
