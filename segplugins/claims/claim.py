@@ -13,14 +13,15 @@ class Metric:
 
     Args:
         title: of the column.
-        path: keys down to the number, joined by "/"; in results.json data set/task/metric.
+        paths: of the numbers whose mean it is, mostly one; keys joined by "/", in results.json data
+            set/task/metric.
         file: JSON file in the folder of a run.
         higher_is_better: direction of the metric.
         scale: factor on the number that the file holds.
     """
 
     title: str
-    path: str
+    paths: Tuple[str, ...]
     file: str = RESULTS
     higher_is_better: bool = True
     scale: float = 1.0

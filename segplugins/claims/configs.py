@@ -46,7 +46,7 @@ def check_metrics(claims: Sequence[Claim], plan: Plan, config_of: ConfigOf) -> N
             for (name, row, _), run in plan.cells.items()
             if name == claim.name
         }
-        read = [m.path.split("/")[0] for m in claim.metrics if m.file == RESULTS]
+        read = [p.split("/")[0] for m in claim.metrics if m.file == RESULTS for p in m.paths]
         evaluated = {dataset for datasets in of_rows.values() for dataset in datasets}
         for dataset in read:
             if len(of_rows) == len(claim.shown) and dataset not in evaluated:

@@ -119,8 +119,11 @@ class _Reader:
         for title, entry in self._mapping(value, "metrics").items():
             where = f"metrics.{title}"
             entry = {"path": entry} if isinstance(entry, str) else entry
-            entry = self._mapping(entry, where, ("path", "file", "better", "scale"))
-            self._required(entry, where, ("path",))
+            entry = self._mapping(entry, where, ("path", "mean", "file", "better", "scale"))
+            if ("path" in entry) == ("mean" in entry):
+                raise self._error(
+                    f"{where} has 'path', or 'mean' with several paths; give one of them"
+                )
             better = entry.get("better", "higher")
             if better not in ("higher", "lower"):
                 raise self._error(f"{where}.better is {better!r}, expected higher or lower")
@@ -130,13 +133,21 @@ class _Reader:
             metrics.append(
                 Metric(
                     title,
-                    self._text(entry["path"], f"{where}.path"),
+                    self._paths(entry, where),
                     self._text(entry.get("file", RESULTS), f"{where}.file"),
                     better == "higher",
                     float(scale),
                 )
             )
         return tuple(metrics)
+
+    def _paths(self, entry: Dict[str, Any], where: str) -> Tuple[str, ...]:
+        if "path" in entry:
+            return (self._text(entry["path"], f"{where}.path"),)
+        several = entry["mean"]
+        if not isinstance(several, list) or not several:
+            raise self._error(f"{where}.mean is {several!r:.60}, expected a list of paths")
+        return tuple(self._text(path, f"{where}.mean") for path in several)
 
     def _seeds(self, value: Any) -> Tuple[int, ...]:
         whole = isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)

@@ -74,7 +74,7 @@ def _figures(metrics: Sequence[Metric], run: Run, seed: int, state: State) -> Fi
     notes = [other] if other else []
     for metric in metrics:
         if values[metric.title] is None and not _is_of_others(run.folder, metric):
-            notes.append(f"no '{metric.title}' ({metric.path} in {metric.file})")
+            notes.append(f"no '{metric.title}' ({', '.join(metric.paths)} in {metric.file})")
     return Figures(seed, state.stage, values, "; ".join(notes), state.seconds)
 
 
@@ -83,20 +83,28 @@ def _is_of_others(folder: Path, metric: Metric) -> bool:
     if metric.file != RESULTS:
         return False
     content = json.loads((folder / metric.file).read_text(encoding="utf-8"))
-    return metric.path.split("/")[0] not in content.get("results", {})
+    return all(path.split("/")[0] not in content.get("results", {}) for path in metric.paths)
 
 
 def _value(folder: Path, metric: Metric) -> Optional[float]:
-    """Returns the number of a metric in a run's folder, None where there is none."""
+    """Returns the figure of a metric in a run's folder, None where a number of it is missing."""
     try:
-        node: Any = json.loads((folder / metric.file).read_text(encoding="utf-8"))
+        content = json.loads((folder / metric.file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    node = node.get("results", node) if isinstance(node, dict) else node
-    for key in metric.path.split("/"):
+    numbers = [_number(content, path) for path in metric.paths]
+    if any(number is None for number in numbers):
+        return None
+    return statistics.fmean(numbers) * metric.scale
+
+
+def _number(content: Any, path: str) -> Optional[float]:
+    """Returns the finite number at "key/key" of a file's content, None where there is none."""
+    node = content.get("results", content) if isinstance(content, dict) else content
+    for key in path.split("/"):
         node = node.get(key) if isinstance(node, dict) else None
     is_number = isinstance(node, (int, float)) and not isinstance(node, bool)
-    return float(node) * metric.scale if is_number and math.isfinite(node) else None
+    return float(node) if is_number and math.isfinite(node) else None
 
 
 def mean_and_spread(numbers: Sequence[float]) -> Tuple[Optional[float], Optional[float]]:

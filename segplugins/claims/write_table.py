@@ -49,7 +49,7 @@ def _as_json(table: ClaimTable) -> Dict[str, Any]:
         "title": claim.title,
         "says": claim.says,
         "metrics": {
-            m.title: {"path": m.path, "file": m.file, "better": _direction(m), "scale": m.scale}
+            m.title: {"paths": m.paths, "file": m.file, "better": _direction(m), "scale": m.scale}
             for m in claim.metrics
         },
         "rows": {

@@ -55,6 +55,12 @@ def test_a_paper_stands_for_its_claims_and_a_word_for_nothing_names_the_nearest(
         ("small:", "plain:", "'plain' stands in rows and in evaluate"),
         ("better: lower", "better: less", "metrics.error.better is 'less', expected higher or"),
         ("scale: 100", "scale: 0", "metrics.error.scale is 0, expected a number above 0"),
+        (
+            "path: deep/value",
+            "mean: deep/value",
+            "metrics.error.mean is 'deep/value', expected a list",
+        ),
+        ("path: deep/value, ", "", "metrics.error has 'path', or 'mean' with several paths"),
         ("config: base", "config: bass", "rows.plain.config: no config file '.*bass.yaml'"),
         ("config: base.yaml\n", "", "rows.plain has no config, and the file names none"),
         ("  plain: []", "  a/b: []", "rows.a/b: a row is named like its folder"),

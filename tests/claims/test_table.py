@@ -77,6 +77,20 @@ def test_a_metric_of_a_set_that_a_row_does_not_evaluate_is_no_fault(
     assert "PQ" not in figures.note and "no 'mIoU'" in figures.note and "no 'error'" in figures.note
 
 
+def test_a_mean_of_several_numbers_is_missing_where_one_of_them_is(
+    plan_of, finish, state, texts, claim_of
+):
+    body, rows = texts
+    both = "[drawn_val_sem_seg/sem_seg/IoU-sky, drawn_val_sem_seg/sem_seg/IoU-sea]"
+    claim = claim_of(body + rows + f"  wide: {{mean: {both}, scale: 10}}\n")
+    plan = plan_of(claim, rows=["plain"])
+    for run, sea in zip(plan.runs, (5.0, None)):
+        finish(run, {"drawn_val_sem_seg": {"sem_seg": {"mIoU": 1, "IoU-sky": 2.0, "IoU-sea": sea}}})
+    first, second = measure(claim, plan, state).rows["plain"]
+    assert first.values["wide"] == 35.0  # (2 + 5) / 2 * 10
+    assert second.values["wide"] is None and "no 'wide'" in second.note
+
+
 def test_another_config_is_read_by_a_table_and_told(plan_of, finish, state, claim_of):
     claim = claim_of()
     plan = plan_of(claim, rows=["plain"], seeds=[0])
