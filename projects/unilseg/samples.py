@@ -102,15 +102,13 @@ def _candidates(record: dict) -> Tuple[List[Tuple[str, List[int]]], List[str]]:
     rows: Dict[int, List[int]] = {}
     for row, index in enumerate(instances.gt_classes.tolist()):
         rows.setdefault(index, []).append(row)
-    if record.get("vocabulary") is None and record.get("task") in _ASKED_ANYWAY:
-        return [(name, rows.get(i, [])) for i, name in enumerate(names)], []
     unknown = record.get("ignore_negative")
-    absent = [
-        name
-        for i, name in enumerate(names)
-        if i not in rows and i != none and (unknown is None or not unknown[i])
-    ]
-    return [(names[i], rows_of_name) for i, rows_of_name in sorted(rows.items())], absent
+    # A name with unannotated objects has no whole mask, and is no example of what is absent.
+    whole = [i for i in range(len(names)) if unknown is None or not unknown[i]]
+    if record.get("vocabulary") is None and record.get("task") in _ASKED_ANYWAY:
+        return [(names[i], rows.get(i, [])) for i in whole], []
+    absent = [names[i] for i in whole if i not in rows and i != none]
+    return [(names[i], rows[i]) for i in whole if i in rows], absent
 
 
 def padded_masks(samples: Sequence[Sample], size: Sequence[int], device: torch.device) -> Tensor:

@@ -47,10 +47,12 @@ class MergeByText(Stage):
     def _merge(self, sample: Sample, members: Sequence[Region]) -> None:
         union = np.logical_or.reduce([r.bitmap(*sample.image.size) for r in members])
         quality = [r.extra["quality"] for r in members if r.extra.get("quality") is not None]
-        source = members[0].extra
+        source, text = members[0].extra, self.template.replace("{}", members[0].text)
+        if folded(members[0].text) in map(folded, sample.not_exhaustive):
+            sample.not_exhaustive.append(text)
         sample.add(
             Region(
-                self.template.replace("{}", members[0].text),
+                text,
                 box_of_mask(union),
                 encode_mask(union),
                 is_thing=members[0].is_thing,

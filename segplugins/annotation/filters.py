@@ -96,7 +96,7 @@ class SuppressOverlaps(Stage):
                 values[targets[place]], verdicts[targets[place]] = highest, highest <= self.iou
                 if highest <= self.iou:
                     winners.append(place)
-            sample.judge(self.title, verdicts, values, self.iou)
+            sample.judge(self.title, verdicts, values, self.iou, surplus=targets)
 
 
 @dataclass(kw_only=True)

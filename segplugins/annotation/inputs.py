@@ -111,6 +111,7 @@ class LineInputs:
         entry = self._entries[index]
         more = {"source_id": entry.image_id}
         more |= {key: entry.more[key] for key in ("tags", "captions") if key in entry.more}
+        more |= {"not_exhaustive": entry.not_exhaustive} if entry.not_exhaustive else {}
         return Item(entry.file_name, tuple(entry.regions), (entry.height, entry.width), more)
 
     def name(self, index: int) -> str:
@@ -121,7 +122,8 @@ class LineInputs:
         """Yields names with their regions as JSON."""
         for entry in self._entries:
             regions = [region_data(region) for region in entry.regions]
-            yield json.dumps([entry.file_name, regions, entry.more], default=repr)
+            more = [entry.not_exhaustive] if entry.not_exhaustive else []
+            yield json.dumps([entry.file_name, regions, entry.more, *more], default=repr)
 
 
 class RecordInputs:
@@ -129,7 +131,7 @@ class RecordInputs:
 
     Args:
         name: of the set.
-        records: its catalog records.
+        records: its catalog records; "not_exhaustive" has texts, not classes.
         regions_of: reads the regions of a record; a function of a module, for other processes.
     """
 
@@ -153,6 +155,8 @@ class RecordInputs:
         record = self._records[index]
         size = (record["height"], record["width"]) if "height" in record else None
         more = {"source_id": record["image_id"]} if "image_id" in record else {}
+        partly = {t: None for each in record["records"] for t in each.get("not_exhaustive", ())}
+        more |= {"not_exhaustive": tuple(partly)} if partly else {}
         regions = [r for each in record["records"] for r in self._regions_of(each)]
         return Item(self.name(index), tuple(regions), size, more)
 

@@ -20,6 +20,7 @@ import yaml
 from segplugins.annotation.inputs import Inputs, PartInputs, inputs_digest
 from segplugins.annotation.ray_backend import run_on_ray
 from segplugins.annotation.recipe import Recipe
+from segplugins.annotation.sample import SCHEMA_VERSION
 from segplugins.annotation.shard import (
     AUDIT,
     RECORDS,
@@ -106,6 +107,7 @@ class Annotator:
         self.recipe, self.inputs = recipe, inputs
         self.plan = ShardPlan(len(inputs), shard_size, ending)
         identity = {
+            "schema": SCHEMA_VERSION,
             "recipe": recipe.identity(),
             "images": {
                 "count": len(inputs),

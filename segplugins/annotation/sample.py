@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from segplugins.annotation.interfaces import Box, Image
 from segplugins.files.region_shards import region_data
 from segplugins.structures.regions import Region, Task, box_of_mask, encode_mask
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REGION_ID = "region_id"
 
 
@@ -56,6 +56,7 @@ class Sample:
         tags: JSON data: "name", "score", "annotator".
         captions: JSON data: "text", "score", "annotator", "prompt_id", "kept".
         set_aside: regions that are kept in the record and not trained on.
+        not_exhaustive: texts of regions that were dropped: the image may show such objects.
         decisions: made so far.
         more: other keys of the record.
     """
@@ -67,6 +68,7 @@ class Sample:
     tags: List[Dict[str, Any]] = field(default_factory=list)
     captions: List[Dict[str, Any]] = field(default_factory=list)
     set_aside: List[Region] = field(default_factory=list)
+    not_exhaustive: List[str] = field(default_factory=list)
     decisions: List[Decision] = field(default_factory=list)
     more: Dict[str, Any] = field(default_factory=dict)
     _count: int = 0
@@ -108,15 +110,22 @@ class Sample:
 
     def state(self) -> Tuple[Any, ...]:
         """Returns what stages change, for `restore`."""
-        lists = (self.regions, self.tags, self.captions, self.set_aside, self.decisions)
+        lists = (
+            self.regions,
+            self.tags,
+            self.captions,
+            self.set_aside,
+            self.not_exhaustive,
+            self.decisions,
+        )
         return (*map(list, lists), dict(self.more), self._count)
 
     def restore(self, state: Tuple[Any, ...]) -> None:
         """Takes back all changes since `state` was called."""
-        self.regions, self.tags, self.captions, self.set_aside, self.decisions = map(
-            list, state[:5]
-        )
-        self.more, self._count = dict(state[5]), state[6]
+        lists, (more, self._count) = map(list, state[:-2]), state[-2:]
+        self.regions, self.tags, self.captions, self.set_aside, *others = lists
+        self.not_exhaustive, self.decisions = others
+        self.more = dict(more)
 
     def targets(self) -> List[int]:
         """Returns the positions of regions that have a target in the image."""
@@ -145,9 +154,12 @@ class Sample:
         threshold: Optional[float] = None,
         *,
         drop: bool = True,
+        surplus: Collection[int] = (),
         note: str = "",
     ) -> None:
         """Records a decision per region, and drops the regions that failed.
+
+        What is dropped may be an object all the same: its text goes to `not_exhaustive`.
 
         Args:
             stage: title of the stage.
@@ -156,6 +168,8 @@ class Sample:
             threshold: what values were compared with.
             drop: False: failed regions stay and count the failure in `extra["failed"]`, for
                 the stage `decide`.
+            surplus: positions that leave nothing unannotated: another region is of the same
+                object, or the image surely does not show it.
             note: why.
         """
         kept = []
@@ -173,6 +187,8 @@ class Sample:
                 region = replace(region, extra={**region.extra, "failed": failed})
             if passes or not drop:
                 kept.append(region)
+            elif index not in surplus and region.text not in self.not_exhaustive:
+                self.not_exhaustive.append(region.text)
         self.regions = kept
 
     def as_record(self, task: Task) -> Dict[str, Any]:
@@ -189,6 +205,7 @@ class Sample:
             "captions": self.captions,
             "regions": [region_data(region) for region in self.regions],
             **({"set_aside": [region_data(r) for r in self.set_aside]} if self.set_aside else {}),
+            **({"not_exhaustive": sorted(self.not_exhaustive)} if self.not_exhaustive else {}),
             **self.more,
             "schema_version": SCHEMA_VERSION,
         }

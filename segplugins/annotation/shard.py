@@ -265,7 +265,10 @@ def read_sample(item: Item, inputs: Inputs, start: str) -> Union[Sample, Failure
 def _started(sample: Sample, item: Item, start: str) -> Union[Sample, Failure]:
     more = dict(item.more)
     tags, captions = more.pop("tags", ()), more.pop("captions", ())
+    partly = more.pop("not_exhaustive", ())
     sample.more = more
+    if start != "nothing":
+        sample.not_exhaustive += partly
     if start == "regions":
         try:
             sample.tags += _entries(tags, "name", {})

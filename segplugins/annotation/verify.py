@@ -267,7 +267,8 @@ class VerifyExistence(Stage):
             if before is None or value > before[0]:
                 best[folded(region.text)] = (value, region)
         verdicts = {index: value >= self.threshold for index, value in values.items()}
-        sample.judge(self.title, verdicts, values, self.threshold, drop=self.drop)
+        absent = [index for index, value in values.items() if value < self.negative_below]
+        sample.judge(self.title, verdicts, values, self.threshold, drop=self.drop, surplus=absent)
         if not self.drop:
             return
         for value, region in best.values():

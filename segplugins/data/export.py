@@ -63,7 +63,7 @@ def export_dataset(
             "with classes or regions"
         )
     names = _names(records, metadata)
-    images = _images(records, metadata, advance)
+    images = _images(records, metadata, list(names), advance)
     with _new_folder(out):
         if form == "yolo":
             return write_yolo(images, out, list(names), split)
@@ -114,7 +114,10 @@ def _names(records: Sequence[Mapping[str, Any]], metadata: Any) -> Dict[str, boo
 
 
 def _images(
-    records: Sequence[Mapping[str, Any]], metadata: Any, advance: Callable[[int, int], None]
+    records: Sequence[Mapping[str, Any]],
+    metadata: Any,
+    names: Sequence[str],
+    advance: Callable[[int, int], None],
 ) -> Iterator[AnnotatedImage]:
     paths: List[str] = [os.path.abspath(record["file_name"]) for record in records]
     root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
@@ -136,5 +139,8 @@ def _images(
             height, width = picture_size(Path(path))
         regions = read_regions(record, metadata)
         name = Path(os.path.relpath(path, root)).as_posix()
-        yield AnnotatedImage(Path(path), name, height, width, regions)
+        partly = [names[k] for k in record.get("not_exhaustive_classes", ())]
+        # Of free texts those alone have a class that objects of some picture have.
+        partly += [text for text in record.get("not_exhaustive", ()) if text in names]
+        yield AnnotatedImage(Path(path), name, height, width, regions, partly)
     advance(len(records), len(records))

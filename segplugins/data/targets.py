@@ -164,7 +164,8 @@ class Targets:
         # A crowd is a place to leave alone, not a target; evaluators get it from the source.
         regions = [region for region in regions if not region.extra.get("iscrowd")]
         if result["vocabulary"] is None:
-            classes = self._add_phrases(result, regions, metadata, is_mirrored(transforms))
+            partly = set(record.get("not_exhaustive", ()))
+            classes = self._add_phrases(result, regions, metadata, is_mirrored(transforms), partly)
         else:
             classes = self._add_classes(result, regions, record)
         shown = [index for index, region in enumerate(regions) if region.has_target]
@@ -178,16 +179,29 @@ class Targets:
             ) from None
 
     def _add_phrases(
-        self, result: Dict[str, Any], regions: Sequence[Region], metadata: Any, flipped: bool
+        self,
+        result: Dict[str, Any],
+        regions: Sequence[Region],
+        metadata: Any,
+        flipped: bool,
+        partly: Set[str],
     ) -> List[int]:
-        """Returns per region the place of its text among the image's texts."""
+        """Returns per region the place of its text among the image's texts.
+
+        Of the texts `partly` not every object is annotated: they are not drawn as absent names.
+        """
         texts = phrase_texts(regions, flipped)
         present = list(dict.fromkeys(texts))
         pool = getattr(metadata, "name_counts", None)
         if pool and self.max_texts:
-            present += self._pool(pool).draw(present, self.max_texts - len(present))
+            shown = [*present, *sorted(partly)]
+            present += self._pool(pool).draw(shown, self.max_texts - len(present))
         result["texts"] = present
         position = {text: place for place, text in enumerate(present)}
+        unknown = [position[t] for t, region in zip(texts, regions) if region.text in partly]
+        if unknown:
+            result["ignore_negative"] = torch.zeros(len(present), dtype=torch.bool)
+            result["ignore_negative"][unknown] = True
         return [position[text] for text in texts]
 
     def _pool(self, counts: Mapping[str, float]) -> NamePool:

@@ -54,7 +54,8 @@ class ClassTexts:
     Args:
         texts: K names, in random order; None: the whole vocabulary is asked for.
         positions: class of the vocabulary to its place in the texts (or to itself).
-        ignore_negative: (K,) bool, True where the absence of a text is not known; None: all known.
+        ignore_negative: (K,) bool, True where an object of that text may stand unannotated; None:
+            nowhere.
     """
 
     texts: Optional[List[str]]
@@ -72,8 +73,9 @@ def class_texts(
     """Chooses the class names that an image is asked for.
 
     Some sets (LVIS) look for only a part of their classes in each image. Their records say which
-    were looked for in vain ("negative_classes") and which were not marked everywhere
-    ("not_exhaustive_classes"); of all the others nothing is known.
+    were looked for in vain ("negative_classes"); of those that are neither there nor present
+    nothing is known. Any record may say of which classes not every object is annotated
+    ("not_exhaustive_classes"), such as those whose regions a filter dropped.
 
     Args:
         classes: the vocabulary.
@@ -90,11 +92,11 @@ def class_texts(
     present = list(dict.fromkeys(present))
     federated = "negative_classes" in record
     absent = set(record["negative_classes"]) if federated else set(range(len(classes)))
-    absent -= {*present, *never}
     partly = set(record.get("not_exhaustive_classes", ()))
+    absent -= {*present, *never, *partly}
     if limit <= 0:
         unknown = None
-        if federated:
+        if federated or partly:
             labelled = (set(present) - partly) | absent
             unknown = torch.ones(len(classes), dtype=torch.bool)
             unknown[list(labelled)] = False
@@ -105,7 +107,9 @@ def class_texts(
     return ClassTexts(
         texts=[classes[k] for k in chosen],
         positions={k: place for place, k in enumerate(chosen)},
-        ignore_negative=torch.tensor([k in partly for k in chosen]) if federated else None,
+        ignore_negative=(
+            torch.tensor([k in partly for k in chosen]) if federated or partly else None
+        ),
     )
 
 

@@ -44,6 +44,7 @@ class LineEntry:
         task: of the line, or of the file.
         regions: those that can be used.
         positions: of these regions in the line.
+        not_exhaustive: texts of which the picture may show objects that are not annotated.
         more: what else the line says.
     """
 
@@ -55,6 +56,7 @@ class LineEntry:
     task: Task
     regions: List[Region] = field(default_factory=list)
     positions: List[int] = field(default_factory=list)
+    not_exhaustive: Tuple[str, ...] = ()
     more: Dict[str, Any] = field(default_factory=dict)
 
 
@@ -69,8 +71,9 @@ def read_region_lines(
     """Reads region lines to the end.
 
     A line is {"file_name", "height", "width", "regions": [{"text", "box" XYXY, "mask" RLE or
-    polygons, "is_thing", "score", "extra"}]} and what else the source knows, which is kept. A line
-    with "error" stands for an image that could not be annotated and is passed over.
+    polygons, "is_thing", "score", "extra"}]} and what else the source knows, which is kept:
+    "not_exhaustive" lists the texts of which not every object is annotated. A line with "error"
+    stands for an image that could not be annotated and is passed over.
 
     Args:
         path: JSON lines, a Parquet file of the same records, or a folder of such shards.
@@ -194,17 +197,33 @@ class _Reader:
         if self._root is not None:
             file_name = existing_form(self._root, file_name)
         height, width = self._size(line, file_name)
-        own = ("file_name", "height", "width", "regions", "task", "image_id")
+        own = {"file_name", "height", "width", "regions", "task", "image_id", "not_exhaustive"}
         given = line.get("task")
-        return LineEntry(
+        entry = LineEntry(
             line=number,
             image_id=as_id(line.get("image_id", line["file_name"])),
             file_name=file_name,
             height=height,
             width=width,
             task=Task(self._task if given is None else given),
+            not_exhaustive=self._not_exhaustive(line.get("not_exhaustive")),
             more={key: value for key, value in line.items() if key not in own},
-        ), line["regions"]
+        )
+        return entry, line["regions"]
+
+    def _not_exhaustive(self, given: Any) -> Tuple[str, ...]:
+        given = () if given is None else given
+        if not isinstance(given, (list, tuple)) or not all(type(each) is str for each in given):
+            raise ValueError(f"not_exhaustive is {given!r:.60}, expected a list of texts")
+        if self._vocabulary is None:
+            return tuple(given)
+        for text in given:
+            if folded_name(text) not in self._index:
+                raise ValueError(
+                    f"not_exhaustive has {text!r:.60}, no class of vocabulary "
+                    f"'{self._vocabulary.name}'"
+                )
+        return tuple(self._vocabulary.classes[self._index[folded_name(t)]] for t in given)
 
     def _size(self, line: Mapping[str, Any], file_name: str) -> Tuple[int, int]:
         given = line.get("height"), line.get("width")

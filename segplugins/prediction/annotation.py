@@ -17,6 +17,7 @@ from segplugins.data import load_dataset, read_regions
 from segplugins.engine.media import Frame
 from segplugins.files.digests import path_digest
 from segplugins.structures.regions import Task, box_of_mask
+from segplugins.structures.vocabulary import get_vocabulary
 
 from .loading import load, read_config
 from .result import Result
@@ -35,6 +36,12 @@ def dataset_inputs(name: str) -> RecordInputs:
     records = load_dataset(name)
     known = MetadataCatalog.get(name).as_dict()
     metadata = SimpleNamespace(**{key: known[key] for key in _METADATA if key in known})
+    vocabulary = known.get("vocabulary")
+    classes = get_vocabulary(vocabulary).classes if vocabulary else ()
+    for record in records:
+        if "not_exhaustive_classes" in record:
+            partly = record.pop("not_exhaustive_classes")
+            record["not_exhaustive"] = [classes[index] for index in partly]
     return RecordInputs(name, records, partial(read_regions, metadata=metadata))
 
 

@@ -48,6 +48,7 @@ def test_overlaps_lose_to_the_higher_score(sample, add, texts):
     assert texts() == ["first", "apart"]
     kept = {text: (passes, round(value, 4)) for text, passes, value in decisions(sample)}
     assert kept == {"second": (False, 0.8), "first": (True, 0.0), "apart": (True, 0.375)}
+    assert sample.not_exhaustive == []  # the winner stands for the object
 
 
 def test_overlaps_at_the_bound_stay_and_texts_may_compete_apart(sample, add, texts):

@@ -45,14 +45,27 @@ def test_a_failure_that_does_not_drop_is_counted(sample, add):
     assert sample.regions[0].extra["failed"] == ["one", "two"]
 
 
+def test_a_dropped_region_leaves_its_text_as_not_exhaustive(sample, add):
+    for name in ("b", "a", "c", "d", "a"):
+        add(name, (0, 0, 10, 10))
+    assert "not_exhaustive" not in sample.as_record(Task.INSTANCE)
+    sample.judge("counts only", {0: False}, {}, drop=False)
+    assert sample.not_exhaustive == []
+    sample.judge("drops", {0: False, 1: False, 2: False, 3: True, 4: False}, {}, surplus=[2])
+    assert [region.text for region in sample.regions] == ["d"]
+    assert sample.as_record(Task.INSTANCE)["not_exhaustive"] == ["a", "b"]
+
+
 def test_changes_are_taken_back(sample, add):
     add("a", (0, 0, 10, 10))
     state = sample.state()
     add("b", (0, 0, 10, 10))
     sample.tags.append({"name": "b"})
+    sample.more["source_id"] = 1
     sample.judge("1 stage", {0: False}, {}, None)
     sample.restore(state)
     assert [r.text for r in sample.regions] == ["a"] and not sample.tags and not sample.decisions
+    assert not sample.not_exhaustive and not sample.more
     assert add("c", (0, 0, 10, 10)).extra["region_id"] == 1
 
 

@@ -66,12 +66,14 @@ def test_a_record_per_phrase_is_one_image_with_all_regions(tmp_path):
         {"file_name": str(folder / "b" / "y.png"), "n": 2},
         {"file_name": str(folder / "b" / ".." / "a" / "x.png"), "image_id": 9, "n": 3},
     ]
+    records[0]["not_exhaustive"], records[2]["not_exhaustive"] = ["dog"], ["cat", "dog"]
     inputs = RecordInputs("set", records, lambda record: [Region(str(record["n"]))])
     assert (len(inputs), inputs.root, inputs.source) == (2, str(folder), "set")
     assert [inputs.name(n) for n in (0, 1)] == ["a/x.png", "b/y.png"]
     first, second = inputs[0], inputs[1]
     assert [region.text for region in first.regions] == ["1", "3"]
-    assert (first.size, first.more) == ((4, 6), {"source_id": 3})
+    more = {"source_id": 3, "not_exhaustive": ("dog", "cat")}
+    assert (first.size, first.more) == ((4, 6), more)
     assert (second.size, second.more) == (None, {})
     assert [len(each["records"]) for each in unique_files(records)] == [2, 1]
     with pytest.raises(ValueError, match="data set 'set' holds no image"):
@@ -258,6 +260,13 @@ def test_captions_of_a_line_in_every_form(tmp_path, captions, expected):
     assert started(tmp_path, "boxes", captions=captions).captions == []
 
 
+def test_what_a_line_leaves_unannotated_is_told_where_its_regions_are_used(tmp_path):
+    given = {"boxes": ["dog"], "regions": ["dog"], "nothing": []}
+    for start, expected in given.items():
+        sample = started(tmp_path, start, not_exhaustive=["dog"])
+        assert sample.not_exhaustive == expected and sample.more.keys() == {"source_id"}
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -314,7 +323,7 @@ def test_a_record_holds_what_is_set_aside_and_more(sample, add):
     sample.set_aside, sample.more = [Region("b", (1, 1, 2, 2))], {"source_id": 3}
     record = sample.as_record(Task.REFERRING)
     assert record["set_aside"][0]["box"] == [1, 1, 2, 2] and record["source_id"] == 3
-    assert (record["schema_version"], record["source"], record["image_id"]) == (1, "source", "x-0")
+    assert (record["schema_version"], record["source"], record["image_id"]) == (2, "source", "x-0")
 
 
 def test_decisions_are_written_with_five_digits_and_no_infinite_number():

@@ -154,8 +154,10 @@ def test_regions_of_one_text_become_their_union(sample, add, make):
     add("dog", mask=make["rectangle"](5, 0, 15, 10), score=0.8, extra={"quality": 0.7})
     add("cat", mask=make["rectangle"](20, 0, 30, 10))
     add("box", (0, 0, 9, 9))
+    sample.not_exhaustive = ["dog", "box"]  # a third dog was dropped before
     MergeByText()([sample])
     assert [r.text for r in sample.regions] == ["box", "all Dog", "all cat"]
+    assert sample.not_exhaustive == ["dog", "box", "all Dog"]
     dogs = sample.regions[1]
     assert dogs.bitmap(40, 60).sum() == 150 and dogs.box == (0, 0, 15, 10)
     assert dogs.score == pytest.approx(0.7)

@@ -86,6 +86,7 @@ def test_existence_is_a_share_among_rivals_and_the_lost_become_negatives(sample,
     assert kept.has_target and kept.extra["existence"] == round(share, 5)
     assert not negative.has_target and negative.extra["negative"] == "existence"
     assert negative.extra["replaces"] == 1 and negative.extra["region_id"] == 2
+    assert sample.not_exhaustive == []  # the image surely shows no cat
 
 
 def test_a_text_of_which_one_region_passes_is_no_negative(sample, add, make):
@@ -95,6 +96,13 @@ def test_a_text_of_which_one_region_passes_is_no_negative(sample, add, make):
     add("dog", (20, 0, 29, 9))
     VerifyExistence(model=scorer, rivals=["cow"], threshold=0.5, negative_below=0.4)([sample])
     assert [r.extra["region_id"] for r in sample.regions] == [0]
+
+
+def test_a_text_that_is_neither_shown_nor_surely_absent_is_not_exhaustive(sample, add, make):
+    scorer = make["scorer"](lambda view, text: {"dog": 0.1, "cow": 0.11}[text])
+    add("dog", (0, 0, 9, 9))  # share 1 / (1 + e) = 0.269
+    VerifyExistence(model=scorer, rivals=["cow"], threshold=0.3, negative_below=0.26)([sample])
+    assert sample.regions == [] and sample.not_exhaustive == ["dog"]
 
 
 def test_a_merged_text_has_its_own_label_for_no_rival(sample, add, make):

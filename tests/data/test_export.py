@@ -179,3 +179,20 @@ def test_a_yolo_set_without_classes_is_refused_since_no_program_reads_it(given):
     with pytest.raises(ValueError, match="no class to write to .*out: a data file of YOLO needs"):
         export_dataset("any", "yolo", out)
     assert files_of(out) == []
+
+
+def test_coco_names_the_classes_with_unannotated_objects(given):
+    out = given({"a.png": [region("dog")], "b.png": []}, vocabulary="test_export")
+    records = export.load_dataset("any")
+    records[0]["not_exhaustive_classes"] = [0, 2]
+    first, second = coco(out)["images"]
+    assert first["not_exhaustive_category_ids"] == [1, 3]
+    assert "not_exhaustive_category_ids" not in second
+    done = export_dataset("any", "yolo", out.parent / "yolo")
+    assert done["names with unannotated objects left out"] == 2
+
+
+def test_free_texts_of_unannotated_objects_are_classes_if_some_object_is_one(given):
+    out = given({"a.png": [region("dog"), region("ant", x=3)]}, vocabulary=None)
+    export.load_dataset("any")[0]["not_exhaustive"] = ["dog", "cow"]
+    assert coco(out)["images"][0]["not_exhaustive_category_ids"] == [2]

@@ -52,6 +52,30 @@ def test_texts_can_be_classes(root):
     assert MetadataCatalog.get("test_lines").evaluator_type == "coco"
 
 
+def test_what_is_not_exhaustive_is_learnt_from_no_image_without_it(root, save):
+    save(root / "images/a.png", np.zeros((4, 6, 3), np.uint8))
+    write(root, line(CAT, not_exhaustive=["Dog", "cat"]))
+    register(vocabulary=["dog", "cow", "cat"], task=Task.INSTANCE)
+    (given,) = load_dataset("test_lines")
+    assert given["not_exhaustive_classes"] == [0, 2] and "not_exhaustive" not in given
+    metadata = {"test_lines": MetadataCatalog.get("test_lines")}
+    record = SegMapper(True, augmentations=[], metadata=metadata)(given)
+    assert record["ignore_negative"].tolist() == [True, False, True]
+
+
+def test_of_a_phrase_with_unannotated_objects_nothing_else_is_a_negative(root, save):
+    save(root / "images/a.png", np.zeros((4, 6, 3), np.uint8))
+    write(root, line({"text": "dog"}, CAT, not_exhaustive=["cat", "cow"]))
+    register()
+    (given,) = load_dataset("test_lines")
+    metadata = MetadataCatalog.get("test_lines")
+    metadata.set(name_counts={"cow": 1, "hen": 1, "cat": 1})
+    mapper = SegMapper(True, augmentations=[], metadata={"test_lines": metadata}, max_texts=9)
+    record = mapper(given)
+    assert record["texts"] == ["dog", "cat", "hen"]
+    assert record["ignore_negative"].tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     "bad, message",
     [

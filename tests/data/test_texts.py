@@ -78,6 +78,17 @@ def test_with_a_limit_only_names_looked_for_in_vain_are_asked_for():
     assert ignored == ["cat"]
 
 
+def test_a_name_with_unannotated_objects_is_no_negative_of_any_set():
+    # Cat and cow are present; another cow and a fox were dropped by a filter.
+    record = {"not_exhaustive_classes": [2, 4]}
+    chosen = class_texts(CLASSES, [0, 2], record, 0)
+    assert chosen.ignore_negative.tolist() == [False, False, True, False, True]
+    chosen = class_texts(CLASSES, [0, 2], record, 9)
+    assert sorted(chosen.texts) == ["cat", "cow", "dog", "hen"]
+    ignored = [t for t, i in zip(chosen.texts, chosen.ignore_negative.tolist()) if i]
+    assert ignored == ["cow"]
+
+
 def test_other_names_leave_out_what_a_present_one_contains():
     pool = NamePool({"man": 1, "old man": 1, "tree": 1, "sky": 0})
     drawn = set()
@@ -172,8 +183,10 @@ def test_a_class_not_marked_everywhere_is_unknown_even_if_looked_for_in_vain():
     record = {"negative_classes": [3], "not_exhaustive_classes": [1]}
     chosen = class_texts(CLASSES, [0], record, 0)
     assert chosen.ignore_negative.tolist() == [False, True, True, False, True]
-    # Without negative classes a list is complete, whatever else the record says.
-    assert class_texts(CLASSES, [0], {"not_exhaustive_classes": [1]}, 0).ignore_negative is None
+    # Without negative classes a list is complete but for what the record names.
+    chosen = class_texts(CLASSES, [0], {"not_exhaustive_classes": [1]}, 0)
+    assert chosen.ignore_negative.tolist() == [False, True, False, False, False]
+    assert class_texts(CLASSES, [0], {"not_exhaustive_classes": []}, 0).ignore_negative is None
 
 
 def test_a_pool_gives_different_names_and_no_more_than_asked():

@@ -105,6 +105,8 @@ def test_a_line_that_stands_for_an_error_is_passed_over(read):
         ({**region(), "file_name": 3}, "line", "got 3, expected the path of the file"),
         ({**region(), "image_id": 1.5}, "line", "1.5 is no id"),
         ({**region(), "task": "parts"}, "line", "'parts' is not a valid Task"),
+        ({**region(), "not_exhaustive": "cat"}, "line", "not_exhaustive is 'cat', expected a list"),
+        ({**region(), "not_exhaustive": [1]}, "line", "not_exhaustive is [1], expected a list"),
         ({**region(), "width": 0}, "image-size", "width and height are (0, 8): 0, expected"),
         ({**region(), "height": 2.5}, "image-size", "width and height are (10, 2.5): 2.5"),
     ],
@@ -201,6 +203,19 @@ def test_texts_are_classes_of_a_vocabulary_whatever_their_case(read):
     [one] = entry.regions
     assert one.class_index == 1 and one.text == "traffic light"
     assert faults[0][2] == "region 'tram' is no class of vocabulary 'v'"
+
+
+def test_names_with_unannotated_objects_are_classes_of_a_vocabulary_too(read):
+    words = Vocabulary("v", ("car", "traffic light"))
+    [entry] = read({**region(), "not_exhaustive": ["A  Tram"]})
+    assert entry.not_exhaustive == ("A  Tram",) and entry.more == {}
+    lines = [
+        small.line(n, ("car", BOX), not_exhaustive=[name])
+        for n, name in enumerate(("Traffic  Light", "tram"))
+    ]
+    [entry], faults = faults_of(read, *lines, vocabulary=words)
+    assert entry.not_exhaustive == ("traffic light",)
+    assert faults[0][2] == "not_exhaustive has 'tram', no class of vocabulary 'v'"
 
 
 def test_a_decomposed_name_is_that_of_the_file_on_disk(read, tmp_path):

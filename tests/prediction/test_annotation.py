@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
 import segplugins
 from segplugins.annotation.inputs import inputs_digest
 from segplugins.annotation.interfaces import Detector, Image, PhraseSegmenter, StuffSegmenter
 from segplugins.drawn_world import write_drawn_world
+from segplugins.prediction import annotation
 from segplugins.prediction.annotation import (
     SegmenterAnnotator,
     SegmenterSpec,
@@ -17,7 +19,7 @@ from segplugins.prediction.annotation import (
 )
 from segplugins.prediction.result import Result
 from segplugins.structures.regions import Task
-from segplugins.structures.vocabulary import get_vocabulary
+from segplugins.structures.vocabulary import Vocabulary, get_vocabulary, register_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = str(ROOT / "configs" / "unilseg" / "tiny.yaml")
@@ -171,6 +173,14 @@ def test_records_of_a_data_set_are_images_with_regions(tmp_path):
     assert item.file_name == inputs.name(1) == "000001.png" and item.size == (64, 64)
     assert "source_id" in item.more and all(region.text for region in item.regions)
     assert inputs_digest(inputs) == inputs_digest(dataset_inputs("drawn_to_annotate"))
+
+
+def test_classes_that_are_not_annotated_everywhere_are_told_by_name(monkeypatch):
+    record = {"file_name": "a.png", "regions": [], "not_exhaustive_classes": [1]}
+    monkeypatch.setattr(annotation, "load_dataset", lambda name: [dict(record)])
+    register_vocabulary(Vocabulary("annotation_pets", ("cat", "dog")))
+    MetadataCatalog.get("annotation_pets").vocabulary = "annotation_pets"
+    assert dataset_inputs("annotation_pets")[0].more == {"not_exhaustive": ("dog",)}
 
 
 def test_a_record_per_phrase_is_one_image(tmp_path):

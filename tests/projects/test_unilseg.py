@@ -385,6 +385,15 @@ def test_a_class_of_unknown_absence_is_never_a_negative(pets):
     assert drawn(record, negative_prob=1.0) == {"all cat": [3]}
 
 
+def test_a_name_with_unannotated_objects_has_no_whole_mask(pets):
+    unknown = torch.tensor([False, True, False])
+    record = labelled([0, 1], [[3], [5]], ignore_negative=unknown, **pets)
+    assert drawn(record) == {"all cat": [3]}
+    phrases = {"texts": ["the cat", "the pig"], "vocabulary": None, "task": Task.REFERRING}
+    record = labelled([0], [[3]], ignore_negative=torch.tensor([True, False]), **phrases)
+    assert drawn(record) == {"the pig": []}
+
+
 def test_a_phrase_without_target_is_a_sample_with_an_empty_mask():
     record = labelled(
         [0], [[3]], texts=["the cat", "the pig"], vocabulary=None, task=Task.REFERRING

@@ -1,10 +1,10 @@
 """Catalog records of region lines."""
 
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from segplugins.files.faults import STRICT, FaultPolicy
-from segplugins.files.lines import read_region_lines
+from segplugins.files.lines import LineEntry, read_region_lines
 from segplugins.structures.regions import Task
 from segplugins.structures.vocabulary import Vocabulary
 
@@ -18,6 +18,8 @@ def region_records(
     policy: FaultPolicy = STRICT,
 ) -> List[dict]:
     """Returns one record per line; what else a line says is kept.
+
+    With a vocabulary, "not_exhaustive" of a line becomes "not_exhaustive_classes", class indices.
 
     Args:
         path: JSON lines, Parquet or a folder of shards, see `read_region_lines`.
@@ -35,6 +37,7 @@ def region_records(
     return [
         {
             **entry.more,
+            **_not_exhaustive(entry, vocabulary),
             "file_name": str(image_root / entry.file_name),
             "height": entry.height,
             "width": entry.width,
@@ -45,3 +48,12 @@ def region_records(
         }
         for entry in entries
     ]
+
+
+def _not_exhaustive(entry: LineEntry, vocabulary: Optional[Vocabulary]) -> Dict[str, list]:
+    """Returns the key of a record that tells of which texts objects may stand unannotated."""
+    if not entry.not_exhaustive:
+        return {}
+    if vocabulary is None:
+        return {"not_exhaustive": list(entry.not_exhaustive)}
+    return {"not_exhaustive_classes": [vocabulary.classes.index(t) for t in entry.not_exhaustive]}

@@ -45,14 +45,17 @@ def write_coco(
     listed: List[Dict[str, Any]] = []
     annotations: List[Dict[str, Any]] = []
     for number, image in enumerate(images, 1):
-        listed.append(_image(image, number, out, copy_images))
+        entry = _image(image, number, out, copy_images)
+        if image.not_exhaustive:
+            entry["not_exhaustive_category_ids"] = [numbers[t] for t in image.not_exhaustive]
+        listed.append(entry)
         for region in objects_of(image, done):
             entry = {"id": len(annotations) + 1, "image_id": number}
             entry |= {"category_id": numbers[region.text], **_shape(region, image)}
             if region.score != 1.0:
                 entry["score"] = float(region.score)
             annotations.append(entry)
-        count_lost(image, done, keeps=("score", "iscrowd"))
+        count_lost(image, done, keeps=("score", "iscrowd", "not_exhaustive"))
         done["pictures"] += 1
     file = {"images": listed, "annotations": annotations, "categories": _categories(names)}
     write_text(out / _INSTANCES, dump_json(file))

@@ -21,6 +21,7 @@ class AnnotatedImage(NamedTuple):
         height: in pixels.
         width: in pixels.
         regions: of the picture.
+        not_exhaustive: texts of which the picture may show objects that are not annotated.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class AnnotatedImage(NamedTuple):
     height: int
     width: int
     regions: Sequence[Region]
+    not_exhaustive: Sequence[str] = ()
 
 
 def objects_of(image: AnnotatedImage, done: Counter) -> List[Region]:
@@ -44,7 +46,7 @@ def count_lost(image: AnnotatedImage, done: Counter, keeps: Sequence[str] = ()) 
     Args:
         image: that is written.
         done: counts by name.
-        keeps: of "score" and "iscrowd" what the format holds.
+        keeps: of "score", "iscrowd" and "not_exhaustive" what the format holds.
     """
     shown = [region for region in image.regions if region.has_target]
     crowds = [bool(region.extra.get("iscrowd")) for region in shown]
@@ -52,6 +54,8 @@ def count_lost(image: AnnotatedImage, done: Counter, keeps: Sequence[str] = ()) 
         done["scores left out"] += sum(region.score != 1.0 for region in shown)
     if "iscrowd" not in keeps:
         done["crowd flags left out"] += sum(crowds)
+    if "not_exhaustive" not in keeps:
+        done["names with unannotated objects left out"] += len(image.not_exhaustive)
 
 
 def object_mask(region: Region, image: AnnotatedImage) -> np.ndarray:
