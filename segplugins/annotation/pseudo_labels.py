@@ -5,7 +5,8 @@ all.jsonl, val.jsonl                things of all training and of the validation
 val_phrases.jsonl                   the latter as phrases, with names that a picture does not show
 noisy, filtered                     annotations of the unlabelled part
 sets.yaml                           registers pseudo_labelled, pseudo_noisy, pseudo_filtered,
-                                    pseudo_all, pseudo_val, pseudo_phrases
+                                    pseudo_complete (the pictures that no filter took a region
+                                    from), pseudo_all, pseudo_val, pseudo_phrases
 """
 
 from dataclasses import replace
@@ -107,6 +108,7 @@ def sets_yaml(images: Path, names: Sequence[str]) -> str:
     sets = {
         f"pseudo_{name}": {"images": train, "lines": path, **words} for name, path in lines.items()
     }
+    sets["pseudo_complete"] = {**sets["pseudo_filtered"], "complete": True}
     sets["pseudo_val"] = {"images": val, "lines": "val.jsonl", **words}
     phrases = {"lines": "val_phrases.jsonl", "task": str(Task.REFERRING)}
     sets["pseudo_phrases"] = {"images": val, **phrases}

@@ -63,6 +63,16 @@ def test_what_is_not_exhaustive_is_learnt_from_no_image_without_it(root, save):
     assert record["ignore_negative"].tolist() == [True, False, True]
 
 
+def test_a_complete_set_has_the_images_whose_objects_are_all_annotated(root):
+    more = {"vocabulary": ["cat"], "task": Task.INSTANCE, "complete": True}
+    write(root, line(CAT, not_exhaustive=["cat"]), line(CAT, file_name="b.png", not_exhaustive=[]))
+    register(**more)
+    assert [r["file_name"] for r in load_dataset("test_lines")] == [str(root / "images/b.png")]
+    write(root, line(CAT, not_exhaustive=["cat"]))
+    with pytest.raises(ValueError, match="each of the 1 images has 'not_exhaustive', so `complete"):
+        load_dataset("test_lines")
+
+
 def test_of_a_phrase_with_unannotated_objects_nothing_else_is_a_negative(root, save):
     save(root / "images/a.png", np.zeros((4, 6, 3), np.uint8))
     write(root, line({"text": "dog"}, CAT, not_exhaustive=["cat", "cow"]))

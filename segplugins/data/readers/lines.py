@@ -15,6 +15,7 @@ def region_records(
     *,
     task: Task,
     vocabulary: Optional[Vocabulary] = None,
+    complete: bool = False,
     policy: FaultPolicy = STRICT,
 ) -> List[dict]:
     """Returns one record per line; what else a line says is kept.
@@ -26,14 +27,21 @@ def region_records(
         image_root: folder that file names are relative to.
         task: of lines that name none.
         vocabulary: the regions' texts are its classes; None: texts are free.
+        complete: leave out the lines with "not_exhaustive".
         policy: receives the faults of lines and regions.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_region_lines`.
+        FileNotFoundError, ValueError: see `read_region_lines`; also where no line is complete.
     """
     entries = read_region_lines(
         path, policy, task=task, image_root=image_root, vocabulary=vocabulary
     )
+    left = [entry for entry in entries if not (complete and entry.not_exhaustive)]
+    if complete and not left and entries:
+        raise ValueError(
+            f"{path}: each of the {len(entries)} images has 'not_exhaustive', so `complete: true` "
+            "leaves none; remove that key of the data set"
+        )
     return [
         {
             **entry.more,
@@ -46,7 +54,7 @@ def region_records(
             "vocabulary": None if vocabulary is None else vocabulary.name,
             "regions": entry.regions,
         }
-        for entry in entries
+        for entry in left
     ]
 
 

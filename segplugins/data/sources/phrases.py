@@ -132,6 +132,7 @@ class RegionSource(Source):
         image_root: folder that its file names are relative to.
         task: of lines that name none.
         vocabulary: the texts are its classes; None: texts are free.
+        complete: leave out images that may show objects which are not annotated.
     """
 
     things: ClassVar[bool] = True
@@ -140,6 +141,7 @@ class RegionSource(Source):
     image_root: Folder = key("images", values.paths, is_path=True)
     task: Task = key("task", values.tasks(*_EVALUATOR_OF_LINES), default=Task.REFERRING)
     vocabulary: Words = key("vocabulary", values.words, default=None)
+    complete: bool = key("complete", values.boolean, default=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +157,12 @@ class RegionSource(Source):
         images = existing_folder(self.image_root, self.name, self.prepare)
         update_metadata(self.name, annotation_source=("lines", str(path), "", str(images)))
         records = region_records(
-            path, images, task=self.task, vocabulary=self.vocabulary, policy=policy
+            path,
+            images,
+            task=self.task,
+            vocabulary=self.vocabulary,
+            complete=self.complete,
+            policy=policy,
         )
         check_count(self.name, len(records), self.expected, self.prepare, policy)
         return records
