@@ -194,7 +194,8 @@ class ClipPretraining(nn.Module):
             regions = draw_regions(records, self.max_regions)
         if "loss_image_tag" in self.loss_weights:
             tag_lists, tagged = draw_tag_lists(records)
-        groups = [captions, prompts, regions.captions, regions.tags, tag_lists]
+        region_tags = [regions.tags[index] for index in regions.named]
+        groups = [captions, prompts, regions.captions, region_tags, tag_lists]
         texts = self.classifier.text_encoder.pooled(sum(groups, []) or [""])
         counts = [len(group) for group in groups]
         parts = texts[: sum(counts)].split(counts)
@@ -235,7 +236,8 @@ class ClipPretraining(nn.Module):
                 embeddings, captions, regions.captions
             )
         if "loss_region_tag" in self.loss_weights:
-            losses["loss_region_tag"] = self._tag_loss(embeddings, tags, regions.tags)
+            names = [regions.tags[index] for index in regions.named]
+            losses["loss_region_tag"] = self._tag_loss(embeddings[regions.named], tags, names)
         if "loss_image_tag" in self.loss_weights:
             losses["loss_image_tag"] = self._tag_loss(tagged, image_tags, tag_lists)
         return losses
@@ -361,7 +363,10 @@ def _drawn_captions(records: Sequence[dict]) -> Tuple[List[str], List[int]]:
 def _names(records: Sequence[dict]) -> Tuple[List[str], Tensor]:
     """Returns the T names that the batch shows, and (B, T) bool: the names of each image."""
     names_shown = [
-        {*record.get("tags", ()), *(r.text for r in record.get("regions", ()) if r.has_target)}
+        {
+            *record.get("tags", ()),
+            *(r.text for r in record.get("regions", ()) if r.has_target and r.text),
+        }
         for record in records
     ]
     names = sorted(set().union(*names_shown))

@@ -21,13 +21,18 @@ class RegionTexts(NamedTuple):
         image: the image of each.
         boxes: x0, y0, x1, y1 of each in pixels.
         captions: one of the captions of each; its name where it has none.
-        tags: the name of each.
+        tags: the name of each; "" where it has a caption alone.
     """
 
     image: List[int]
     boxes: List[Tuple[float, float, float, float]]
     captions: List[str]
     tags: List[str]
+
+    @property
+    def named(self) -> List[int]:
+        """The regions that have a name."""
+        return [index for index, tag in enumerate(self.tags) if tag]
 
     def shares(self, height: int, width: int, device: torch.device) -> Tuple[Tensor, Tensor]:
         """Returns (N, 4) boxes as shares of a padded batch, and (N,) the image of each."""
@@ -38,10 +43,17 @@ class RegionTexts(NamedTuple):
 
 
 def draw_regions(records: Sequence[dict], most: int) -> RegionTexts:
-    """Returns at most `most` boxed regions of each image, by lot, each with one of its captions."""
+    """Returns at most `most` boxed regions of each image, by lot, each with one of its captions.
+
+    Boxes of which nothing is said are left out.
+    """
     drawn = RegionTexts([], [], [], [])
     for index, record in enumerate(records):
-        boxed = [region for region in record.get("regions", ()) if region.box is not None]
+        boxed = [
+            region
+            for region in record.get("regions", ())
+            if region.box is not None and (region.text or region.extra.get("captions"))
+        ]
         for region in random.sample(boxed, min(most, len(boxed))):
             drawn.image.append(index)
             drawn.boxes.append(tuple(region.box))

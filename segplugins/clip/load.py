@@ -183,6 +183,13 @@ def _load(towers: ClipTowers, path: Path) -> None:
     if "logit_scale" in state:
         state["logit_scale"] = state["logit_scale"].reshape(towers.logit_scale.shape)
     copy_tensors(state, wanted, source=path, target=f"'{towers.name}'")
+    for part, what in (("visual.", "image"), ("text.", "text")):
+        own = [key for key in wanted if key.startswith(part)]
+        if not any(key in state and state[key].shape == wanted[key].shape for key in own):
+            raise ValueError(
+                f"{path} holds no weight of the {what} tower of '{towers.name}': it is another "
+                "model's; name its file as MODEL.CLIP.WEIGHTS, or its model as MODEL.CLIP.NAME"
+            )
 
 
 def _our_name(key: str) -> str:

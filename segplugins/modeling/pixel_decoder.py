@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from .deformable import DeformableAttention, Shapes
 from .positions import sine_positions_2d
 
+_GROUPS = 32  # of the norms
 ORDERS = ("fine_to_coarse", "coarse_to_fine")
 
 
@@ -85,7 +86,8 @@ class DeformablePixelDecoder(nn.Module):
         checkpoint: of the attention, see `deformable_attention`.
 
     Raises:
-        ValueError: an unknown order, or a map that the backbone does not give.
+        ValueError: an unknown order, a map that the backbone does not give, or a width that is no
+            multiple of 32.
     """
 
     def __init__(
@@ -112,6 +114,10 @@ class DeformablePixelDecoder(nn.Module):
         missing = sorted({finest, *refined} - set(channels))
         if missing:
             raise ValueError(f"the backbone gives {sorted(channels)}, but no {missing}")
+        if width % _GROUPS:
+            raise ValueError(
+                f"HIDDEN_DIM is {width}, expected a multiple of {_GROUPS}, the groups of the norms"
+            )
         self.finest, self.refined, self.order = finest, tuple(refined), order
         self.width = width
         self.num_levels = len(self.refined) + extra_levels
@@ -208,4 +214,4 @@ def _normed_conv(
     nn.init.xavier_uniform_(conv.weight)
     if bias:
         nn.init.zeros_(conv.bias)
-    return nn.Sequential(conv, nn.GroupNorm(32, width))
+    return nn.Sequential(conv, nn.GroupNorm(_GROUPS, width))

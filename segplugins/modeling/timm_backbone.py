@@ -15,6 +15,7 @@ import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
+from timm.layers import Format
 from torch import Tensor, nn
 
 from segplugins.files.part_weights import PACKAGE, PACKAGE_STATISTICS
@@ -80,14 +81,11 @@ class TimmBackbone(Backbone):
         if name not in timm.list_models():
             nearest = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
             raise ValueError(f"timm has no model '{name}'; nearest are {nearest}")
-        try:
-            body = timm.create_model(name, pretrained=False, features_only=True)
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise ValueError(f"timm's '{name}' offers no feature maps: {error}") from error
+        body = _features(name)
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
         self.pixel_mean = tuple(255 * value for value in config.mean)
         self.pixel_std = tuple(255 * value for value in config.std)
-        self.body = body
+        self.name, self.body = name, body
         self._taken = _taken_maps(body.feature_info.reduction())
         channels = body.feature_info.channels()
         self.pyramid = None
@@ -115,8 +113,23 @@ class TimmBackbone(Backbone):
         return STRIDES[-1]
 
     def forward(self, images: Tensor) -> Dict[str, Tensor]:
-        """Returns the maps (B, C, h, w) of (B, 3, H, W), normalised."""
-        maps = self.body(images)
+        """Returns the maps (B, C, h, w) of (B, 3, H, W), normalised.
+
+        Raises:
+            ValueError: the model takes pictures of one size alone, and not of this one.
+        """
+        try:
+            maps = self.body(images)
+        except AssertionError as error:
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f"timm's '{self.name}' takes no pictures of {height}x{width} pixels ({error}); "
+                "choose a model that takes any size, as convolutional ones, Swins and plain ViTs do"
+            ) from error
+        if (
+            getattr(self.body, "output_fmt", Format.NCHW) == Format.NHWC
+        ):  # Swins keep their channels last
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
         if self.pyramid is not None:
             return dict(zip(map(_map_name, STRIDES), self.pyramid(maps[-1])))
         return {_map_name(s): maps[index] for s, index in zip(STRIDES, self._taken)}
@@ -149,6 +162,22 @@ class TimmBackbone(Backbone):
     def _take_statistics(self, name: str) -> None:
         if name in PACKAGED:
             self.pixel_mean, self.pixel_std = PACKAGED[name].mean, PACKAGED[name].std
+
+
+def _features(name: str) -> nn.Module:
+    """Returns a model of timm that gives maps, of pictures of any size if it can.
+
+    Raises:
+        ValueError: it gives none.
+    """
+    options = {"pretrained": False, "features_only": True}
+    try:
+        try:
+            return timm.create_model(name, dynamic_img_size=True, **options)
+        except TypeError:  # most take any size without being told
+            return timm.create_model(name, **options)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"timm's '{name}' offers no feature maps: {error}") from error
 
 
 def pixel_statistics(

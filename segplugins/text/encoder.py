@@ -150,7 +150,7 @@ class TextEncoder(nn.Module):
         text, length = max(long, key=lambda pair: pair[1])
         logger.warning(
             "%d of %d texts are longer than %d tokens and lose what stands after; the end token is "
-            "kept. The longest has %d: %r%s",
+            "kept. The longest has %d: %.120r%s",
             len(long),
             len(texts),
             self.context_length,

@@ -250,3 +250,11 @@ def test_a_tower_of_any_causal_source_can_be_walked():
     tokens = torch.tensor([[49406, 5, 49407]])
     pooled, hidden = tower(tokens)
     assert torch.equal(pooled, hidden[:, 2]) and hidden.shape == (1, 3, 32)
+
+
+def test_a_file_of_the_image_tower_alone_is_refused(towers, tmp_path):
+    """More than half of the tensors fit, and the text tower would stay random."""
+    state = {k: v for k, v in as_open_clip(towers).items() if k.startswith("visual.")}
+    torch.save(state, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match="no weight of the text tower of 'convnext_drawn'"):
+        load_clip(NAME, str(tmp_path / "half.pth"))

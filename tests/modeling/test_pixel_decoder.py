@@ -82,6 +82,8 @@ def test_cells_are_referred_to_by_their_centres():
 def test_unknown_orders_and_maps_are_errors():
     with pytest.raises(ValueError, match="order must be one of .* got 'official'"):
         build(order="official")
+    with pytest.raises(ValueError, match="HIDDEN_DIM is 40, expected a multiple of 32"):
+        build(width=40)
     with pytest.raises(ValueError, match=r"the backbone gives .* but no \['res6'\]"):
         build(refined=("res3", "res6"))
 

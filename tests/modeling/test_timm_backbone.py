@@ -27,6 +27,7 @@ from segplugins.modeling.timm_backbone import (
         ("resnet10t", [64, 128, 256, 512]),
         ("efficientnet_lite0", [24, 40, 112, 320]),
         ("convnext_atto", [40, 80, 160, 320]),
+        ("swin_tiny_patch4_window7_224", [96, 192, 384, 768]),  # channels last, of one size
     ],
 )
 def test_maps_have_strides_4_to_32_and_timms_channels(name, channels):
@@ -45,8 +46,14 @@ def test_a_plain_vit_gets_a_simple_pyramid():
     backbone = TimmBackbone("vit_tiny_patch16_224", weights="").eval()
     assert all(shape.channels == 192 for shape in backbone.output_shape().values())
     with torch.no_grad():
-        maps = backbone(torch.randn(1, 3, 224, 224))
-    assert [maps[f"res{i}"].shape[-1] for i in (2, 3, 4, 5)] == [56, 28, 14, 7]
+        maps = backbone(torch.randn(1, 3, 64, 96))
+    assert [maps[f"res{i}"].shape[-1] for i in (2, 3, 4, 5)] == [24, 12, 6, 3]
+
+
+def test_a_model_of_one_size_says_which_pictures_it_does_not_take():
+    backbone = TimmBackbone("mixer_s32_224", weights="")
+    with pytest.raises(ValueError, match="'mixer_s32_224' takes no pictures of 64x96 pixels .*224"):
+        backbone(torch.randn(1, 3, 64, 96))
 
 
 def test_statistics_are_timms():

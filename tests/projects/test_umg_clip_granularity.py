@@ -1,5 +1,7 @@
 """Losses of regions and tags in ClipPretraining: values, switches, records that lack something."""
 
+import random
+
 import pytest
 import torch
 from detectron2.config import get_cfg
@@ -60,6 +62,24 @@ def test_regions_and_tags_are_drawn():
     assert [0, 0, 0.25, 0.5] in boxes.tolist() and image.tolist() == [1, 1]
     texts, having = draw_tag_lists([record(tags=()), record(tags=("a", "b"))])
     assert having == [1] and texts[0] in ("a, b", "b, a")
+
+
+def test_boxes_of_which_nothing_is_said_teach_nothing():
+    """A box with a caption alone has no tag; one without a word is no region."""
+    only_caption = Region("", box=(0, 0, 9, 9), extra={"captions": ["a dot"]})
+    drawn = draw_regions([record(Region("", box=(0, 0, 9, 9)), only_caption, RIGHT)], 10)
+    assert sorted(zip(drawn.tags, drawn.captions)) == [("", "a dot"), ("blue", "blue")]
+    assert [drawn.tags[index] for index in drawn.named] == ["blue"]
+    model = build(PRESENCE_WEIGHT=1.0)
+    batch = [record(only_caption, RIGHT)]
+    named = [{**batch[0], "regions": [RIGHT]}]
+    random.seed(0)  # of the templates
+    both = model(batch)
+    random.seed(0)
+    alone = model(named)
+    for name in ("loss_region_tag", "loss_presence"):
+        torch.testing.assert_close(both[name], alone[name])
+    assert both["loss_region_caption"] != alone["loss_region_caption"]
 
 
 def test_losses_are_those_of_their_regions():

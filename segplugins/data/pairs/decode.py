@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from segplugins.data.shards import (
 )
 from segplugins.files.faults import FaultError
 from segplugins.files.pictures import read_picture
+from segplugins.files.values import as_number, is_unicode
 from segplugins.structures.regions import Region, check_box
 
 _CAPTION_KEYS = ("caption", "full_caption", "captions")
@@ -40,7 +41,7 @@ class Pair(NamedTuple):
         image: (H, W, 3) uint8 RGB.
         captions: different texts of the whole image.
         tags: names of what it shows.
-        regions: of the image.
+        regions: of the image; "captions" of their `extra` are different texts of a region.
         pseudo: whether a machine has drawn the regions.
     """
 
@@ -92,8 +93,11 @@ def decode_pair(sample: Sample, entry: Entry, *, captions_only: bool = False) ->
     where = str(Entry(entry.shard, entry.offset, entry.size, sample.key))
     image = _decoded(sample.image, where)
     regions = _regions(sample.data, where)
-    captions = _captions(sample)
-    tags = [text for text in map(_text, _list(sample.data, "tags", where)) if text]
+    try:
+        captions = _captions(sample.data, sample.text.splitlines())
+        tags = [text for text in map(_text, _list(sample.data, "tags", where)) if text]
+    except TypeError as error:
+        raise FaultySample(f"{where}: {error}") from error
     if not captions and not tags and not regions:
         raise FaultySample(f"{where} has neither captions nor tags nor regions")
     key = str(sample.data.get("key", sample.key))
@@ -108,20 +112,33 @@ def _decoded(image: Union[bytes, Path], where: str) -> np.ndarray:
         raise FaultySample(f"{where}: its image cannot be read ({error})") from error
 
 
-def _captions(sample: Sample) -> List[str]:
-    """Returns each different text once: the .txt line by line, then what the JSON says."""
-    texts: List[Any] = sample.text.splitlines()
+def _captions(data: Mapping[str, Any], first: Sequence[str] = ()) -> List[str]:
+    """Returns each different text once: those that stand first, then what the JSON says."""
+    texts: List[Any] = list(first)
     for key in _CAPTION_KEYS:
-        value = sample.data.get(key, [])
+        value = data.get(key, [])
         texts.extend(value if isinstance(value, list) else [value])
     return list(dict.fromkeys(text for text in map(_text, texts) if text))
 
 
 def _text(value: Any) -> str:
-    """Returns the words of a text, or of an object that holds them as "text" or "name"."""
+    """Returns the words of a text, or of an object that holds them as "text" or "name".
+
+    Nothing is left of an object that a filter of annotations has marked "kept": false.
+
+    Raises:
+        TypeError: it is neither text nor number.
+    """
     if isinstance(value, Mapping):
-        value = value.get("text", value.get("name", ""))
-    return "" if value is None else " ".join(str(value).split())
+        value = value.get("text", value.get("name", "")) if value.get("kept", True) else ""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise TypeError(f"{value!r:.40} stands where a text is expected")
+    text = str(value)
+    if not is_unicode(text):  # JSON can name half a character
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(text.split())
 
 
 def _list(data: Mapping[str, Any], key: str, where: str) -> list:
@@ -141,17 +158,23 @@ def _regions(data: Mapping[str, Any], where: str) -> List[Region]:
     return regions
 
 
-def _region(item: Mapping[str, Any]) -> Region:
-    box = item.get("box", item.get("bbox"))
+def _region(item: Any) -> Region:
+    if not isinstance(item, Mapping):
+        raise TypeError(f"it is {type(item).__name__}, expected an object")
+    box, extra = item.get("box", item.get("bbox")), item.get("extra", {})
+    if not isinstance(extra, Mapping):
+        raise TypeError(f"'extra' is {type(extra).__name__}, expected an object")
     if box is not None:
         check_box(box)
-    rest = {key: value for key, value in item.items() if key not in _REGION_KEYS}
+    extra = {**extra, **{key: value for key, value in item.items() if key not in _REGION_KEYS}}
+    captions = _captions(extra)
+    extra = {key: value for key, value in extra.items() if key not in _CAPTION_KEYS}
     return Region(
-        text=str(item.get("text", item.get("label", ""))),
+        text=_text(item.get("text", item.get("label"))),
         box=None if box is None else tuple(map(float, box)),
         mask=item.get("mask"),
         class_index=int(item.get("class_index", -1)),
         is_thing=bool(item.get("is_thing", True)),
-        score=float(item.get("score", 1.0)),
-        extra={**item.get("extra", {}), **rest},
+        score=as_number(item.get("score", 1.0)),
+        extra={**extra, "captions": captions} if captions else extra,
     )

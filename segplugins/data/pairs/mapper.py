@@ -110,7 +110,9 @@ class PairMapper:
                 f"{fault}; mend it or leave it out (DATALOADER.FAULTS skip)"
             ) from fault
         except ValueError as error:  # a mask that does not fit its image
-            raise FaultySample(f"{entry}: {error}") from error
+            raise FaultySample(
+                f"{entry}: {error}; mend it or leave it out (DATALOADER.FAULTS skip)"
+            ) from error
 
     def _packed(self, pair: Pair) -> Dict[str, Any]:
         augmented = T.AugInput(pair.image)
@@ -163,8 +165,9 @@ def _check_keys(cfg: CfgNode) -> None:
 def _retold(region: Region, true_text: Any) -> Region:
     """Returns the region with its texts as they are true of the augmented image."""
     extra = dict(region.extra)
-    if isinstance(extra.get("sentences"), (list, tuple)):
-        extra["sentences"] = [true_text(text) for text in extra["sentences"]]
+    for key in ("captions", "sentences"):
+        if isinstance(extra.get(key), (list, tuple)):
+            extra[key] = [true_text(text) for text in extra[key]]
     return Region(**{**vars(region), "text": true_text(region.text), "extra": extra})
 
 

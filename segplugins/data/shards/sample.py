@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Union
+from typing import Any, Dict, List, Mapping, Tuple, Union
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 IMAGE_BYTES = 256 * 2**20
@@ -78,13 +78,25 @@ def read_span(entry: Entry, limit: int) -> bytes:
 
 
 def parse_json(content: bytes, entry: Entry) -> Mapping[str, Any]:
-    """Returns the object that a JSON text holds, or raises FaultySample."""
+    """Returns the object that a JSON text holds, or raises FaultySample.
+
+    An object that says a key twice is a fault too: readers would take the last, in silence.
+    """
     try:
-        data = json.loads(content)
+        data = json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise FaultySample(f"{entry}: its JSON cannot be read ({error})") from error
     if not isinstance(data, dict):
         raise FaultySample(f"{entry}: its JSON is {type(data).__name__}, expected an object")
+    return data
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in data if keys.count(key) > 1)
+        raise ValueError(f"it has the key '{twice}' {keys.count(twice)} times")
     return data
 
 
