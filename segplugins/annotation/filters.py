@@ -224,12 +224,7 @@ class GateMasks(Stage):
                 verdicts = {
                     index: value is None or low <= value <= high for index, value in values.items()
                 }
-                sample.set_aside += [
-                    _without_mask(sample.regions[index])
-                    for index, passes in verdicts.items()
-                    if not passes
-                ]
-                sample.judge(self.title, verdicts, values, low, note=note)
+                sample.judge(self.title, verdicts, values, low, aside=_without_mask, note=note)
 
     def _limits(self) -> Sequence[tuple]:
         return (

@@ -234,17 +234,22 @@ class Annotator:
     def data_yaml(self) -> str:
         """Returns the YAML that registers the result, for DATASETS.REGISTER."""
         name = "".join(c if c.isalnum() else "_" for c in self.job.folder.resolve().name)
-        described = {
-            "kind": "regions",
-            "sets": {
-                f"annotated_{name}": {
-                    "images": str(Path(self.inputs.root).resolve()),
-                    "lines": RECORDS,
-                    "task": self.recipe.settings.task,
-                }
-            },
-        }
-        return yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
+        task = self.recipe.settings.task
+        return regions_yaml(f"annotated_{name}", self.inputs.root, RECORDS, task)
+
+
+def regions_yaml(name: str, images: Union[str, Path], lines: str, task: str) -> str:
+    """Returns the YAML that registers region lines beside it.
+
+    Args:
+        name: of the data set.
+        images: that file names are relative to.
+        lines: file or folder beside the YAML.
+        task: of the lines.
+    """
+    described = {"images": str(Path(images).resolve()), "lines": lines, "task": task}
+    content = {"kind": "regions", "sets": {name: described}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _work(annotator: Annotator, device: str, count: Any, stop: Event) -> None:

@@ -94,6 +94,7 @@ def write_review(
     """Writes review.jsonl: the records of the most doubtful images with "doubt" and "rank".
 
     They are region lines, so that `tools/export_dataset.py` writes them for an annotation program.
+    What stages dropped is among the regions again: a person decides.
 
     Args:
         folder: output folder.
@@ -109,12 +110,27 @@ def write_review(
         rank = chosen.get(record.get("image_id", ""))
         if rank is not None:
             doubt = round(ranked[rank - 1].value, 5)
-            records[rank] = {**record, "rank": rank, "doubt": doubt}
+            records[rank] = {**to_review(record), "rank": rank, "doubt": doubt}
     path = Path(folder) / REVIEW
     with writing_records(path) as add:
         for rank in sorted(records):
             add(records[rank])
     return path, list(ranked[:count])
+
+
+def to_review(record: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns a record whose regions are joined by those set aside, as a person completes them.
+
+    A line holds masks or mere boxes: boxes are left out where there are masks.
+    """
+    aside = record.get("set_aside", [])
+    joined = [*record["regions"], *aside]
+    has_masks = any("mask" in region for region in joined)
+    regions = [
+        region for region in joined if "mask" in region or "box" not in region or not has_masks
+    ]
+    # After a person's look all objects are annotated.
+    return {k: v for k, v in record.items() if k != "not_exhaustive"} | {"regions": regions}
 
 
 def review_lines(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:

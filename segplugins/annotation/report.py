@@ -1,6 +1,7 @@
 """The page of an output folder: counts, decisions, distributions, pictures; one file."""
 
 import json
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -8,8 +9,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from segplugins.annotation.inputs import draw_share
-from segplugins.annotation.pipeline import records_of
-from segplugins.annotation.ranking import Doubt, rank_images, write_review
+from segplugins.annotation.pipeline import records_of, regions_yaml
+from segplugins.annotation.ranking import REVIEW, Doubt, rank_images, write_review
 from segplugins.annotation.statistics import statistics
 from segplugins.files.faults import FaultError
 from segplugins.files.jobs import MANIFEST
@@ -19,7 +20,7 @@ from segplugins.pictures import Style, draw_masks
 from segplugins.pictures.page import data_url, page_style
 from segplugins.structures.regions import box_outline, decode_mask
 
-REPORT, SUMMARY = "report.html", "summary.json"
+REPORT, SUMMARY, REVIEW_DATA = "report.html", "summary.json", "review.yaml"
 _SHOWN_NAMES = 30
 _STYLE = Style(legend=False, short_side=240, longest_side=480)
 
@@ -27,7 +28,7 @@ _STYLE = Style(legend=False, short_side=240, longest_side=480)
 def write_report(
     folder: Union[str, Path], images: Union[str, Path], *, pictures: int = 9, review: int = 100
 ) -> Dict[str, Path]:
-    """Writes report.html, summary.json and review.jsonl of an output folder that is complete.
+    """Writes report.html, summary.json, review.jsonl and review.yaml of a complete output folder.
 
     Args:
         folder: output folder.
@@ -44,6 +45,9 @@ def write_report(
     counts = statistics(folder)
     write_json(folder / SUMMARY, counts)
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    name = "".join(c if c.isalnum() else "_" for c in folder.resolve().name)
+    described = regions_yaml(f"review_{name}", images, REVIEW, manifest["recipe"]["task"])
+    write_text(folder / REVIEW_DATA, described)
     drawn = _drawn(folder, Path(images), ranked, pictures)
     write_text(folder / REPORT, report_page(folder.name, manifest, counts, ranked, drawn))
     return {"report": folder / REPORT, "summary": folder / SUMMARY, "review": review_file}
@@ -92,7 +96,7 @@ def _facts(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
         "Regions": f"{counts['regions']:,}, {counts['masks']:,} of them with a mask; "
         f"{counts['categories']:,} names",
         "Hard negatives": f"{counts['negatives']:,} texts that their image does not show",
-        "Set aside": f"{counts['set_aside']:,} boxes without a mask that fits",
+        "Set aside": f"{counts['set_aside']:,} regions that a stage dropped",
         "Models": "; ".join(named),
     }
     rows = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
@@ -106,7 +110,7 @@ def _stages_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
             "stage",
             "judged",
             "dropped",
-            "",
+            "share",
             "threshold",
             "10 %",
             "50 %",
@@ -114,13 +118,15 @@ def _stages_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
             "values",
         )
     )
+    if not stages:
+        return "<p>No stage of the recipe decided about anything.</p>"
     body = ""
     for title, counts in stages.items():
         share = counts["dropped"] / max(counts["judged"], 1)
         quantiles = counts.get("quantiles", [None] * 3)
         cells = [f"{counts['judged']:,}", f"{counts['dropped']:,}", _meter(share)]
         cells += [_number(each) for each in (counts["threshold"], *quantiles)]
-        cells.append(_bars(counts.get("histogram", ())))
+        cells.append(_bars(counts.get("histogram", ()), counts.get("range", ())))
         body += f"<tr><td>{escape(title)}</td>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="wide">{table}</div>'
@@ -133,7 +139,8 @@ def _columns(counts: Mapping[str, Any]) -> Tuple[str, str]:
     more = (
         f"<p>and {len(names) - _SHOWN_NAMES:,} more names</p>" if len(names) > _SHOWN_NAMES else ""
     )
-    left = f"<div><h3>Names</h3>{_meters(rows)}{more}</div>"
+    table = _meters(rows) if rows else "<p>No region is left.</p>"
+    left = f"<div><h3>Names</h3>{table}{more}</div>"
     sizes = [(name, f"{share:.1f} %", share / 100) for name, share in counts["sizes"].items()]
     captions = "".join(
         f"<tr><td>{escape(key)}</td><td>{entry['number']:,}</td><td>{entry['mean_words']:.2f}</td></tr>"
@@ -148,30 +155,35 @@ def _columns(counts: Mapping[str, Any]) -> Tuple[str, str]:
 
 def _meters(rows: Sequence[Tuple[str, str, float]]) -> str:
     body = "".join(
-        f'<tr><td class="name">{escape(name)}</td><td>{_meter(share)}{text}</td></tr>'
+        f'<tr><td class="name">{escape(name)}</td><td>{_meter(share)}</td><td>{text}</td></tr>'
         for name, text, share in rows
     )
     return f'<div class="tall"><table><tbody>{body}</tbody></table></div>'
 
 
 def _meter(share: float) -> str:
-    return f'<span class="meter seen" style="--value:{100 * share:.1f}%"></span>'
+    value = f"{100 * share:.1f}%"
+    return f'<span class="meter seen" style="--value:{value}" title="{value}"></span>'
 
 
-def _bars(histogram: Sequence[int]) -> str:
+def _bars(histogram: Sequence[int], ends: Sequence[float]) -> str:
     if not histogram:
         return ""
+    title = f"values from {_number(ends[0])} to {_number(ends[1])}"
     highest = max(histogram)
     bars = "".join(
         f'<rect x="{5 * n}" y="{24 - 24 * count / highest:.1f}" width="4" '
         f'height="{24 * count / highest:.1f}" fill="var(--seen)"/>'
         for n, count in enumerate(histogram)
     )
-    return f'<svg viewBox="0 0 {5 * len(histogram)} 24" style="width:110px">{bars}</svg>'
+    box = f'viewBox="0 0 {5 * len(histogram)} 24" style="width:110px;min-width:110px"'
+    return f'<svg {box} role="img"><title>{title}</title>{bars}</svg>'
 
 
 def _number(value: Optional[float]) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _gallery(name: str, shown: Sequence[Tuple[str, str]]) -> str:
@@ -193,10 +205,13 @@ def _ranking(ranked: Sequence[Doubt]) -> str:
         for each in ranked[:_SHOWN_NAMES]
     )
     if not rows:
-        return ""
+        return (
+            "<section><h2>Most worth a look</h2><p>No filter or verifier measured a region, so no "
+            "image is more doubtful than another.</p></section>"
+        )
     return (
         "<section><h2>Most worth a look</h2><p>Where filters and verifiers disagree most; "
-        "review.jsonl has these images as region lines</p>"
+        "review.jsonl has these images as region lines, with what was dropped</p>"
         '<div class="tall"><table><thead><tr><th>image</th><th>doubt</th><th>regions</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div></section>"
     )
@@ -229,15 +244,20 @@ def _drawn(
     worst = [found[key] for key in doubtful if key in found]
     return {
         "Pictures": [_picture(images, record, "") for _, record in lots],
-        "The most doubtful": [
-            _picture(images, record, f"doubt {doubtful[record['image_id']].value:.2f}")
+        "The most doubtful (what was dropped is in brackets)": [
+            _picture(images, record, f"doubt {doubtful[record['image_id']].value:.2f}", True)
             for record in worst
         ],
     }
 
 
-def _picture(images: Path, record: Mapping[str, Any], remark: str) -> Tuple[str, str]:
-    """Returns the caption and the address of an image with its regions."""
+def _picture(
+    images: Path, record: Mapping[str, Any], remark: str, with_dropped: bool = False
+) -> Tuple[str, str]:
+    """Returns the caption and the address of an image with its regions.
+
+    Of those that were dropped the box is drawn.
+    """
     size = (record["height"], record["width"])
     words = [record["file_name"], remark]
     words += [str(each["text"]) for each in record["captions"] if each.get("kept", True)][:1]
@@ -256,9 +276,10 @@ def _picture(images: Path, record: Mapping[str, Any], remark: str) -> Tuple[str,
     absent = [r["text"] for r in record["regions"] if "box" not in r and "mask" not in r]
     words += [f"not there: {', '.join(absent)}"] if absent else []
     names = [region["text"] for region in regions]
-    picture = draw_masks(pixels, masks, names, style=_STYLE) if regions else _plain(pixels)
+    dropped = record.get("set_aside", []) if with_dropped else []
+    masks += [box_outline(region["box"], *size) for region in dropped if "box" in region]
+    names += [f"({region['text']})" for region in dropped if "box" in region]
+    stages = Counter(region.get("extra", {}).get("dropped_by", "") for region in dropped)
+    words += [f"{stage} dropped {number}" for stage, number in stages.items()]
+    picture = draw_masks(pixels, masks, names, style=_STYLE)
     return " · ".join(filter(None, words)), data_url(picture)
-
-
-def _plain(pixels: np.ndarray) -> np.ndarray:
-    return draw_masks(pixels, [], [], style=_STYLE)

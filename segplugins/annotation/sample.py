@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -55,7 +55,8 @@ class Sample:
         regions: found so far; each has an `extra["region_id"]`. Fill it by `add`.
         tags: JSON data: "name", "score", "annotator".
         captions: JSON data: "text", "score", "annotator", "prompt_id", "kept".
-        set_aside: regions that are kept in the record and not trained on.
+        set_aside: regions that a stage dropped, which is their `extra["dropped_by"]`. They stay in
+            the record, for people; nothing is trained on them.
         not_exhaustive: texts of regions that were dropped: the image may show such objects.
         decisions: made so far.
         more: other keys of the record.
@@ -155,11 +156,13 @@ class Sample:
         *,
         drop: bool = True,
         surplus: Collection[int] = (),
+        aside: Callable[[Region], Region] = lambda region: region,
         note: str = "",
     ) -> None:
         """Records a decision per region, and drops the regions that failed.
 
-        What is dropped may be an object all the same: its text goes to `not_exhaustive`.
+        What is dropped may be an object all the same: it goes to `set_aside`, its text to
+        `not_exhaustive`.
 
         Args:
             stage: title of the stage.
@@ -170,6 +173,7 @@ class Sample:
                 the stage `decide`.
             surplus: positions that leave nothing unannotated: another region is of the same
                 object, or the image surely does not show it.
+            aside: returns what is set aside of a region.
             note: why.
         """
         kept = []
@@ -187,9 +191,14 @@ class Sample:
                 region = replace(region, extra={**region.extra, "failed": failed})
             if passes or not drop:
                 kept.append(region)
-            elif index not in surplus and region.text not in self.not_exhaustive:
-                self.not_exhaustive.append(region.text)
+            elif index not in surplus:
+                self._set_aside(aside(region), stage)
         self.regions = kept
+
+    def _set_aside(self, region: Region, stage: str) -> None:
+        self.set_aside.append(replace(region, extra={**region.extra, "dropped_by": stage}))
+        if region.text not in self.not_exhaustive:
+            self.not_exhaustive.append(region.text)
 
     def as_record(self, task: Task) -> Dict[str, Any]:
         """Returns the region line of the image."""

@@ -125,7 +125,7 @@ def stage_counts(folder: Union[str, Path]) -> Dict[str, Dict[str, Any]]:
         if key.endswith("gate_masks"):  # three checks in one stage
             key = f"{key}: {decision['note']}"
         stages.setdefault(key, StageCounts()).add(decision)
-    order = sorted(stages, key=lambda title: (int(title.split(" ")[0]), title))
+    order = sorted(stages, key=lambda title: int(title.split(" ")[0]))
     return {title: stages[title].as_data() for title in order}
 
 

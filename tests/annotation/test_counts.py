@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image as PILImage
 
 from segplugins.annotation.filters import FilterArea, FilterScore, GateMasks
 from segplugins.annotation.quality import FilterQuality, filter_quality
-from segplugins.annotation.ranking import Doubt, rank_images, review_lines, write_review
+from segplugins.annotation.ranking import Doubt, rank_images, review_lines, to_review, write_review
 from segplugins.annotation.report import report_page, write_report
 from segplugins.annotation.sample import with_mask
 from segplugins.annotation.statistics import StageCounts, stage_counts, statistics
@@ -73,7 +74,7 @@ def test_stages_are_in_the_order_of_the_recipe_and_the_gate_is_three(tmp_path):
         decision("1 caption_image", None, None),
     ]  # fmt: skip
     counts = stage_counts(write(tmp_path, decisions=decisions))
-    assert list(counts) == ["1 caption_image", "2 gate_masks: area", "2 gate_masks: fit",
+    assert list(counts) == ["1 caption_image", "2 gate_masks: fit", "2 gate_masks: area",
                             "10 filter_clip"]  # fmt: skip
     assert counts["1 caption_image"] == {"judged": 1, "dropped": 0, "threshold": None}
     assert (counts["10 filter_clip"]["judged"], counts["10 filter_clip"]["dropped"]) == (2, 1)
@@ -189,6 +190,14 @@ def test_the_review_is_in_the_order_of_ranks_and_no_longer_than_asked(tmp_path):
     assert [r["file_name"] for r in review_lines(tmp_path)] == ["c.png"] and chosen == ranked[:1]
 
 
+def test_the_review_has_what_was_dropped_of_the_kind_of_the_line():
+    mask, box = {"text": "m", "mask": SQUARE}, {"text": "b", "box": [1, 1, 9, 9]}
+    absent = {"text": "a"}
+    assert to_review({"regions": [absent], "set_aside": [mask, box]})["regions"] == [absent, mask]
+    assert to_review({"regions": [box], "set_aside": [box]})["regions"] == [box, box]
+    assert to_review({"regions": [], "n": 1, "not_exhaustive": ["b"]}) == {"regions": [], "n": 1}
+
+
 # The page
 
 
@@ -202,7 +211,7 @@ def page_of(counts=(), ranked=(), drawn=(), **manifest):
 
 def test_a_row_of_the_table_has_the_numbers_of_its_stage():
     stage = {"judged": 2000, "dropped": 500, "threshold": 0.25, "quantiles": [0.1, 0.5, 0.98765],
-             "histogram": [0, 5, 10]}  # fmt: skip
+             "histogram": [0, 5, 10], "range": [-0.5, 43210.0]}  # fmt: skip
     page = page_of({"stages": {"1 <x>": stage, "2 y": {"judged": 0, "dropped": 0,
                     "threshold": None}}})  # fmt: skip
     first, second = re.findall(r"<tr>(<td>\d .*?)</tr>", page)
@@ -212,6 +221,7 @@ def test_a_row_of_the_table_has_the_numbers_of_its_stage():
     bars = [float(h) for h in re.findall(r'height="([\d.]+)"', cells[8])]
     tops = [float(y) for y in re.findall(r' y="([\d.]+)"', cells[8])]
     assert bars == [0, 12, 24] and tops == [24, 12, 0]
+    assert "<title>values from -0.5 to 43,210</title>" in cells[8]
     cells = re.findall(r"<td>(.*?)</td>", second)
     assert "--value:0.0%" in cells[3] and cells[4:] == ["–"] * 4 + [""]
 
@@ -221,7 +231,7 @@ def test_names_are_measured_by_the_most_frequent_and_the_rest_is_counted():
     page = page_of({"names": names, "sizes": {"tiny": 12.5}})
     assert ">n29<" in page and ">n30<" not in page and "and 2 more names" in page
     meters = re.findall(
-        r'class="name">(\w+)</td><td>.*?--value:([\d.]+)%"></span>([\w. %]+)<', page
+        r'class="name">(\w+)</td><td>.*?--value:([\d.]+)%" title=.*?<td>([\w. %]+)<', page
     )
     assert meters[0] == ("n0", "100.0", "40") and meters[20] == ("n20", "50.0", "20")
     assert meters[-1] == ("tiny", "12.5", "12.5 %")
@@ -233,10 +243,19 @@ def test_facts_and_ranks_are_told():
     counts = {"regions": 7000, "masks": 6, "categories": 3, "negatives": 2, "set_aside": 1}
     page = page_of(counts, [Doubt("a", "<a>", 0.12345, 3)], recipe={"models": models})
     for text in ("1,234 of val; 5 left out", "7,000, 6 of them with a mask; 3 names",
-                 "2 texts that", "1 boxes without", "m: clip abc; n: &lt;toy&gt;",
+                 "2 texts that", "1 regions that a stage dropped", "m: clip abc; n: &lt;toy&gt;",
                  "<td>&lt;a&gt;</td><td>0.123</td><td>3</td>"):  # fmt: skip
         assert text in page, text
-    assert "Most worth a look" not in page_of() and "Captions</h3>" not in page_of()
+    assert "no image is more doubtful than another" in page_of()
+    assert "no image is more" not in page and "Captions</h3>" not in page_of()
+
+
+def test_a_page_of_nothing_says_so():
+    page = page_of()
+    assert "No stage of the recipe decided about anything" in page and "No region is left" in page
+    counts = {"names": {"a": 1}, "stages": {"1 x": {"judged": 1, "dropped": 0, "threshold": None}}}
+    page = page_of(counts)
+    assert "decided about anything" not in page and "No region is left" not in page
 
 
 def test_a_picture_tells_what_was_kept_and_what_is_not_there(tmp_path):
@@ -247,15 +266,22 @@ def test_a_picture_tells_what_was_kept_and_what_is_not_there(tmp_path):
     captions = [{"text": "lost", "kept": False}, {"text": "best", "kept": True}, {"text": "last"}]
     records = [
         record("a", {"text": "dog", "mask": SQUARE}, {"text": "cow"}, captions=captions),
-        record("b", {"text": "cat", "box": [1, 1, 9, 9]}),
-    ]
+        record("b", {"text": "cat", "box": [1, 1, 9, 9]}, set_aside=[
+            {"text": "hen", "box": [20, 9, 50, 30], "extra": {"dropped_by": "1 filter_clip"}}]),
+    ]  # fmt: skip
     folder = write(tmp_path / "out", records, [decision("1 filter_clip", 0.5, image="b")])
-    manifest = {"recipe": {"models": {}}, "images": {"source": "val"}}
+    manifest = {"recipe": {"models": {}, "task": "referring"}, "images": {"source": "val"}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     files = write_report(folder, images, pictures=2, review=1)
     page = files["report"].read_text()
     words = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     assert sorted(words[:2]) == ["a.png · best · not there: cow", "b.png"]
-    assert words[2:] == ["b.png · doubt 1.00"]  # at its threshold
+    assert words[2:] == ["b.png · doubt 1.00 · 1 filter_clip dropped 1"]  # at its threshold
+    # What was dropped is drawn among the most doubtful alone.
+    shown = re.findall(r'base64,([^"]+)" alt="b.png', page)
+    assert len(shown) == 2 and shown[0] != shown[1]
+    described = yaml.safe_load((folder / "review.yaml").read_text())
+    assert described == {"kind": "regions", "sets": {"review_out": {
+        "images": str(images), "lines": "review.jsonl", "task": "referring"}}}  # fmt: skip
     assert json.loads(files["summary"].read_text())["negatives"] == 1
     assert [r["rank"] for r in review_lines(folder)] == [1]

@@ -195,6 +195,7 @@ def test_what_is_set_aside_is_the_prompt_without_its_copy(sample, add, make):
     sample.regions[-1] = with_mask(sample.regions[-1], make["rectangle"](0, 0, 5, 5), quality=0.1)
     GateMasks()([sample])
     (region,) = sample.set_aside
+    assert region.extra.pop("dropped_by") == "gate_masks"
     assert region.extra == {"region_id": 0, "label": "b", "quality": 0.1}
     assert list(region.box) == [10, 10, 30, 30] and region.mask is None
     assert len(sample.decisions) == 1  # what is gone is not checked again

@@ -53,7 +53,10 @@ def test_a_dropped_region_leaves_its_text_as_not_exhaustive(sample, add):
     assert sample.not_exhaustive == []
     sample.judge("drops", {0: False, 1: False, 2: False, 3: True, 4: False}, {}, surplus=[2])
     assert [region.text for region in sample.regions] == ["d"]
-    assert sample.as_record(Task.INSTANCE)["not_exhaustive"] == ["a", "b"]
+    record = sample.as_record(Task.INSTANCE)
+    assert record["not_exhaustive"] == ["a", "b"]
+    aside = [(region["text"], region["extra"]["dropped_by"]) for region in record["set_aside"]]
+    assert aside == [("b", "drops"), ("a", "drops"), ("a", "drops")]
 
 
 def test_changes_are_taken_back(sample, add):
