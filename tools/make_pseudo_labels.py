@@ -7,7 +7,7 @@
 The pictures without truth are annotated by a recipe whose model looks answers up and spoils a
 share of them: once as its models answer ("noisy"), once with all filters and verifiers
 ("filtered"). sets.yaml in the output registers pseudo_labelled, pseudo_noisy, pseudo_filtered,
-pseudo_complete (the pictures that no filter took a region from), pseudo_all (the truth of all),
+pseudo_kept (the pictures of which filters kept half of the regions), pseudo_all (the truth of all),
 pseudo_val and pseudo_phrases (its names as phrases). Stopped, the same command goes on where it
 was; a folder that was made by another recipe is refused.
 """

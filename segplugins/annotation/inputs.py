@@ -57,6 +57,7 @@ class FolderInputs:
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
+        ValueError: the name of a file is no UTF-8.
     """
 
     def __init__(self, root: Path):
@@ -69,6 +70,7 @@ class FolderInputs:
         )
         if not self._names:
             raise FileNotFoundError(f"folder '{root}' holds no image")
+        _check_names(self._names, root)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -83,6 +85,17 @@ class FolderInputs:
     def descriptions(self) -> Iterator[str]:
         """Yields the names."""
         yield from self._names
+
+
+def _check_names(names: Sequence[str], root: Path) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"folder '{root}': the file name {os.fsencode(name)!r} is no UTF-8, so no record "
+                "can hold it; rename the file"
+            ) from None
 
 
 class LineInputs:

@@ -5,8 +5,8 @@ all.jsonl, val.jsonl                things of all training and of the validation
 val_phrases.jsonl                   the latter as phrases, with names that a picture does not show
 noisy, filtered                     annotations of the unlabelled part
 sets.yaml                           registers pseudo_labelled, pseudo_noisy, pseudo_filtered,
-                                    pseudo_complete (the pictures that no filter took a region
-                                    from), pseudo_all, pseudo_val, pseudo_phrases
+                                    pseudo_kept (the pictures of which filters kept half of the
+                                    regions), pseudo_all, pseudo_val, pseudo_phrases
 """
 
 from dataclasses import replace
@@ -32,6 +32,7 @@ from segplugins.structures.regions import Region, Task
 _RIGHT = 0.7  # IoU with the truth
 _ABSENT = 3  # names that a validation picture is asked for and does not show
 _SHARD = 100
+_KEPT = 0.5  # least share of a picture's regions, of pseudo_kept
 
 
 def write_parts(world: Path, out: Path, labelled: int) -> None:
@@ -108,7 +109,7 @@ def sets_yaml(images: Path, names: Sequence[str]) -> str:
     sets = {
         f"pseudo_{name}": {"images": train, "lines": path, **words} for name, path in lines.items()
     }
-    sets["pseudo_complete"] = {**sets["pseudo_filtered"], "complete": True}
+    sets["pseudo_kept"] = {**sets["pseudo_filtered"], "least_kept": _KEPT}
     sets["pseudo_val"] = {"images": val, "lines": "val.jsonl", **words}
     phrases = {"lines": "val_phrases.jsonl", "task": str(Task.REFERRING)}
     sets["pseudo_phrases"] = {"images": val, **phrases}

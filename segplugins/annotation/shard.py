@@ -27,6 +27,7 @@ from segplugins.annotation.stage import Stage
 from segplugins.files.faults import FaultError
 from segplugins.files.jobs import JobFolder
 from segplugins.files.pictures import read_picture
+from segplugins.files.plain_files import read_plain_file
 from segplugins.files.region_shards import writing_records
 from segplugins.files.write import replacing
 from segplugins.structures.regions import Region, Task
@@ -243,7 +244,7 @@ def _pixels(each: Union[Sample, Failure]) -> int:
 def read_sample(item: Item, inputs: Inputs, start: str) -> Union[Sample, Failure]:
     """Returns the sample of an item, or a failure that says why its image cannot be read."""
     try:
-        content = (Path(inputs.root) / item.file_name).read_bytes()
+        content = read_plain_file(Path(inputs.root) / item.file_name)
         picture = read_picture(content)
     except FaultError as error:
         return Failure(item.file_name, error.fault.message)

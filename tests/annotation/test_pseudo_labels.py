@@ -51,8 +51,7 @@ def test_parts_are_the_first_pictures_and_the_others(world, tmp_path):
     assert entry.regions and all(r.is_thing and not r.extra for r in entry.regions)
     described = yaml.safe_load((tmp_path / "sets.yaml").read_text())["sets"]
     assert described["pseudo_filtered"]["lines"] == "filtered/regions"
-    complete = {**described["pseudo_filtered"], "complete": True}
-    assert described["pseudo_complete"] == complete
+    assert described["pseudo_kept"] == {**described["pseudo_filtered"], "least_kept": 0.5}
     assert described["pseudo_phrases"]["task"] == "referring"
     with pytest.raises(ValueError, match="4 labelled pictures, expected 1 to 3"):
         write_parts(world, tmp_path, 4)

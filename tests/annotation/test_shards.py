@@ -1,6 +1,7 @@
 """Inputs, the plan of shards, and what becomes of samples on which stages fail."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -340,3 +341,22 @@ def test_what_is_not_shown_goes_to_the_mean_by_its_fade(fade, expected):
     pixels[:, 1] = 240  # the mean is 120
     shown = np.array([[True, False], [True, False]])
     assert View(Image(pixels), (0, 0, 2, 1), shown, fade).pixels()[0, :, 0].tolist() == expected
+
+
+def test_a_pipe_is_left_out_and_does_not_stop_the_run(tmp_path):
+    root = draw(tmp_path / "set", ["b.png"])
+    os.mkfifo(root / "a.png")
+    inputs = FolderInputs(root)
+    failure = read_sample(inputs[0], inputs, "nothing")
+    assert "a.png is a named pipe, expected a plain file" in failure.error
+    assert not failure.in_stage and isinstance(read_sample(inputs[1], inputs, "nothing"), Sample)
+
+
+def test_a_file_name_that_no_record_can_hold_is_refused_at_once(tmp_path):
+    root = draw(tmp_path / "set", ["a.png", "line\nfeed %20 \U0001f600 .png"])
+    assert len(FolderInputs(root)) == 2
+    os.rename(root / "a.png", os.fsencode(root) + b"/a\xff.png")
+    with pytest.raises(
+        ValueError, match=r"the file name b'a.xff.png' is no UTF-8.*rename the file"
+    ):
+        FolderInputs(root)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,14 +64,30 @@ def test_what_is_not_exhaustive_is_learnt_from_no_image_without_it(root, save):
     assert record["ignore_negative"].tolist() == [True, False, True]
 
 
-def test_a_complete_set_has_the_images_whose_objects_are_all_annotated(root):
-    more = {"vocabulary": ["cat"], "task": Task.INSTANCE, "complete": True}
-    write(root, line(CAT, not_exhaustive=["cat"]), line(CAT, file_name="b.png", not_exhaustive=[]))
-    register(**more)
-    assert [r["file_name"] for r in load_dataset("test_lines")] == [str(root / "images/b.png")]
-    write(root, line(CAT, not_exhaustive=["cat"]))
-    with pytest.raises(ValueError, match="each of the 1 images has 'not_exhaustive', so `complete"):
+@pytest.mark.parametrize(
+    ("least_kept", "names"), [(0, "abcde"), (0.5, "abde"), (0.51, "ade"), (2 / 3, "ade"), (1, "ad")]
+)
+def test_images_of_which_filters_dropped_too_much_are_left_out(root, least_kept, names):
+    cow, aside = {**CAT, "text": "cow"}, {"set_aside": [CAT]}
+    lines = [
+        line({"text": "cow"}, file_name="a.png"),  # nothing was proposed
+        line(CAT, file_name="b.png", not_exhaustive=["cat"], **aside),  # 1 of 2
+        line(CAT, file_name="c.png", not_exhaustive=["cat", "cow"]),  # 1 of 3
+        line(CAT, file_name="d.png", not_exhaustive=[]),
+        line(CAT, cow, file_name="e.png", not_exhaustive=["cow"], **aside),  # 2 of 3
+    ]
+    write(root, *lines)
+    register(least_kept=least_kept)
+    assert [Path(r["file_name"]).stem for r in load_dataset("test_lines")] == list(names)
+
+
+def test_a_share_that_leaves_no_image_is_refused_and_tells_the_highest(root):
+    write(root, line(CAT, not_exhaustive=["cat", "cow"]), line(file_name="b.png", set_aside=[CAT]))
+    register(least_kept=0.5)
+    with pytest.raises(ValueError, match="of no image the share 0.5 of .* the highest is 0.33; lo"):
         load_dataset("test_lines")
+    with pytest.raises(ValueError, match="least_kept.*expected a number from 0 to 1"):
+        register(least_kept=50)
 
 
 def test_of_a_phrase_with_unannotated_objects_nothing_else_is_a_negative(root, save):

@@ -15,7 +15,7 @@ def region_records(
     *,
     task: Task,
     vocabulary: Optional[Vocabulary] = None,
-    complete: bool = False,
+    least_kept: float = 0.0,
     policy: FaultPolicy = STRICT,
 ) -> List[dict]:
     """Returns one record per line; what else a line says is kept.
@@ -27,20 +27,21 @@ def region_records(
         image_root: folder that file names are relative to.
         task: of lines that name none.
         vocabulary: the regions' texts are its classes; None: texts are free.
-        complete: leave out the lines with "not_exhaustive".
+        least_kept: lines of which a smaller share of the regions was kept are left out, see
+            `kept_share`.
         policy: receives the faults of lines and regions.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_region_lines`; also where no line is complete.
+        FileNotFoundError, ValueError: see `read_region_lines`; also where no line is left.
     """
     entries = read_region_lines(
         path, policy, task=task, image_root=image_root, vocabulary=vocabulary
     )
-    left = [entry for entry in entries if not (complete and entry.not_exhaustive)]
-    if complete and not left and entries:
+    left = [entry for entry in entries if kept_share(entry) >= least_kept]
+    if entries and not left:
         raise ValueError(
-            f"{path}: each of the {len(entries)} images has 'not_exhaustive', so `complete: true` "
-            "leaves none; remove that key of the data set"
+            f"{path}: of no image the share {least_kept} of the regions was kept, the highest is "
+            f"{max(map(kept_share, entries)):.2f}; lower `least_kept` of the data set"
         )
     return [
         {
@@ -56,6 +57,18 @@ def region_records(
         }
         for entry in left
     ]
+
+
+def kept_share(entry: LineEntry) -> float:
+    """Returns the share of an image's regions that no filter dropped; 1 where there were none.
+
+    Dropped are those in "set_aside", but at least one for each text of "not_exhaustive".
+    """
+    kept = sum(region.has_target for region in entry.regions)
+    aside = entry.more.get("set_aside")
+    dropped = len(aside) if isinstance(aside, (list, tuple)) else 0
+    dropped = max(dropped, len(entry.not_exhaustive))
+    return kept / (kept + dropped) if kept + dropped else 1.0
 
 
 def _not_exhaustive(entry: LineEntry, vocabulary: Optional[Vocabulary]) -> Dict[str, list]:

@@ -132,7 +132,7 @@ class RegionSource(Source):
         image_root: folder that its file names are relative to.
         task: of lines that name none.
         vocabulary: the texts are its classes; None: texts are free.
-        complete: leave out images that may show objects which are not annotated.
+        least_kept: images of which filters kept a smaller share of the regions are left out.
     """
 
     things: ClassVar[bool] = True
@@ -141,7 +141,7 @@ class RegionSource(Source):
     image_root: Folder = key("images", values.paths, is_path=True)
     task: Task = key("task", values.tasks(*_EVALUATOR_OF_LINES), default=Task.REFERRING)
     vocabulary: Words = key("vocabulary", values.words, default=None)
-    complete: bool = key("complete", values.boolean, default=False)
+    least_kept: float = key("least_kept", values.share, default=0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,7 +161,7 @@ class RegionSource(Source):
             images,
             task=self.task,
             vocabulary=self.vocabulary,
-            complete=self.complete,
+            least_kept=self.least_kept,
             policy=policy,
         )
         check_count(self.name, len(records), self.expected, self.prepare, policy)

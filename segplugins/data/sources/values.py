@@ -83,6 +83,13 @@ def whole(low: int, high: int) -> Check:
     return check
 
 
+def share(value: Any) -> float:
+    """Returns a number from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError("expected a number from 0 to 1")
+    return float(value)
+
+
 def choice(*options: str) -> Check:
     """Returns a check for one of some texts."""
 
