@@ -1,7 +1,7 @@
 """What `python tools/benchmark.py umg_clip` measures: pre-training with and without clustering."""
 
 import contextlib
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 import torch
 from timm.models.eva import Eva
@@ -59,6 +59,7 @@ def run(bench: Any) -> None:
     )
     measure_clustering(bench, clustered, images, shape)
     measure_regions(bench, plain, images, shape)
+    measure_activations(bench, "quick" if bench.quick else "ViT-L/14-336", device)
     measure_memory(bench, shape, device)
 
 
@@ -147,6 +148,32 @@ def measure_regions(bench: Any, tower: TimmVit, images: Tensor, shape: str) -> N
     limit = REGIONS if shape == "ViT-L/14-336" else None
     name = f"{BOXES} boxes an image, share of the forward, {shape}"
     bench.figure(name, 100 * share, "%", limit=limit)
+
+
+def measure_activations(bench: Any, shape: str, device: str) -> None:
+    """What a forward pass keeps for the backward pass, counted: at full size on a CPU too."""
+    images = pictures(shape, device)[:1]
+    every, half = (activation_bytes(build(shape, device, keep), images) for keep in (0.0, 0.5))
+    limit = MEMORY if shape == "ViT-L/14-336" else None
+    name = f"activations of an image with half the tokens, {shape}"
+    bench.figure(name, 100 * half / every, "%", limit=limit)
+
+
+def activation_bytes(tower: TimmVit, images: Tensor) -> int:
+    """Returns: bytes of all tensors that are kept for the backward pass, weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
+    kept: Dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        results = encode(tower, images)
+    assert all(result.requires_grad for result in results)  # alive, so that no place is used twice
+    return sum(kept.values())
 
 
 def measure_memory(bench: Any, shape: str, device: str) -> None:
