@@ -14,7 +14,19 @@ def add_config(cfg: CN) -> None:
         cfg: changed in place.
     """
     cfg.MODEL.QMN = node = CN()
+    _add_encoders(node)
+    _add_decoder(node)
+    _add_losses(node)
 
+    # At test: most instances of an image; lowest score and lowest kept share of panoptic segments;
+    # temperature of the choice between texts (0 = none); masks resized at a time.
+    node.TEST = CN({"TOPK": 100, "SCORE_THRESHOLD": 0.25, "OVERLAP_THRESHOLD": 0.8})
+    node.TEST.TEMPERATURE = 0.06
+    node.TEST.MASK_CHUNK = 16
+
+
+def _add_encoders(node: CN) -> None:
+    """Adds backbone and pixel decoder."""
     node.BACKBONE = backbone = CN()
     # "swin_t", "swin_b", "swin_l"; or "timm/<name>": any model of timm that offers feature maps,
     # with the pixel statistics that timm knows for it.
@@ -38,6 +50,9 @@ def add_config(cfg: CN) -> None:
     encoder.BACKEND = "auto"
     encoder.CHECKPOINT = False
 
+
+def _add_decoder(node: CN) -> None:
+    """Adds the decoder, its queries and the class head."""
     # Width, heads, layers and points of the decoder.
     node.HIDDEN_DIM = 256
     node.NHEADS = 8
@@ -61,6 +76,9 @@ def add_config(cfg: CN) -> None:
     # Class head: start of the factor on the cosine and of the bias (ln 0.01 / 0.99).
     node.TEXT = CN({"SCALE": 14.286, "BIAS": -4.595, "TRAINABLE": True})
 
+
+def _add_losses(node: CN) -> None:
+    """Adds losses, matching and denoising."""
     # Weights of the losses; the costs of the matching have the same.
     node.LOSS = loss = CN()
     loss.CLASS = 4.0
@@ -83,12 +101,6 @@ def add_config(cfg: CN) -> None:
     node.DN = CN({"NUM": 100, "NOISE_SCALE": 0.4, "LABEL_NOISE": 0.2})
     node.DN.CONTRASTIVE = False
     node.DN.PAD_NEGATIVES = False
-
-    # At test: most instances of an image; lowest score and lowest kept share of panoptic segments;
-    # temperature of the choice between texts (0 = none); masks resized at a time.
-    node.TEST = CN({"TOPK": 100, "SCORE_THRESHOLD": 0.25, "OVERLAP_THRESHOLD": 0.8})
-    node.TEST.TEMPERATURE = 0.06
-    node.TEST.MASK_CHUNK = 16
 
 
 RANGES = {

@@ -8,7 +8,12 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from segplugins.modeling.contrastive import contrastive, gather_rows, text_labels
+from segplugins.modeling.contrastive import (
+    contrastive,
+    gather_rows,
+    mean_over_processes,
+    text_labels,
+)
 
 SCALE = torch.tensor(10.0)
 
@@ -101,6 +106,10 @@ def part(rank, use_labels):
     return loss.detach(), a.grad, b.grad, scale.grad
 
 
+# Sums and numbers of rows of the two processes: uneven, none on one of them, none at all.
+MEANS = [((4.0, 20.0), (2, 4)), ((0.0, 6.0), (0, 3)), ((0.0, 0.0), (0, 0))]
+
+
 def empty_rank(rank):
     """Loss and gradient where the first process has neither images nor texts, nor a gradient."""
     a, b, positives, _ = case()
@@ -129,6 +138,9 @@ def work(rank, folder):
         "empty": empty_rank(rank),
         "nobody": gather_rows(torch.zeros(0, 2)).shape,
         "no pairs": contrastive(torch.zeros(0, 2), torch.zeros(0, 2), SCALE),
+        "means": [
+            mean_over_processes(torch.tensor(totals[rank]), rows[rank]) for totals, rows in MEANS
+        ],
     }
     torch.save(results, f"{folder}/{rank}.pth")
     dist.destroy_process_group()
@@ -165,6 +177,13 @@ def test_a_process_without_rows_neither_hangs_nor_changes_the_others(outcome):
     torch.testing.assert_close(found / 2, loss.detach())
     for gradient, expected in zip(gradients, (a.grad, b.grad)):
         torch.testing.assert_close(gradient / 2, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_a_mean_over_processes_weighs_every_row_alike(outcome):
+    first, second = (part["means"] for part in outcome)
+    # The mean over the processes, which is what gradients are: 24 / 6, 6 / 3 and nothing.
+    assert [((a + b) / 2).item() for a, b in zip(first, second)] == pytest.approx([4.0, 2.0, 0.0])
+    assert first[1] == 0
 
 
 def test_without_rows_anywhere_there_is_nothing_to_join(outcome):

@@ -2,7 +2,6 @@
 
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING, List
 
 import numpy as np
 
@@ -10,27 +9,17 @@ from segplugins.search import FaissIndex
 
 from .embed import read_samples, save
 from .index import Searched, measured_recall, retrieve
-from .work import complete
-
-if TYPE_CHECKING:
-    from .job import Curation
+from .work import ArchiveStage, complete
 
 logger = logging.getLogger(__name__)
 
 _INDEX = "index.faiss"
 
 
-class RetrieveStage:
-    """Stage 2: the neighbours of the images of each shard.
+class RetrieveStage(ArchiveStage):
+    """Stage 2: the neighbours of the images of each shard."""
 
-    Args:
-        curation: of the stage.
-    """
-
-    def __init__(self, curation: "Curation"):
-        self._curation, self.folder = curation, curation.archive
-        self._names = {f"neighbours/{name}.npy": name for name in curation.names}
-        self.files: List[str] = list(self._names)
+    pattern = "neighbours/{}.npy"
 
     @property
     def _has_neighbours(self) -> bool:

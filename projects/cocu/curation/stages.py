@@ -25,7 +25,7 @@ from .embedders import centred
 from .index import rows_of
 from .neighbours import RetrieveStage
 from .ranking import IndexConcepts, rank_archives
-from .work import complete
+from .work import ArchiveStage, complete
 
 if TYPE_CHECKING:
     from .job import Curation
@@ -83,17 +83,10 @@ class EmbedStage:
         )
 
 
-class RankStage:
-    """Stage 3: the concepts of each image's neighbours, by falling score.
+class RankStage(ArchiveStage):
+    """Stage 3: the concepts of each image's neighbours, by falling score."""
 
-    Args:
-        curation: of the stage.
-    """
-
-    def __init__(self, curation: "Curation"):
-        self._curation, self.folder = curation, curation.archive
-        self._names = {f"ranked/{name}.jsonl": name for name in curation.names}
-        self.files = list(self._names)
+    pattern = "ranked/{}.jsonl"
 
     @property
     def _index_files(self) -> List[str]:
@@ -159,17 +152,10 @@ class RankStage:
             line["captions"] = [entries[row].text for row in rows if row >= 0]
 
 
-class ClusterStage:
-    """Stage 4: clusters of the concepts of each image.
+class ClusterStage(ArchiveStage):
+    """Stage 4: clusters of the concepts of each image."""
 
-    Args:
-        curation: of the stage.
-    """
-
-    def __init__(self, curation: "Curation"):
-        self._curation, self.folder = curation, curation.archive
-        self._names = {f"concepts/{name}.jsonl": name for name in curation.names}
-        self.files = list(self._names)
+    pattern = "concepts/{}.jsonl"
 
     def prepare(self) -> None:
         """Needs nothing but the vocabulary, which stands."""

@@ -5,11 +5,14 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, List, Sequence
 
 from segplugins.files.jobs import MANIFEST, JobFolder
 
 from .embed import ShardSet
+
+if TYPE_CHECKING:
+    from .job import Curation
 
 _PATIENCE = 0.2  # seconds between looks at the files of other processes
 
@@ -39,6 +42,21 @@ class Work:
     device: str = "cpu"
     batch: int = 64
     faults: str = "strict"
+
+
+class ArchiveStage:
+    """A stage that makes a file of the archive for each shard of images.
+
+    Args:
+        curation: of the stage.
+    """
+
+    pattern: ClassVar[str]  # of the files; "{}" stands for the name of the shard
+
+    def __init__(self, curation: "Curation"):
+        self._curation, self.folder = curation, curation.archive
+        self._names = {self.pattern.format(name): name for name in curation.names}
+        self.files: List[str] = list(self._names)
 
 
 def complete(job: JobFolder, names: Sequence[str], make: Callable[[str], None]) -> None:
