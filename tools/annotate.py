@@ -127,7 +127,10 @@ def _inputs(args: argparse.Namespace) -> Any:
     try:
         return dataset_inputs(args.input)
     except KeyError as error:
-        raise ValueError(f"--input {source}: no such folder, and {error.args[0]}") from error
+        raise ValueError(
+            f"--input {source}: no such folder of images, and no data set has that name; "
+            "--register FILE reads the YAML file that describes sets of your own"
+        ) from error
 
 
 def _devices(args: argparse.Namespace) -> List[str]:

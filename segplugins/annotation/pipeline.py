@@ -6,9 +6,10 @@
 <output>/data.yaml              describes the result as a data set of kind "regions"
 """
 
-import json
 import multiprocessing
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -138,7 +139,8 @@ class Annotator:
             What became of the images. `unfinished` is above 0 where another runner is at work.
 
         Raises:
-            RuntimeError: a process ended before its work did, or the stages fail on most images.
+            ChildProcessError: a process ended before its work did.
+            ValueError: the stages fail on most images.
         """
         if processes < 1:
             raise ValueError(f"processes is {processes}, expected 1 or more")
@@ -224,12 +226,26 @@ class Annotator:
         for number in range(self.plan.count):
             path = self.job.path(self.plan.name(number))
             if path.exists():
-                outcome.failures += [
-                    Failure(record["file_name"], record["error"])
-                    for record in records_of_file(path)
-                    if "error" in record
-                ]
+                outcome.failures += self._failures(number, path)
         return outcome
+
+    def _failures(self, number: int, path: Path) -> List[Failure]:
+        """Returns the images that a finished shard leaves out.
+
+        Raises:
+            ValueError: the shard or its audit is damaged.
+        """
+        expected, count, failures = len(self.plan.positions(number)), 0, []
+        for record in records_of_file(path):
+            count += 1
+            if "error" in record:
+                failures.append(Failure(record["file_name"], str(record["error"])))
+        with _made_again(path):
+            if count != expected:
+                raise ValueError(f"{path} holds {count} records, {expected} were written")
+            if not self.job.path(self.plan.audit(number)).is_file():
+                raise ValueError(f"{self.job.path(self.plan.audit(number))} is missing")
+        return failures
 
     def data_yaml(self) -> str:
         """Returns the YAML that registers the result, for DATASETS.REGISTER."""
@@ -260,26 +276,48 @@ def _work(annotator: Annotator, device: str, count: Any, stop: Event) -> None:
         with count.get_lock():
             count.value += images
 
-    annotator.work(device, add)
+    try:
+        annotator.work(device, add)
+    except (ValueError, OSError, ImportError) as error:  # what a user can put right: one line
+        sys.exit(f"error: {error}")
 
 
 def _check_alive(children: Sequence[Any]) -> None:
     for child in children:
         if child.exitcode not in (None, 0):
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"an annotating process ended with exit code {child.exitcode}; what it said stands "
                 "above. Finished shards are kept: the same command goes on"
             )
 
 
 def records_of_file(path: Path) -> Iterator[Dict[str, Any]]:
-    """Yields the records of one shard."""
-    for number, record in numbered_records(path):
-        yield (
-            parse_json(record.encode(), f"{path}, line {number}")
-            if isinstance(record, str)
-            else record
-        )
+    """Yields the records of one shard.
+
+    Raises:
+        ValueError: it is damaged; the message says how it is made again.
+    """
+    with _made_again(path):
+        for number, record in numbered_records(path):
+            place = f"{path}, line {number}"
+            if isinstance(record, str):
+                record = parse_json(record.encode(), place)
+            if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
+                raise ValueError(f"{place} is no record of an image")
+            yield record
+
+
+@contextmanager
+def _made_again(path: Path) -> Iterator[None]:
+    """Adds to the message about a damaged file what makes it again.
+
+    Args:
+        path: of a shard's records.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error}; remove {path}, and the same command makes it again") from error
 
 
 def records_of(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:
@@ -289,10 +327,24 @@ def records_of(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:
 
 
 def decisions_of(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:
-    """Yields the decisions of an output folder as JSON data, image by image."""
+    """Yields the decisions of an output folder as JSON data, image by image.
+
+    Raises:
+        ValueError: a file of decisions is damaged or missing.
+    """
     for path in sorted((Path(folder) / AUDIT).glob("part-*.jsonl")):
-        with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+        with _made_again(_records_beside(path)), path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                decision = parse_json(line.encode(), f"{path}, line {number}")
+                if not isinstance(decision, dict) or "stage" not in decision:
+                    raise ValueError(f"{path}, line {number} is no decision")
+                yield decision
+
+
+def _records_beside(audit: Path) -> Path:
+    """Returns the file of records that belongs to a file of decisions."""
+    folder = audit.parent.parent / RECORDS
+    return next(iter(folder.glob(f"{audit.stem}.*")), folder / audit.name)
 
 
 def image_decisions(folder: Union[str, Path]) -> Iterator[Tuple[str, List[Dict[str, Any]]]]:

@@ -123,7 +123,9 @@ class Recipe:
             except ImportError as error:
                 raise ImportError(f"model '{name}': {error}") from error
             except FileNotFoundError as error:
-                raise FileNotFoundError(f"model '{name}': {error}") from error
+                raise FileNotFoundError(
+                    f"model '{name}': {error}{_remedy(name, model, error)}"
+                ) from error
             except ValueError as error:
                 raise ValueError(f"model '{name}': {error}") from error
 
@@ -156,6 +158,14 @@ class Recipe:
             replace(stage, **{role: built[getattr(stage, role)] for role in stage.roles})
             for stage in self.stages
         ]
+
+
+def _remedy(name: str, model: ModelSpec, error: FileNotFoundError) -> str:
+    """Returns how to name another file than the one of an error; "" if none is named."""
+    for key, value in vars(model).items():
+        if isinstance(value, str) and value and value in str(error):
+            return f"; --set models.{name}.{key}=PATH names another"
+    return ""
 
 
 def read_recipe(

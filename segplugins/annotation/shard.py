@@ -158,7 +158,7 @@ def make_shard(
         Whether it was made here.
 
     Raises:
-        RuntimeError: the stages fail on most of its images; nothing is written then.
+        ValueError: the stages fail on most of its images; nothing is written then.
     """
     with job.claim(plan.name(number), plan.audit(number)) as is_ours:
         if not is_ours:
@@ -177,9 +177,10 @@ def make_shard(
                     result = next(results) if isinstance(each, Sample) else each
                     failed += isinstance(result, Failure) and result.in_stage
                     if failed > _SYSTEMATIC * len(plan.positions(number)):
-                        raise RuntimeError(
+                        raise ValueError(
                             f"the stages fail on most images of shard {number}; the last is "
-                            f"{result.file_name}: {result.error}"
+                            f"{result.file_name}: {result.error}; mend the recipe or its models, "
+                            "or remove the images that they cannot answer for"
                         )
                     add_record(_record(result, inputs, stages))
                     if isinstance(result, Sample):

@@ -80,6 +80,8 @@ class JobFolder:
             return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("it holds no mapping")
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
         changes = differences(before, self.identity)

@@ -226,7 +226,10 @@ def _rows(path: Path) -> Iterator[Dict[str, Any]]:
                 raise ValueError(f"column '{sorted(missing)[0]}' is missing")
             for batch in file.iter_batches(_ROWS):
                 yield from map(_record, batch.to_pylist())
-    except (arrow.ArrowException, ValueError) as error:
+    except LookupError as error:
+        message = f"{path} is no Parquet file of region lines: {error} is missing"
+        raise ValueError(message) from error
+    except (arrow.ArrowException, ValueError, OSError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is no Parquet file of region lines: {reason}") from error
 

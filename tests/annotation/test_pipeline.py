@@ -13,8 +13,10 @@ from typing import ClassVar, Tuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
 
+from segplugins.annotation import pipeline
 from segplugins.annotation.inputs import FolderInputs, LineInputs, PartInputs
 from segplugins.annotation.interfaces import Detection
 from segplugins.annotation.model_spec import ModelSpec
@@ -256,7 +258,7 @@ def test_an_image_on_which_a_stage_fails_costs_no_other_its_answer(images, tmp_p
 
 def test_stages_that_fail_on_most_images_stop_the_run(images, tmp_path):
     annotator = Annotator(recipe(fails_on="png"), FolderInputs(images), tmp_path / "out")
-    with pytest.raises(RuntimeError, match="the stages fail on most images of shard 0; the last"):
+    with pytest.raises(ValueError, match="the stages fail on most images of shard 0; the last"):
         annotator.run()
     assert annotator.finished() == (0, 0)
 
@@ -359,3 +361,45 @@ def test_large_images_go_through_in_smaller_batches(tmp_path, monkeypatch):
     sizes = [len(batch) for batch in read_batches(inputs, range(7), Stages([], batch_size=5))]
     assert sizes == [3, 3, 1]
     assert not list(read_batches(inputs, [], Stages([])))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("regions", b'{"file_name": "a', "part-00000.jsonl, line 1 is not readable"),
+        ("regions", b"", "part-00000.jsonl holds 0 records, 2 were written"),
+        ("regions", b'{"file_name": "a"}\n' * 3, "holds 3 records, 2 were written"),
+        ("regions", b"[1]\n", "line 1 is no record of an image"),
+        ("regions", b'{"regions": []}\n', "line 1 is no record of an image"),
+        ("regions", b"\xc3(", "it is not UTF-8"),
+        ("audit", None, "audit/part-00000.jsonl is missing"),
+        ("audit", b'{"stage": ', "audit/part-00000.jsonl, line 1 is not readable"),
+        ("audit", b"[]\n", "audit/part-00000.jsonl, line 1 is no decision"),
+    ],
+)
+def test_a_damaged_file_is_told_with_what_makes_it_again(tmp_path, name, content, message):
+    inputs, out = FolderInputs(draw(tmp_path / "images", 3)), tmp_path / "out"
+    assert Annotator(recipe(), inputs, out, shard_size=2).run().images == 3
+    (out / name / "part-00000.jsonl").rename(tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    if content is not None:
+        (out / name / "part-00000.jsonl").write_bytes(content)
+    expected = f"({message}).*; remove .*regions/part-00000.jsonl, and the"
+    with pytest.raises(ValueError, match=expected):
+        Annotator(recipe(), inputs, out, shard_size=2).run()
+        list(decisions_of(out))
+    (out / "regions" / "part-00000.jsonl").unlink()
+    assert Annotator(recipe(), inputs, out, shard_size=2).run().made == 2
+    assert (out / name / "part-00000.jsonl").read_bytes() == whole
+
+
+def test_a_process_says_in_one_line_what_a_user_can_put_right(monkeypatch):
+    class Fails:
+        def work(self, device, add):
+            raise ValueError("the disk is full")
+
+    monkeypatch.setattr(pipeline, "be_a_worker", lambda: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    with pytest.raises(SystemExit) as end:
+        pipeline._work(Fails(), "cpu", None, None)
+    assert end.value.code == "error: the disk is full"

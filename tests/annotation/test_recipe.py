@@ -99,7 +99,8 @@ def test_a_mistake_is_one_line_that_names_its_place(changes, message):
 
 def test_weights_are_checked_without_loading(tmp_path):
     asked = recipe(models={"one": {"kind": "toy", "missing": "clip.pt"}})
-    with pytest.raises(FileNotFoundError, match=r"model 'one': no file 'clip.pt'"):
+    remedy = "; --set models.one.missing=PATH names another"
+    with pytest.raises(FileNotFoundError, match=rf"model 'one': no file 'clip.pt'.*{remedy}"):
         asked.check_models()
 
     @dataclass(frozen=True, kw_only=True)

@@ -220,7 +220,7 @@ def test_a_shard_is_made_while_no_more_than_half_of_its_images_fail(tmp_path, fa
             "file_name": "1.png", "source": "set", "error": "1 marks: RuntimeError: no answer",
         }  # fmt: skip
     else:
-        with pytest.raises(RuntimeError, match=r"of shard 0; the last is 2.png: 1 marks: Runtime"):
+        with pytest.raises(ValueError, match=r"of shard 0; the last is 2.png: 1 marks: Runtime"):
             make_shard(job, plan, 0, inputs, stages)
         assert finished_images(job, plan) == (0, 0)
 
