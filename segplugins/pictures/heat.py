@@ -1,5 +1,6 @@
 """draw_heat_maps: a value for every place and word, as colours over the picture, with a scale."""
 
+import math
 from typing import Sequence
 
 import cv2
@@ -43,7 +44,8 @@ def draw_heat_maps(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) ->
     low, high = float(maps.min()), float(maps.max())
     painted = [_painted(shown, each, low, high) for each in maps]
     titles = ["picture", *names]
-    columns = min(len(titles), _COLUMNS)
+    lines = math.ceil(len(titles) / _COLUMNS)
+    columns = math.ceil(len(titles) / lines)  # lines of about the same length
     together = sheet([shown, *painted], columns=columns, titles=titles)
     return beside([together, _scale(shown.shape[0], low, high)])
 

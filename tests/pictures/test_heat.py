@@ -31,6 +31,13 @@ def test_all_words_share_one_scale_and_each_gets_a_picture():
     assert np.allclose(painted[-2, 918 + 2], dark, atol=3)
 
 
+def test_lines_of_pictures_are_of_about_the_same_length():
+    painted = draw_heat_maps(np.zeros((256, 256, 3), np.uint8), np.ones((4, 2, 2)), list("abcd"))
+    # Five pictures in lines of three and two, with 18 pixels for each title and gaps of 6.
+    assert painted.shape[0] == 2 * (256 + 18) + 6
+    assert 3 * 256 + 2 * 6 < painted.shape[1] < 4 * 256
+
+
 def test_maps_without_difference_are_painted_in_the_lowest_colour():
     painted = draw_heat_maps(np.zeros((256, 256, 3), np.uint8), np.ones((1, 2, 2)), ["a"])
     dark = heat_colours(np.array([0.0])).astype(float)[0]
