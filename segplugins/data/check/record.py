@@ -7,7 +7,7 @@ from typing import Any, Iterator, List, Mapping, Optional, Tuple
 from segplugins.data.check.images import image_faults, record_id
 from segplugins.data.check.load import error_text
 from segplugins.data.check.maps import MapCheck, text_faults
-from segplugins.data.check.regions import region_faults
+from segplugins.data.check.regions import RegionFault, region_faults
 from segplugins.data.pairs.decode import read_record
 from segplugins.data.read_regions import read_regions, target_form
 from segplugins.data.shards import FaultySample
@@ -103,8 +103,18 @@ def _check_pair(findings: Findings, record: Mapping[str, Any], where: Mapping[st
         findings.kinds[_kind(region)] += 1
         findings.faults += [
             Fault(fault.kind, fault.message, record["file_name"], remark=fault.remark, **place)
-            for fault in region_faults(region, *size)
+            for fault in _pair_faults(region, size)
         ]
+
+
+def _pair_faults(region: Region, size: Tuple[int, int]) -> Iterator[RegionFault]:
+    """Finds what is wrong with a region that may have captions in place of a name."""
+    for fault in region_faults(region, *size):
+        if fault.field != "text":
+            yield fault
+        elif not region.extra.get("captions"):
+            message = "it has neither name nor caption; training leaves it out"
+            yield RegionFault("sentence", "text", message, remark=True)
 
 
 def _check_map(

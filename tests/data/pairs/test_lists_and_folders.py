@@ -119,6 +119,12 @@ def test_the_checker_reads_and_paints_pairs(album, register):
     assert [sample.title for sample in shown] == ["a.x  8 x 6  a dog", "c  8 x 6  cow"]
     assert shown[0].names == [] and (shown[0].labels == -1).all()
     assert shown[1].names == ["cow"] and (shown[1].labels == 0).any()
+    told = {"box": [1, 2, 4, 6], "caption": "a cow"}
+    (album / "two" / "c.json").write_text(json.dumps({"regions": [told, {"box": [1, 2, 4, 6]}]}))
+    checked = check_dataset(name)
+    assert [fault.kind for fault in checked.faults] == ["sample"]
+    (remark,) = checked.remarks
+    assert remark.field == "regions[1]" and "neither name nor caption" in remark.message
 
 
 def test_pictures_that_come_or_go_after_the_index_are_no_others(web, album):
