@@ -1,11 +1,13 @@
 """What both models of this paper read of a config to build their towers."""
 
+from pathlib import Path
 from typing import Optional
 
 from detectron2.config import CfgNode
 from torch import nn
 
-from segplugins.clip import ClipTowers, load_clip
+from segplugins.clip import ClipTowers, has_image_tower, load_clip, load_weights
+from segplugins.files.part_weights import without_tensors
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.text import TextEncoder, template_set
 
@@ -19,24 +21,33 @@ _TIMM = "timm/"
 def build_towers(cfg: CfgNode) -> ClipTowers:
     """Returns the CLIP of MODEL.CLIP, with the image tower of MODEL.UMG_CLIP.TOWER.NAME.
 
+    MODEL.CLIP.WEIGHTS may be of the CLIP that MODEL.CLIP.NAME means, whose texts stay, or what
+    pre-training has written of these texts and this image tower.
+
     Raises:
         ValueError: a name that is neither empty nor timm's, or weights without a name.
     """
     clip, tower = cfg.MODEL.CLIP, cfg.MODEL.UMG_CLIP.TOWER
-    towers = load_clip(clip.NAME, clip.WEIGHTS)
     if not tower.NAME:
         if tower.WEIGHTS:
             raise ValueError(
                 f"MODEL.UMG_CLIP.TOWER.WEIGHTS is '{tower.WEIGHTS}', but MODEL.UMG_CLIP.TOWER.NAME "
                 "is empty; name timm's model, or give a CLIP's weights as MODEL.CLIP.WEIGHTS"
             )
-        return towers
+        return load_clip(clip.NAME, clip.WEIGHTS)
     if not tower.NAME.startswith(_TIMM):
         raise ValueError(
             f"MODEL.UMG_CLIP.TOWER.NAME is '{tower.NAME}'; expected timm/<name>, or nothing for "
             "the image tower of MODEL.CLIP.NAME"
         )
-    return with_timm_tower(towers, tower.NAME.removeprefix(_TIMM), tower.WEIGHTS)
+    name, path = tower.NAME.removeprefix(_TIMM), Path(clip.WEIGHTS)
+    if clip.WEIGHTS and path.is_file():
+        trained = with_timm_tower(load_clip(clip.NAME), name, without_tensors(tower.WEIGHTS))
+        if has_image_tower(path, trained):
+            load_weights(trained, path)
+            trained.visual.is_projection_new = False
+            return trained
+    return with_timm_tower(load_clip(clip.NAME, clip.WEIGHTS), name, tower.WEIGHTS)
 
 
 def build_tower_options(cfg: CfgNode) -> TowerOptions:

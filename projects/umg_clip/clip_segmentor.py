@@ -119,6 +119,12 @@ class ClipSegmentor(nn.Module):
                 "MODEL.UMG_CLIP.TOWER.TRAINED is 'all': no frozen CLIP is left for "
                 "MODEL.UMG_CLIP.DENSE.OUTSIDE 'frozen'; set it to 'adapted' or 'none'"
             )
+        if tower.is_projection_new and node.OUTSIDE != "none":
+            raise ValueError(
+                f"MODEL.UMG_CLIP.DENSE.OUTSIDE is '{node.OUTSIDE}', but the image tower "
+                f"'{cfg.MODEL.UMG_CLIP.TOWER.NAME}' shares no space with the texts: what is pooled "
+                "from it names nothing; set it to 'none'"
+            )
         vit = isinstance(tower, VitTower)
         pyramid = SimpleFeaturePyramid(
             _LastMap(tower.width), "last", node.HIDDEN_DIM, (4.0, 2.0, 1.0, 0.5)
@@ -190,7 +196,16 @@ class ClipSegmentor(nn.Module):
 
     @torch.no_grad()
     def word_similarity(self, records: Sequence[dict]) -> List[Tensor]:
-        """Returns per image (K, height, width) cosines of words and cells of the CLIP at test."""
+        """Returns per image (K, height, width) cosines of words and cells of the CLIP at test.
+
+        Raises:
+            ValueError: the image tower is no CLIP's.
+        """
+        if self.tower.is_projection_new:
+            raise ValueError(
+                "the image tower of this model (MODEL.UMG_CLIP.TOWER.NAME) shares no space with "
+                "its texts, so words are like no place of a picture; ask with --vocabulary"
+            )
         images = self.normalizer(records)
         last = self.tower.dense(images.tensor, adapted=self.outside != "frozen").last
         cells = self.tower.project(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

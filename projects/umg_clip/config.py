@@ -21,7 +21,8 @@ def add_config(cfg: CN) -> None:
 def _add_tower(node: CN) -> None:
     node.TOWER = tower = CN()
     # "" = the image tower of MODEL.CLIP.NAME; or "timm/<name>", any ViT, ConvNeXt or other model of
-    # timm that offers feature maps. It gets a new projection into the space of MODEL.CLIP's texts.
+    # timm that offers feature maps. It gets a new projection into the space of MODEL.CLIP's texts,
+    # unless MODEL.CLIP.WEIGHTS is what pre-training has written of this very tower.
     tower.NAME = ""
     # Of such a timm model: a local file of its names; "package" = of an installed package, for
     # models that have one (efficientnet_lite0); "" = random.

@@ -24,6 +24,7 @@ class MapTower(nn.Module):
     """
 
     adapters = None
+    is_projection_new = False
     ends = ("head.",)
 
     def __init__(self, trunk: TimmBackbone, head: nn.Module):

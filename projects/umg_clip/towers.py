@@ -1,7 +1,8 @@
 """build_tower: the image tower of a CLIP behind one seam, whatever kind it is.
 
 A tower has dense(images) -> `DenseOutput`, encode(images) -> embeddings of cells and of images,
-project(vectors), `size_divisibility` (its stride), `width` (C) and `ends`.
+project(vectors), `size_divisibility` (its stride), `width` (C), `ends`, and `is_projection_new`:
+whether nothing has brought it into the space of the texts yet.
 
 B images, C width of the features, D width of the space shared with texts, (h, w) the grid.
 """
@@ -71,6 +72,7 @@ class ConvNextTower(DenseConvNeXt):
     """A CLIP ConvNeXt with the seam of the ViTs."""
 
     adapters = None
+    is_projection_new = False
     ends = ("trunk.norm_pre.", "trunk.head.", "head.")
 
     def sharded_units(self) -> List[nn.Module]:
@@ -129,6 +131,7 @@ def build_tower(towers: ClipTowers, options: TowerOptions) -> Tower:
                 "MODEL.UMG_CLIP.PET, CLUSTER and TOWER.LAST_ATTENTION at their defaults, or choose "
                 "a ViT as MODEL.CLIP.NAME or MODEL.UMG_CLIP.TOWER.NAME"
             )
+    tower.is_projection_new = getattr(visual, "is_projection_new", False)
     freeze_tower(tower, options.trained)
     return tower
 
@@ -175,7 +178,9 @@ def with_timm_tower(towers: ClipTowers, name: str, weights: str) -> ClipTowers:
     if name not in timm.list_models():
         nearest = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
         raise ValueError(f"timm has no model '{name}'; nearest are {nearest}")
-    visual, config = nn.Module(), timm.get_pretrained_cfg(name, allow_unregistered=False)
+    visual = nn.Module()
+    visual.is_projection_new = True
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     mean, std = tuple(config.mean), tuple(config.std)
     trunk = timm.create_model(name, pretrained=False, num_classes=towers.embed_dim)
     if isinstance(trunk, (Eva, VisionTransformer)):

@@ -74,6 +74,7 @@ class VitTower(nn.Module):
         ValueError: an option outside the above; adapters together with clustering.
     """
 
+    is_projection_new = False
     prefix: int  # P
     ends: Tuple[str, ...]  # what stands behind the last block, by the beginning of its names
 

@@ -1,6 +1,14 @@
 """CLIP's two towers behind one door: no other folder imports open_clip."""
 
-from .load import load_clip, load_tokenizer
+from .load import has_image_tower, load_clip, load_tokenizer, load_weights
 from .towers import ClipTowers, TextTower, fingerprint
 
-__all__ = ["ClipTowers", "TextTower", "fingerprint", "load_clip", "load_tokenizer"]
+__all__ = [
+    "ClipTowers",
+    "TextTower",
+    "fingerprint",
+    "has_image_tower",
+    "load_clip",
+    "load_tokenizer",
+    "load_weights",
+]

@@ -80,7 +80,7 @@ def load_clip(
         tokenizer = open_clip.get_tokenizer(name)
     towers = _towers(name, model.eval(), tokenizer)
     if path is not None:
-        _load(towers, path)
+        load_weights(towers, path)
     return towers
 
 
@@ -176,10 +176,14 @@ def _towers(name: str, model: nn.Module, tokenizer: Any) -> ClipTowers:
     )
 
 
-def _load(towers: ClipTowers, path: Path) -> None:
-    model = nn.ModuleDict({"visual": towers.visual, "text": towers.text})
-    wanted = {**model.state_dict(), "logit_scale": towers.logit_scale.data}
-    state = {_our_name(key): value for key, value in read_state_dict(path).items()}
+def load_weights(towers: ClipTowers, path: Path) -> None:
+    """Copies a file of weights into towers; see `load_clip`.
+
+    Raises:
+        ValueError: it is no plain state dict, or another model's.
+    """
+    wanted = {**_tensors(towers), "logit_scale": towers.logit_scale.data}
+    state = _read(path)
     if "logit_scale" in state:
         state["logit_scale"] = state["logit_scale"].reshape(towers.logit_scale.shape)
     copy_tensors(state, wanted, source=path, target=f"'{towers.name}'")
@@ -190,6 +194,21 @@ def _load(towers: ClipTowers, path: Path) -> None:
                 f"{path} holds no weight of the {what} tower of '{towers.name}': it is another "
                 "model's; name its file as MODEL.CLIP.WEIGHTS, or its model as MODEL.CLIP.NAME"
             )
+
+
+def has_image_tower(path: Path, towers: ClipTowers) -> bool:
+    """Returns whether a file holds every tensor of the image tower."""
+    state = _read(path)
+    own = {key: value for key, value in _tensors(towers).items() if key.startswith("visual.")}
+    return all(key in state and state[key].shape == value.shape for key, value in own.items())
+
+
+def _tensors(towers: ClipTowers) -> Dict[str, Tensor]:
+    return nn.ModuleDict({"visual": towers.visual, "text": towers.text}).state_dict()
+
+
+def _read(path: Path) -> Dict[str, Tensor]:
+    return {_our_name(key): value for key, value in read_state_dict(path).items()}
 
 
 def _our_name(key: str) -> str:

@@ -207,6 +207,40 @@ def test_a_whole_tower_leaves_no_frozen_clip():
         build(f"{NODE}.TOWER.WEIGHTS", "a.pth")
 
 
+def test_a_tower_that_shares_no_space_with_the_texts_names_nothing():
+    options = f"{NODE}.TOWER.NAME", "timm/efficientnet_lite0"
+    with pytest.raises(ValueError, match="OUTSIDE is 'frozen', but the image tower 'timm/effic"):
+        build(*options, clip="convnext_drawn", trained="none", pet=0)
+    options += f"{NODE}.DENSE.OUTSIDE", "none"
+    model = build(*options, clip="convnext_drawn", trained="none", pet=0).eval()
+    assert model([record()])[0]["sem_seg"].shape == (3, 32, 48)
+    with pytest.raises(ValueError, match="TOWER.NAME. shares no space with its texts"):
+        model.word_similarity([record()])
+
+
+def test_a_tower_of_timm_that_was_pre_trained_shares_the_space_of_the_texts(tmp_path):
+    options = f"{NODE}.TOWER.NAME", "timm/efficientnet_lite0", f"{NODE}.TOWER.WEIGHTS", "package"
+    cfg = get_cfg()
+    add_shared_config(cfg)
+    add_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "ClipPretraining", "cpu"
+    cfg.merge_from_list(list(options))
+    trained = build_model(cfg)
+    with torch.no_grad():
+        trained.encoder.head.weight.fill_(0.25)
+        trained.encoder.trunk.body.conv_stem.weight.fill_(0.5)
+    torch.save({"model": trained.state_dict()}, tmp_path / "clip.pth")
+    options += "MODEL.CLIP.WEIGHTS", str(tmp_path / "clip.pth")
+    model = build(*options, clip="convnext_drawn", trained="none", pet=0)
+    for name, value in trained.encoder.state_dict().items():
+        assert torch.equal(model.tower.state_dict()[name], value), name
+    assert not model.tower.is_projection_new
+    texts = (m.classifier.text_encoder.text.token_embedding.weight for m in (model, trained))
+    assert torch.equal(*texts)
+    # The pixels of the package, which the tower was trained on.
+    assert torch.equal(model.normalizer.mean.flatten(), torch.full((3,), 127.0))
+
+
 def test_trained_words_of_vocabularies_and_data_sets():
     register_vocabulary(
         Vocabulary("test-seen", ("cat", "auto"), synonyms=(("cat", "kitten"), ("red car", "auto")))
