@@ -119,7 +119,8 @@ class ClipSegmentor(nn.Module):
                 "MODEL.UMG_CLIP.TOWER.TRAINED is 'all': no frozen CLIP is left for "
                 "MODEL.UMG_CLIP.DENSE.OUTSIDE 'frozen'; set it to 'adapted' or 'none'"
             )
-        if tower.is_projection_new and node.OUTSIDE != "none":
+        # A checkpoint replaces the projection: it was trained under this very check.
+        if tower.is_projection_new and node.OUTSIDE != "none" and not cfg.MODEL.WEIGHTS:
             raise ValueError(
                 f"MODEL.UMG_CLIP.DENSE.OUTSIDE is '{node.OUTSIDE}', but the image tower "
                 f"'{cfg.MODEL.UMG_CLIP.TOWER.NAME}' shares no space with the texts: what is pooled "
@@ -201,7 +202,7 @@ class ClipSegmentor(nn.Module):
         Raises:
             ValueError: the image tower is no CLIP's.
         """
-        if self.tower.is_projection_new:
+        if self.tower.is_projection_new and self.outside == "none":
             raise ValueError(
                 "the image tower of this model (MODEL.UMG_CLIP.TOWER.NAME) shares no space with "
                 "its texts, so words are like no place of a picture; ask with --vocabulary"

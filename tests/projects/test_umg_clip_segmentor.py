@@ -237,6 +237,10 @@ def test_a_tower_of_timm_that_was_pre_trained_shares_the_space_of_the_texts(tmp_
     assert not model.tower.is_projection_new
     texts = (m.classifier.text_encoder.text.token_embedding.weight for m in (model, trained))
     assert torch.equal(*texts)
+    # What loads a whole checkpoint forgets the weights that its parts began with.
+    restored = options[:-2] + ("MODEL.WEIGHTS", "dense.pth")
+    model = build(*restored, clip="convnext_drawn", trained="none", pet=0).eval()
+    assert model.word_similarity([record()])[0].shape == (3, 32, 48)
     # The pixels of the package, which the tower was trained on.
     assert torch.equal(model.normalizer.mean.flatten(), torch.full((3,), 127.0))
 

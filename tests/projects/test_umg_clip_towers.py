@@ -5,7 +5,6 @@ import timm
 import torch
 
 from segplugins.clip import load_clip
-from segplugins.files.part_weights import PACKAGE_STATISTICS
 from segplugins.projects.umg_clip.convpass import ConvpassOptions
 from segplugins.projects.umg_clip.token_cluster import ClusterOptions, choose_tokens
 from segplugins.projects.umg_clip.towers import (
@@ -47,6 +46,12 @@ def clip_vit():
     blocks = towers.visual.transformer.resblocks
     towers.visual.transformer.resblocks = blocks[:2]
     return towers
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A small CLIP, whose texts stay."""
+    return load_clip("convnext_drawn")
 
 
 @torch.no_grad()
@@ -182,9 +187,9 @@ def test_a_tower_of_timm_keeps_the_texts_of_the_clip(tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["convnext_atto", "efficientnet_lite0"])
-def test_a_tower_of_maps_of_timm_has_the_seam_of_the_others(name):
+def test_a_tower_of_maps_of_timm_has_the_seam_of_the_others(drawn, name):
     """A ConvNeXt keeps the norm of its head, any other model gives its coarsest map."""
-    towers = with_timm_tower(load_clip("convnext_drawn"), name, "")
+    towers = with_timm_tower(drawn, name, "")
     assert towers.image_mean == pytest.approx((0.485, 0.456, 0.406))
     tower = build_tower(towers, TowerOptions(trained="none")).eval()
     assert not any(p.requires_grad for p in tower.parameters())
@@ -202,18 +207,11 @@ def test_a_tower_of_maps_of_timm_has_the_seam_of_the_others(name):
     assert any(name.startswith(tower.ends) for name, _ in tower.named_parameters())
 
 
-def test_weights_of_a_package_bring_their_pixel_statistics():
-    towers = with_timm_tower(load_clip("convnext_drawn"), "efficientnet_lite0", PACKAGE_STATISTICS)
-    assert towers.image_mean == pytest.approx((127 / 255,) * 3)
-    assert towers.image_std == pytest.approx((128 / 255,) * 3)
-
-
-def test_a_convnext_of_timm_takes_a_file_without_its_classifier(tmp_path):
+def test_a_convnext_of_timm_takes_a_file_without_its_classifier(drawn, tmp_path):
     weights = timm.create_model("convnext_atto", num_classes=5).state_dict()
     weights["head.norm.weight"] += 2
     torch.save(weights, tmp_path / "atto.pth")
-    towers = load_clip("convnext_drawn")
-    visual = with_timm_tower(towers, "convnext_atto", str(tmp_path / "atto.pth")).visual
+    visual = with_timm_tower(drawn, "convnext_atto", str(tmp_path / "atto.pth")).visual
     assert torch.equal(visual.trunk.head.norm.weight, weights["head.norm.weight"])
     assert visual.head.weight.shape == (64, 320)
 
