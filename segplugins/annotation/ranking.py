@@ -121,16 +121,20 @@ def write_review(
 def to_review(record: Mapping[str, Any]) -> Dict[str, Any]:
     """Returns a record whose regions are joined by those set aside, as a person completes them.
 
-    A line holds masks or mere boxes: boxes are left out where there are masks.
+    A line holds masks or mere boxes: a box beside masks becomes a rectangle of a mask.
     """
-    aside = record.get("set_aside", [])
-    joined = [*record["regions"], *aside]
-    has_masks = any("mask" in region for region in joined)
-    regions = [
-        region for region in joined if "mask" in region or "box" not in region or not has_masks
-    ]
+    joined = [*record["regions"], *record.get("set_aside", [])]
+    if any("mask" in region for region in joined):
+        joined = [_with_rectangle(region) for region in joined]
     # After a person's look all objects are annotated.
-    return {k: v for k, v in record.items() if k != "not_exhaustive"} | {"regions": regions}
+    return {k: v for k, v in record.items() if k != "not_exhaustive"} | {"regions": joined}
+
+
+def _with_rectangle(region: Dict[str, Any]) -> Dict[str, Any]:
+    if "mask" in region or "box" not in region:
+        return region
+    x0, y0, x1, y1 = region["box"]
+    return {**region, "mask": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
 
 
 def review_lines(folder: Union[str, Path]) -> Iterator[Dict[str, Any]]:

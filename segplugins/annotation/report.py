@@ -275,6 +275,7 @@ def _picture(
     ]
     absent = [r["text"] for r in record["regions"] if "box" not in r and "mask" not in r]
     words += [f"not there: {', '.join(absent)}"] if absent else []
+    words += [] if record["regions"] else ["no region is left"]
     names = [region["text"] for region in regions]
     dropped = record.get("set_aside", []) if with_dropped else []
     masks += [box_outline(region["box"], *size) for region in dropped if "box" in region]

@@ -193,7 +193,9 @@ def test_the_review_is_in_the_order_of_ranks_and_no_longer_than_asked(tmp_path):
 def test_the_review_has_what_was_dropped_of_the_kind_of_the_line():
     mask, box = {"text": "m", "mask": SQUARE}, {"text": "b", "box": [1, 1, 9, 9]}
     absent = {"text": "a"}
-    assert to_review({"regions": [absent], "set_aside": [mask, box]})["regions"] == [absent, mask]
+    joined = to_review({"regions": [absent], "set_aside": [mask, box]})["regions"]
+    rectangle = {**box, "mask": [[1, 1, 9, 1, 9, 9, 1, 9]]}
+    assert joined == [absent, mask, rectangle]
     assert to_review({"regions": [box], "set_aside": [box]})["regions"] == [box, box]
     assert to_review({"regions": [], "n": 1, "not_exhaustive": ["b"]}) == {"regions": [], "n": 1}
 

@@ -217,4 +217,7 @@ def test_a_page_of_nothing_and_images_that_are_gone(world, tmp_path):
     Annotator(made, FolderInputs(images), tmp_path / "out").run()
     (images / "000000.png").unlink()
     page = write_report(tmp_path / "out", images)["report"].read_text()
-    assert "the image is no longer there" in page and "0, 0 of them with a mask" in page
+    assert (
+        "the image is no longer there · no region is left" in page
+        and "0, 0 of them with a mask" in page
+    )
