@@ -148,7 +148,7 @@ class ClipSegmentor(nn.Module):
             "criterion": build_criterion(cfg),
             "outside": node.OUTSIDE,
             "ensemble": (node.ALPHA, node.BETA, node.ONLY_VALID),
-            "seen": SeenWords(node.SEEN or cfg.DATASETS.TRAIN),
+            "seen": SeenWords(node.SEEN or cfg.DATASETS.TRAIN, check=bool(node.SEEN)),
             "inference": Inference(
                 topk=node.TEST.TOPK,
                 score_threshold=node.TEST.SCORE_THRESHOLD,

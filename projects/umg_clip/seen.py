@@ -14,15 +14,21 @@ from .ensemble import seen_classes
 class SeenWords:
     """Says per class whether it shares a synonym with any class of the training.
 
-    Vocabularies are looked up when the first image is answered, not when the model is built: a
+    Vocabularies are read when the first image is answered, not when the model is built: a
     training needs none, and their files may be elsewhere.
 
     Args:
         names: of vocabularies or data sets that the model was trained on.
+        check: refuse names of nothing at once, for those that a user gave.
+
+    Raises:
+        ValueError: with `check`, a name that is neither a vocabulary nor a data set with one.
     """
 
-    def __init__(self, names: Sequence[str]):
+    def __init__(self, names: Sequence[str], check: bool = False):
         self.names = tuple(names)
+        for name in self.names if check else ():
+            _check(name)
         self._words: Optional[FrozenSet[str]] = None
 
     def of_vocabulary(self, vocabulary: Vocabulary, device: torch.device) -> Tensor:
@@ -36,6 +42,14 @@ class SeenWords:
             self._words = frozenset(word for group in groups for word in group)
         flags = seen_classes(vocabulary.synonyms, [self._words])
         return torch.tensor(flags).to(device, non_blocking=True)
+
+
+def _check(name: str) -> None:
+    try:
+        _vocabulary(name)
+    except ValueError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
 
 
 def _vocabulary(name: str) -> Vocabulary:

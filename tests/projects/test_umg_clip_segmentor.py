@@ -262,6 +262,9 @@ def test_trained_words_of_vocabularies_and_data_sets():
     assert coco.of_vocabulary(vocabulary, torch.device("cpu")).tolist() == [True, False, False]
     with pytest.raises(ValueError, match="no data set 'nowhere' .* as MODEL.UMG_CLIP.DENSE.SEEN"):
         SeenWords(["nowhere"]).of_vocabulary(vocabulary, torch.device("cpu"))
+    with pytest.raises(ValueError, match="no data set 'nowhere'"):
+        SeenWords(["test-segmentor", "nowhere"], check=True)
+    SeenWords(["test-segmentor", "coco_2017_train_panoptic"], check=True)
 
 
 def test_an_official_fc_clip_checkpoint_loads():
