@@ -194,8 +194,7 @@ class ClipPretraining(nn.Module):
             regions = draw_regions(records, self.max_regions)
         if "loss_image_tag" in self.loss_weights:
             tag_lists, tagged = draw_tag_lists(records)
-        region_tags = [regions.tags[index] for index in regions.named]
-        groups = [captions, prompts, regions.captions, region_tags, tag_lists]
+        groups = [captions, prompts, regions.captions, regions.names, tag_lists]
         texts = self.classifier.text_encoder.pooled(sum(groups, []) or [""])
         counts = [len(group) for group in groups]
         parts = texts[: sum(counts)].split(counts)
@@ -236,8 +235,8 @@ class ClipPretraining(nn.Module):
                 embeddings, captions, regions.captions
             )
         if "loss_region_tag" in self.loss_weights:
-            names = [regions.tags[index] for index in regions.named]
-            losses["loss_region_tag"] = self._tag_loss(embeddings[regions.named], tags, names)
+            named = embeddings[regions.named]
+            losses["loss_region_tag"] = self._tag_loss(named, tags, regions.names)
         if "loss_image_tag" in self.loss_weights:
             losses["loss_image_tag"] = self._tag_loss(tagged, image_tags, tag_lists)
         return losses

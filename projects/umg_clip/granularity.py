@@ -34,6 +34,11 @@ class RegionTexts(NamedTuple):
         """The regions that have a name."""
         return [index for index, tag in enumerate(self.tags) if tag]
 
+    @property
+    def names(self) -> List[str]:
+        """The names of the regions `named`."""
+        return [tag for tag in self.tags if tag]
+
     def shares(self, height: int, width: int, device: torch.device) -> Tuple[Tensor, Tensor]:
         """Returns (N, 4) boxes as shares of a padded batch, and (N,) the image of each."""
         boxes = torch.tensor(self.boxes, dtype=torch.float32).reshape(-1, 4)

@@ -249,22 +249,23 @@ class Annotator:
 
     def data_yaml(self) -> str:
         """Returns the YAML that registers the result, for DATASETS.REGISTER."""
-        name = "".join(c if c.isalnum() else "_" for c in self.job.folder.resolve().name)
         task = self.recipe.settings.task
-        return regions_yaml(f"annotated_{name}", self.inputs.root, RECORDS, task)
+        return regions_yaml("annotated", self.job.folder, self.inputs.root, RECORDS, task)
 
 
-def regions_yaml(name: str, images: Union[str, Path], lines: str, task: str) -> str:
-    """Returns the YAML that registers region lines beside it.
+def regions_yaml(prefix: str, folder: Path, images: Union[str, Path], lines: str, task: str) -> str:
+    """Returns the YAML that registers region lines of an output folder as "prefix_folder".
 
     Args:
-        name: of the data set.
+        prefix: of the data set's name.
+        folder: where the YAML will stand.
         images: that file names are relative to.
         lines: file or folder beside the YAML.
         task: of the lines.
     """
+    name = "".join(c if c.isalnum() else "_" for c in folder.resolve().name)
     described = {"images": str(Path(images).resolve()), "lines": lines, "task": task}
-    content = {"kind": "regions", "sets": {name: described}}
+    content = {"kind": "regions", "sets": {f"{prefix}_{name}": described}}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 

@@ -12,6 +12,7 @@ from segplugins.data.datasets import (
     pascal_voc,
     shipped_vocabulary,
 )
+from segplugins.data.datasets.panoptic import register_ade20k
 from segplugins.data.label_maps import IGNORE_ADE20K_847, IGNORE_PASCAL_CONTEXT_459
 from segplugins.data.register import register_instances, register_panoptic, register_semantic
 
@@ -38,24 +39,7 @@ register_instances(
     expected=5_000,
 )
 
-for _split, _folder, _count in (("train", "training", 20_210), ("val", "validation", 2_000)):
-    register_panoptic(
-        f"openvocab_ade20k_panoptic_{_split}",
-        json_file=f"{_ADE20K}/ade20k_panoptic_{_split}.json",
-        map_root=f"{_ADE20K}/ade20k_panoptic_{_split}",
-        image_root=f"{_ADE20K}/images/{_folder}",
-        vocabulary=shipped_vocabulary("ade20k_150_synonyms"),
-        licence=ade20k.LICENCE,
-        expected=_count,
-    )
-    register_instances(
-        f"openvocab_ade20k_instance_{_split}",
-        json_file=f"{_ADE20K}/ade20k_instance_{_split}.json",
-        image_root=f"{_ADE20K}/images/{_folder}",
-        vocabulary=shipped_vocabulary("ade20k_150_synonyms"),
-        licence=ade20k.LICENCE,
-        expected=_count,
-    )
+register_ade20k("openvocab_", vocabulary=shipped_vocabulary("ade20k_150_synonyms"))
 
 register_semantic(
     "openvocab_ade20k_sem_seg_val",
