@@ -28,8 +28,9 @@ def add_config(cfg: CN) -> None:
 def _add_encoders(node: CN) -> None:
     """Adds backbone and pixel decoder."""
     node.BACKBONE = backbone = CN()
-    # "swin_t", "swin_b", "swin_l"; or "timm/<name>": any model of timm that offers feature maps,
-    # with the pixel statistics that timm knows for it.
+    # "swin_t", "swin_b", "swin_l"; "clip": the image tower of MODEL.CLIP, a ConvNeXt, with its
+    # weights; or "timm/<name>": any model of timm that offers feature maps, with the pixel
+    # statistics that timm knows for it.
     backbone.NAME = "swin_l"
     # "" = random; a local file; of a timm model also "package": of an installed package.
     backbone.WEIGHTS = ""

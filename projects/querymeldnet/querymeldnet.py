@@ -17,7 +17,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from segplugins.clip import load_clip
+from segplugins.clip import ClipTowers, load_clip
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.modeling.costs import (
     box_giou_cost,
@@ -29,11 +29,11 @@ from segplugins.modeling.costs import (
 from segplugins.modeling.criterion import BoxTerm, FocalClassTerm, MaskTerm, SetCriterion
 from segplugins.modeling.finite import FiniteWeights
 from segplugins.modeling.matcher import HungarianMatcher
+from segplugins.modeling.named_backbone import named_backbone, pixel_statistics
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.pixel_decoder import DeformablePixelDecoder, PixelFeatures
 from segplugins.modeling.postprocess import MaskResizer, binary_masks, padded_boxes
 from segplugins.modeling.swin import build_swin
-from segplugins.modeling.timm_backbone import PREFIX, TimmBackbone, pixel_statistics
 from segplugins.structures.predictions import record_targets
 from segplugins.text import TextEncoder, template_set
 
@@ -114,7 +114,7 @@ class QueryMeldNet(nn.Module):
         """Reads MODEL.QMN, MODEL.CLIP, MODEL.PIXEL_MEAN and _STD, and TEST.LABEL_MAPS."""
         node, clip = cfg.MODEL.QMN, cfg.MODEL.CLIP
         towers = load_clip(clip.NAME, clip.WEIGHTS)
-        backbone = build_backbone(cfg)
+        backbone = build_backbone(cfg, towers)
         denoising = Denoising(
             count=node.DN.NUM,
             box_noise=node.DN.NOISE_SCALE,
@@ -281,19 +281,15 @@ def map_names(backbone: nn.Module, maps: Mapping[str, Tensor]) -> Dict[str, Tens
     return {f"res{shapes[name].stride.bit_length() - 1}": maps[name] for name in shapes}
 
 
-def build_backbone(cfg: CfgNode) -> nn.Module:
+def build_backbone(cfg: CfgNode, towers: ClipTowers) -> nn.Module:
     """Returns the backbone of MODEL.QMN.BACKBONE.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or weights where they are not read.
     """
     node = cfg.MODEL.QMN.BACKBONE
-    if node.NAME.startswith(PREFIX):
-        return TimmBackbone(node.NAME.removeprefix(PREFIX), weights=node.WEIGHTS)
     if node.NAME not in _SWINS:
-        raise ValueError(
-            f"MODEL.QMN.BACKBONE.NAME is '{node.NAME}'; known are {sorted(_SWINS)} and timm/<name>"
-        )
+        return named_backbone(node, "MODEL.QMN.BACKBONE", towers=towers, own=sorted(_SWINS))
     options = _SWINS[node.NAME]
     return build_swin(**options, patch_size=4, drop_path=node.DROP_PATH, weights=node.WEIGHTS)
 

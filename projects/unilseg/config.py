@@ -29,9 +29,10 @@ def add_config(cfg: CN) -> None:
 
 
 def _add_model(node: CN) -> None:
-    # "swin", as SWIN describes it; or "timm/<name>": any model of timm that offers feature maps,
-    # with the pixel statistics that timm knows for it. WEIGHTS are of a timm model: "" = random; a
-    # local file; "package": of an installed package.
+    # "swin", as SWIN describes it; "clip": the image tower of MODEL.CLIP, a ConvNeXt, with its
+    # weights; or "timm/<name>": any model of timm that offers feature maps, with the pixel
+    # statistics that timm knows for it. WEIGHTS are of a timm model: "" = random; a local file;
+    # "package": of an installed package.
     node.BACKBONE = CN({"NAME": "swin", "WEIGHTS": ""})
     node.SWIN = swin = CN()
     swin.EMBED_DIM = 128

@@ -15,13 +15,14 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple,
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling.backbone.swin import SwinTransformer
 from torch import Tensor, nn
 
 from segplugins.clip import ClipTowers, load_clip
 from segplugins.modeling.finite import FiniteWeights
+from segplugins.modeling.named_backbone import named_backbone, pixel_statistics
 from segplugins.modeling.normalizer import ImageNormalizer
 from segplugins.modeling.swin import build_swin
-from segplugins.modeling.timm_backbone import PREFIX, TimmBackbone, pixel_statistics
 from segplugins.structures import get_vocabulary
 from segplugins.structures.memory import joined_chunks
 from segplugins.structures.regions import Task
@@ -170,7 +171,7 @@ class UniLSeg(nn.Module):
                 f"MODEL.UNILSEG.CONV_DIM is {node.CONV_DIM}, but the words of '{clip.NAME}' have "
                 f"{width} channels; places and words look at each other, so set it to {width}"
             )
-        image_encoder = build_image_encoder(cfg)
+        image_encoder = build_image_encoder(cfg, towers)
         prompts = Prompts(node.PROMPTS, node.SYNONYMS)
         return {
             "image_encoder": image_encoder,
@@ -349,28 +350,23 @@ class UniLSeg(nn.Module):
         return super().train(mode)
 
 
-def build_image_encoder(cfg: CfgNode) -> nn.Module:
-    """Returns the Swin of MODEL.UNILSEG.SWIN, or the timm model of MODEL.UNILSEG.BACKBONE.
+def build_image_encoder(cfg: CfgNode, towers: ClipTowers) -> nn.Module:
+    """Returns the Swin of MODEL.UNILSEG.SWIN, or the backbone that MODEL.UNILSEG.BACKBONE names.
 
     Raises:
         ValueError: an unknown name, or weights of a backbone that is not built.
     """
     backbone, swin = cfg.MODEL.UNILSEG.BACKBONE, cfg.MODEL.UNILSEG.SWIN
-    is_timm = backbone.NAME.startswith(PREFIX)
-    if not is_timm and backbone.NAME != "swin":
-        raise ValueError(
-            f"MODEL.UNILSEG.BACKBONE.NAME is '{backbone.NAME}'; known are 'swin', which "
-            "MODEL.UNILSEG.SWIN describes, and timm/<name>"
-        )
-    unused = swin.WEIGHTS if is_timm else backbone.WEIGHTS
+    is_swin = backbone.NAME == "swin"
+    unused = backbone.WEIGHTS if is_swin else swin.WEIGHTS
     if unused:
-        keys = ("SWIN", "BACKBONE") if is_timm else ("BACKBONE", "SWIN")
+        keys = ("BACKBONE", "SWIN") if is_swin else ("SWIN", "BACKBONE")
         raise ValueError(
             f"MODEL.UNILSEG.{keys[0]}.WEIGHTS is '{unused}', but the backbone is "
             f"'{backbone.NAME}', whose weights are MODEL.UNILSEG.{keys[1]}.WEIGHTS"
         )
-    if is_timm:
-        return TimmBackbone(backbone.NAME.removeprefix(PREFIX), weights=backbone.WEIGHTS)
+    if not is_swin:
+        return named_backbone(backbone, "MODEL.UNILSEG.BACKBONE", towers=towers, own=["swin"])
     return build_swin(
         embed_dim=swin.EMBED_DIM,
         depths=swin.DEPTHS,
@@ -387,7 +383,7 @@ def batch_divisibility(image_encoder: nn.Module) -> int:
     strides = [shape.stride for shape in image_encoder.output_shape().values()]
     # A Swin pads odd grids itself. Some models of timm cut them off, so that their coarse maps show
     # less than the image, and refuse an image smaller than their last stride.
-    return max(strides) if isinstance(image_encoder, TimmBackbone) else min(strides)
+    return min(strides) if isinstance(image_encoder, SwinTransformer) else max(strides)
 
 
 def build_paths(cfg: CfgNode, image_encoder: nn.Module, towers: ClipTowers) -> Dict[str, nn.Module]:

@@ -180,14 +180,6 @@ def _features(name: str) -> nn.Module:
         raise ValueError(f"timm's '{name}' offers no feature maps: {error}") from error
 
 
-def pixel_statistics(
-    backbone: nn.Module, mean: Sequence[float], std: Sequence[float]
-) -> Tuple[Sequence[float], Sequence[float]]:
-    """Returns mean and deviation of the channels, 0-255: a `TimmBackbone`'s own, or those given."""
-    own = isinstance(backbone, TimmBackbone)
-    return (backbone.pixel_mean, backbone.pixel_std) if own else (mean, std)
-
-
 class SimplePyramid(nn.Module):
     """One map to maps at strides 4, 8, 16 and 32 (ViTDet, Fig. 2c).
 

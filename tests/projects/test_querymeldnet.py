@@ -265,6 +265,18 @@ def test_a_mixed_batch_reaches_every_trained_parameter():
     assert left_out == []
 
 
+def test_the_clip_s_own_tower_as_backbone_learns_too():
+    # The small CLIP has strides of 2 to 16 pixels: there is no map of stride 32.
+    changes = {"ENCODER__REFINED": ["res3", "res4"], "ENCODER__EXTRA_LEVELS": 1}
+    model = build(BACKBONE__NAME="clip", MELD__GATE_INIT=0.1, **changes).train()
+    losses = model([record(Task.PANOPTIC), record(Task.REFERRING, texts=["the red dog", "a car"])])
+    sum(losses.values()).backward()
+    left_out = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert left_out == []
+    with pytest.raises(ValueError, match="gives .*'res4'.*, but no .'res5'"):
+        build(BACKBONE__NAME="clip")
+
+
 @pytest.mark.parametrize("count", [0, 1, 500])
 def test_any_number_of_objects_gives_every_parameter_a_gradient(count):
     # With 500 there are more objects than queries, and no denoising.

@@ -43,9 +43,9 @@ def test_the_default_sizes_are_the_papers():
     cfg = get_cfg()
     add_shared_config(cfg)
     add_config(cfg)
-    swin = build_image_encoder(cfg)
+    towers = SimpleNamespace(text=SimpleNamespace(width=512), embed_dim=512)
+    swin = build_image_encoder(cfg, towers)
     with torch.device("meta"):
-        towers = SimpleNamespace(text=SimpleNamespace(width=512), embed_dim=512)
         paths = build_paths(cfg, swin, towers)
     assert millions(swin) == pytest.approx(86.75, abs=0.01)
     assert millions(paths["pre_fusion"]) == pytest.approx(6.56, abs=0.01)

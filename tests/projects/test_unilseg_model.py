@@ -8,7 +8,9 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from segplugins.clip import load_clip
 from segplugins.config import add_shared_config
+from segplugins.engine.groups import freeze
 from segplugins.projects.unilseg import UniLSeg, add_config
 from segplugins.structures import Vocabulary, register_vocabulary
 from segplugins.structures.regions import Task
@@ -321,6 +323,38 @@ def test_a_timm_backbone_learns_with_the_paths(timm_cfg):
     model = build_model(timm_cfg).train()
     sum(model([training_record(("the car", "the sky"))]).values()).backward()
     for part in ("image_encoder", "vision_path", "language_path", "pre_fusion"):
+        gradients = [p.grad for p in getattr(model, part).parameters() if p.grad is not None]
+        assert any(gradient.abs().sum() > 0 for gradient in gradients), part
+
+
+@pytest.mark.parametrize("size", [(40, 56), (1, 1)])
+def test_the_clip_s_own_tower_answers_pictures_of_any_size(cfg, words, size):
+    cfg.MODEL.UNILSEG.BACKBONE.NAME = "clip"
+    model = build_model(cfg).eval()
+    expected = 255 * torch.tensor(load_clip(cfg.MODEL.CLIP.NAME).image_mean)
+    torch.testing.assert_close(model.normalizer.mean.flatten(), expected)
+    asked = record(*size, vocabulary=words.name, task=Task.SEMANTIC)
+    scores = model([asked])[0]["sem_seg"]
+    assert scores.shape == (5, *size) and scores.isfinite().all()
+
+
+def test_the_clip_s_own_tower_is_reached_by_every_gradient(cfg):
+    cfg.MODEL.UNILSEG.BACKBONE.NAME = "clip"
+    model = build_model(cfg).train()
+    sum(model([training_record(("the car", "the sky"))]).values()).backward()
+    assert all(p.grad is not None for p in model.image_encoder.parameters())
+
+
+def test_a_frozen_clip_stays_as_it_is_while_the_paths_learn(cfg):
+    cfg.MODEL.UNILSEG.BACKBONE.NAME = "clip"
+    cfg.MODEL.FREEZE = ["image_encoder.", "text_encoder."]
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    freeze(model, cfg.MODEL.FREEZE)
+    sum(model([training_record(("the car", "the sky"))]).values()).backward()
+    for part in ("image_encoder", "text_encoder"):
+        assert all(p.grad is None for p in getattr(model, part).parameters()), part
+    for part in ("vision_path", "language_path", "pre_fusion"):
         gradients = [p.grad for p in getattr(model, part).parameters() if p.grad is not None]
         assert any(gradient.abs().sum() > 0 for gradient in gradients), part
 
