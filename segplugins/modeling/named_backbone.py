@@ -43,5 +43,5 @@ def named_backbone(node: CfgNode, key: str, *, towers: ClipTowers, own: Sequence
 def pixel_statistics(
     backbone: nn.Module, mean: Sequence[float], std: Sequence[float]
 ) -> Tuple[Sequence[float], Sequence[float]]:
-    """Returns mean and deviation of the channels, 0-255: the backbone's own, or else those given."""
+    """Returns mean and deviation of the channels, 0-255: the backbone's own or those given."""
     return getattr(backbone, "pixel_mean", mean), getattr(backbone, "pixel_std", std)
