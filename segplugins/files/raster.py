@@ -4,6 +4,8 @@ Only the formats below are decoded. Pillow knows others, some of which (EPS) sta
 """
 
 import io
+import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -13,6 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from segplugins.files.faults import Fault, FaultPolicy
 from segplugins.files.plain_files import check_plain_file
 from segplugins.files.values import MAX_PIXELS
+
+logger = logging.getLogger(__name__)
 
 Source = Union[str, Path, bytes]
 
@@ -26,6 +30,8 @@ ENDINGS = (
 LOSSY_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
 
 _ORIENTATION = 274  # of EXIF: 1 = as stored, 3 = upside down, 5-8 = on its side
+# What stands behind the first picture of an MPO is no picture of its own.
+_WITH_FRAMES = ("GIF", "PNG", "TIFF", "WEBP")
 _WITH_EXIF = ("JPEG", "MPO", "TIFF", "WEBP")
 
 
@@ -96,6 +102,8 @@ def decode(
 ) -> Optional[Decoded]:
     """Returns the decoded file; None if the policy lets a fault pass.
 
+    Of a file of several pictures, such as a moving GIF, it is the first, and a warning says so.
+
     Args:
         source: path of the file, or its content.
         policy: gets a fault "missing", or "unreadable": no such format, cut off, damaged, or of
@@ -109,11 +117,23 @@ def decode(
             # Asked before the pixels are decoded, of a damaged PNG Pillow would look for EXIF data,
             # ignore the damage, and the half that was decoded would pass for the image.
             orientation = _orientation(image) if image.format in _WITH_EXIF else 0
+            frames = image.format in _WITH_FRAMES and getattr(image, "is_animated", False)
             image.load()
+            if frames:
+                _warn_of_frames(file_name(source) or what)
             return Decoded(image, raw_mode, orientation or _orientation(image))
     except Exception as error:  # decoders of damaged files raise whatever they please
         policy.report(_fault(error, source, what))
         return None
+
+
+@lru_cache(maxsize=4096)  # once for each file
+def _warn_of_frames(name: str) -> None:
+    logger.warning(
+        "%s holds several pictures and the first one is read; to have them all, save each as a "
+        "file of its own, or the whole as a video",
+        name,
+    )
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -227,3 +227,17 @@ def test_an_empty_file_is_told_as_such(tmp_path):
     for source in (tmp_path / "a.jpg", b""):
         with pytest.raises(FaultError, match="it is empty, 0 bytes"):
             read_picture(source)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tiff"])
+def test_of_several_pictures_in_a_file_the_first_is_read_and_a_warning_says_so(
+    tmp_path, caplog, ending
+):
+    red, blue = (Image.new("RGB", (8, 4), colour) for colour in ("red", "blue"))
+    moving, still = tmp_path / f"moving.{ending}", tmp_path / f"still.{ending}"
+    exact = {"lossless": True} if ending == "webp" else {}
+    red.save(moving, save_all=True, append_images=[blue], **exact)
+    red.save(still, **exact)
+    for path in (moving, still, moving, still):  # every epoch reads them again
+        assert (read_picture(path).pixels == (255, 0, 0)).all()
+    assert [line.split(" holds ")[0] for line in caplog.messages] == [str(moving)]
