@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "timm/"  # in front of a model's name in a config
 STRIDES = (4, 8, 16, 32)
+# What torch says where a model adds, multiplies or views maps of a size that it was not built for.
+_OTHER_SIZE = re.compile("size of tensor|shape")
 _CLASSIFIER = ("classifier.", "head.", "fc.", "conv_head.", "bn2.", "_fc.")
 
 
@@ -120,10 +123,13 @@ class TimmBackbone(Backbone):
         """
         try:
             maps = self.body(images)
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            if isinstance(error, RuntimeError) and not _OTHER_SIZE.search(reason):
+                raise
             height, width = images.shape[-2:]
             raise ValueError(
-                f"timm's '{self.name}' takes no pictures of {height}x{width} pixels ({error}); "
+                f"timm's '{self.name}' takes no pictures of {height}x{width} pixels ({reason}); "
                 "choose a model that takes any size, as convolutional ones, Swins and plain ViTs do"
             ) from error
         if (

@@ -50,9 +50,23 @@ def test_a_plain_vit_gets_a_simple_pyramid():
     assert [maps[f"res{i}"].shape[-1] for i in (2, 3, 4, 5)] == [24, 12, 6, 3]
 
 
-def test_a_model_of_one_size_says_which_pictures_it_does_not_take():
-    backbone = TimmBackbone("mixer_s32_224", weights="")
-    with pytest.raises(ValueError, match="'mixer_s32_224' takes no pictures of 64x96 pixels .*224"):
+@pytest.mark.parametrize(
+    "name, reason", [("mixer_s32_224", ".*224"), ("hiera_tiny_224", "The size of tensor a")]
+)
+def test_a_model_of_one_size_says_which_pictures_it_does_not_take(name, reason):
+    backbone = TimmBackbone(name, weights="")
+    message = f"'{name}' takes no pictures of 64x96 pixels .{reason}"
+    with pytest.raises(ValueError, match=message), torch.no_grad():
+        backbone(torch.randn(1, 3, 64, 96))
+
+
+def test_memory_that_is_too_small_is_no_fault_of_the_size(monkeypatch):
+    def too_much(images):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    backbone = TimmBackbone("resnet10t", weights="")
+    monkeypatch.setattr(backbone.body, "forward", too_much)
+    with pytest.raises(torch.OutOfMemoryError):
         backbone(torch.randn(1, 3, 64, 96))
 
 
