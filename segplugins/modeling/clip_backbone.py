@@ -1,26 +1,20 @@
-"""ClipBackbone: the image tower of a CLIP as the backbone of another model.
-
-B images, D width of the space shared with texts, (h, w) the grid of the last stage.
-"""
+"""ClipBackbone: the image tower of a CLIP as the backbone of another model."""
 
 from typing import Dict, Sequence
 
 from detectron2.layers import ShapeSpec
-from torch import Tensor
-from torch.nn import functional as F
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
 
 from segplugins.clip import ClipTowers
 
-from .dense_convnext import STAGES, DenseConvNeXt
+from .dense_convnext import DenseConvNeXt, stage_maps
 
 CLIP = "clip"  # its name in a config
 
 
-class ClipBackbone(DenseConvNeXt):
-    """Maps of a CLIP's ConvNeXt, the last of them in the space of the texts.
-
-    "res5" is the embedding of every cell in place of the stage that it is projected from: a class
-    without any mask can be found only where pictures and words are comparable before training.
+class ClipBackbone(Backbone):
+    """The maps of a CLIP's ConvNeXt, as FC-CLIP takes them; what would pool them is left out.
 
     Args:
         towers: a CLIP whose image tower is a ConvNeXt.
@@ -30,21 +24,25 @@ class ClipBackbone(DenseConvNeXt):
     """
 
     def __init__(self, towers: ClipTowers):
-        super().__init__(towers.visual)
+        super().__init__()
+        dense = DenseConvNeXt(towers.visual)
+        self.trunk = nn.ModuleDict({"stem": dense.trunk.stem, "stages": dense.trunk.stages})
         self.pixel_mean = _scaled(towers.image_mean)
         self.pixel_std = _scaled(towers.image_std)
-        stride = self._shapes[STAGES[-1]].stride
-        self._shapes[STAGES[-1]] = ShapeSpec(channels=towers.embed_dim, stride=stride)
+        self._shapes = dense.output_shape()
+
+    @property
+    def size_divisibility(self) -> int:
+        """Sides of the batch must be multiples of it."""
+        return max(shape.stride for shape in self._shapes.values())
+
+    def output_shape(self) -> Dict[str, ShapeSpec]:
+        """Returns channels and stride of "res2" to "res5"."""
+        return dict(self._shapes)
 
     def forward(self, images: Tensor) -> Dict[str, Tensor]:
-        """Returns "res2" to "res4" and "res5" (B, D, h, w), whose cells have unit mean square.
-
-        Args:
-            images: (B, 3, H, W), normalised; both sides multiples of the last stride.
-        """
-        embeddings, maps = super().forward(images)
-        root = embeddings.shape[1] ** 0.5
-        return {**maps, STAGES[-1]: root * F.normalize(embeddings, dim=1)}
+        """Returns the maps (B, C, h, w) of (B, 3, H, W), normalised."""
+        return stage_maps(self.trunk["stem"], self.trunk["stages"], images)
 
 
 def _scaled(values: Sequence[float]) -> Sequence[float]:

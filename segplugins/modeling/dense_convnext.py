@@ -3,7 +3,7 @@
 B images, D width of the space shared with texts, (h, w) the grid of the last stage.
 """
 
-from typing import Dict, List, Tuple
+from typing import Dict, Iterable, List, Tuple
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -71,14 +71,26 @@ class DenseConvNeXt(Backbone):
                 f"an input of {height}x{width} pixels does not fit the encoder's stride: both must "
                 f"be multiples of {self.size_divisibility}"
             )
-        # A ConvNeXt is half LayerNorm and Linear over channels: with them last, nothing is moved.
-        x = self.trunk.stem(images.contiguous(memory_format=torch.channels_last))
-        features = {}
-        for name, stage in zip(STAGES, self.trunk.stages):
-            x = features[name] = stage(x)
-        x = self.trunk.head.norm(self.trunk.norm_pre(x))
+        features = stage_maps(self.trunk.stem, self.trunk.stages, images)
+        x = self.trunk.head.norm(self.trunk.norm_pre(features[STAGES[-1]]))
         return self.head(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), features
 
     def pooled(self, features: Dict[str, Tensor]) -> Tensor:
         """Returns (B, D), not normalised, what the tower itself says of whole images."""
         return self.head(self.trunk.head(self.trunk.norm_pre(features[STAGES[-1]])))
+
+
+def stage_maps(stem: nn.Module, stages: Iterable[nn.Module], images: Tensor) -> Dict[str, Tensor]:
+    """Returns the maps "res2" to "res5" of a ConvNeXt.
+
+    Args:
+        stem: images to the cells of the first stage.
+        stages: four.
+        images: (B, 3, H, W), normalised.
+    """
+    # A ConvNeXt is half LayerNorm and Linear over channels: with them last, nothing is moved.
+    x = stem(images.contiguous(memory_format=torch.channels_last))
+    maps = {}
+    for name, stage in zip(STAGES, stages):
+        x = maps[name] = stage(x)
+    return maps
