@@ -113,7 +113,10 @@ class DeformablePixelDecoder(nn.Module):
             raise ValueError(f"order must be one of {ORDERS}, got '{order}'")
         missing = sorted({finest, *refined} - set(channels))
         if missing:
-            raise ValueError(f"the backbone gives {sorted(channels)}, but no {missing}")
+            raise ValueError(
+                f"the backbone gives {sorted(channels)}, but no {missing}; choose another "
+                "backbone, or refine those that it gives (ENCODER.REFINED)"
+            )
         if width % _GROUPS:
             raise ValueError(
                 f"HIDDEN_DIM is {width}, expected a multiple of {_GROUPS}, the groups of the norms"
