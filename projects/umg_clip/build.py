@@ -6,7 +6,7 @@ from typing import Optional
 from detectron2.config import CfgNode
 from torch import nn
 
-from segplugins.clip import ClipTowers, has_image_tower, load_clip, load_weights
+from segplugins.clip import ClipFile, ClipTowers, load_clip
 from segplugins.files.part_weights import without_tensors
 from segplugins.modeling.classifier import VocabularyClassifier
 from segplugins.text import TextEncoder, template_set
@@ -41,13 +41,16 @@ def build_towers(cfg: CfgNode) -> ClipTowers:
             "the image tower of MODEL.CLIP.NAME"
         )
     name, path = tower.NAME.removeprefix(_TIMM), Path(clip.WEIGHTS)
-    if clip.WEIGHTS and path.is_file():
-        trained = with_timm_tower(load_clip(clip.NAME), name, without_tensors(tower.WEIGHTS))
-        if has_image_tower(path, trained):
-            load_weights(trained, path)
-            trained.visual.is_projection_new = False
-            return trained
-    return with_timm_tower(load_clip(clip.NAME, clip.WEIGHTS), name, tower.WEIGHTS)
+    if not (clip.WEIGHTS and path.is_file()):
+        return with_timm_tower(load_clip(clip.NAME, clip.WEIGHTS), name, tower.WEIGHTS)
+    file, towers = ClipFile(path), load_clip(clip.NAME)
+    trained = with_timm_tower(towers, name, without_tensors(tower.WEIGHTS))
+    if file.has_image_tower(trained):
+        file.copy_into(trained)
+        trained.visual.is_projection_new = False
+        return trained
+    file.copy_into(towers)
+    return with_timm_tower(towers, name, tower.WEIGHTS)
 
 
 def build_tower_options(cfg: CfgNode) -> TowerOptions:

@@ -1,14 +1,13 @@
 """CLIP's two towers behind one door: no other folder imports open_clip."""
 
-from .load import has_image_tower, load_clip, load_tokenizer, load_weights
+from .load import ClipFile, load_clip, load_tokenizer
 from .towers import ClipTowers, TextTower, fingerprint
 
 __all__ = [
+    "ClipFile",
     "ClipTowers",
     "TextTower",
     "fingerprint",
-    "has_image_tower",
     "load_clip",
     "load_tokenizer",
-    "load_weights",
 ]

@@ -80,7 +80,7 @@ def load_clip(
         tokenizer = open_clip.get_tokenizer(name)
     towers = _towers(name, model.eval(), tokenizer)
     if path is not None:
-        load_weights(towers, path)
+        ClipFile(path).copy_into(towers)
     return towers
 
 
@@ -176,39 +176,51 @@ def _towers(name: str, model: nn.Module, tokenizer: Any) -> ClipTowers:
     )
 
 
-def load_weights(towers: ClipTowers, path: Path) -> None:
-    """Copies a file of weights into towers; see `load_clip`.
+class ClipFile:
+    """A file of a CLIP's weights, read once.
+
+    Args:
+        path: what `load_clip` takes as a file.
 
     Raises:
-        ValueError: it is no plain state dict, or another model's.
+        ValueError: it is no plain state dict.
     """
-    wanted = {**_tensors(towers), "logit_scale": towers.logit_scale.data}
-    state = _read(path)
-    if "logit_scale" in state:
-        state["logit_scale"] = state["logit_scale"].reshape(towers.logit_scale.shape)
-    copy_tensors(state, wanted, source=path, target=f"'{towers.name}'")
-    for part, what in (("visual.", "image"), ("text.", "text")):
-        own = [key for key in wanted if key.startswith(part)]
-        if not any(key in state and state[key].shape == wanted[key].shape for key in own):
-            raise ValueError(
-                f"{path} holds no weight of the {what} tower of '{towers.name}': it is another "
-                "model's; name its file as MODEL.CLIP.WEIGHTS, or its model as MODEL.CLIP.NAME"
-            )
 
+    def __init__(self, path: Path):
+        self.path = path
+        self._state = {_our_name(key): value for key, value in read_state_dict(path).items()}
 
-def has_image_tower(path: Path, towers: ClipTowers) -> bool:
-    """Returns whether a file holds every tensor of the image tower."""
-    state = _read(path)
-    own = {key: value for key, value in _tensors(towers).items() if key.startswith("visual.")}
-    return all(key in state and state[key].shape == value.shape for key, value in own.items())
+    def has_image_tower(self, towers: ClipTowers) -> bool:
+        """Returns whether it holds every tensor of the image tower."""
+        own = {key: value for key, value in _tensors(towers).items() if key.startswith("visual.")}
+        return all(self._has(key, value) for key, value in own.items())
+
+    def copy_into(self, towers: ClipTowers) -> None:
+        """Copies the weights into towers.
+
+        Raises:
+            ValueError: they are another model's.
+        """
+        wanted = {**_tensors(towers), "logit_scale": towers.logit_scale.data}
+        state = dict(self._state)
+        if "logit_scale" in state:
+            state["logit_scale"] = state["logit_scale"].reshape(towers.logit_scale.shape)
+        copy_tensors(state, wanted, source=self.path, target=f"'{towers.name}'")
+        for part, what in (("visual.", "image"), ("text.", "text")):
+            own = [key for key in wanted if key.startswith(part)]
+            if not any(self._has(key, wanted[key]) for key in own):
+                raise ValueError(
+                    f"{self.path} holds no weight of the {what} tower of '{towers.name}': it is "
+                    "another model's; name its file as MODEL.CLIP.WEIGHTS, or its model as "
+                    "MODEL.CLIP.NAME"
+                )
+
+    def _has(self, key: str, like: Tensor) -> bool:
+        return key in self._state and self._state[key].shape == like.shape
 
 
 def _tensors(towers: ClipTowers) -> Dict[str, Tensor]:
     return nn.ModuleDict({"visual": towers.visual, "text": towers.text}).state_dict()
-
-
-def _read(path: Path) -> Dict[str, Tensor]:
-    return {_our_name(key): value for key, value in read_state_dict(path).items()}
 
 
 def _our_name(key: str) -> str:
