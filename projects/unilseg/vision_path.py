@@ -9,6 +9,7 @@ from typing import Optional, Sequence
 import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from segplugins.modeling.positions import sine_positions_1d, sine_positions_2d
@@ -24,7 +25,8 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: int, norm: str) -> Conv2d:
         kernel,
         padding=kernel // 2,
         bias=False,
-        norm=get_norm(norm, outputs),
+        # The same function as detectron2's, in one kernel instead of nine.
+        norm=LayerNorm2d(outputs) if norm == "LN" else get_norm(norm, outputs),
         activation=F.relu,
     )
 
