@@ -42,10 +42,13 @@ def _is_here(root):
 
 
 def other_python(root=ROOT):
-    """Returns the Python of the checkout's environment, or None: there is none, or it runs now."""
+    """Returns the Python of the checkout's environment, or None: there is none, or it runs now.
+
+    It runs by its prefix, or by its own path where it is a mere link and makes no environment.
+    """
     home = os.path.join(root, ".venv")
     python = os.path.join(home, "bin", "python")
-    is_running = os.path.realpath(sys.prefix) == os.path.realpath(home)
+    is_running = os.path.realpath(sys.prefix) == os.path.realpath(home) or sys.executable == python
     return None if is_running or sys.flags.no_site or not os.access(python, os.X_OK) else python
 
 

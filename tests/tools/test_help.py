@@ -1,5 +1,6 @@
 """--help of every tool: quick, because it imports nothing heavy, and of use to a reader."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,21 @@ def test_the_line_says_what_a_half_filled_python_lacks(tmp_path):
     done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert f"'segplugins' is a folder without code here: {tmp_path / 'segplugins'}" in done.stderr
+
+
+def test_a_link_to_a_python_is_no_environment_and_ends_in_one_line(tmp_path):
+    # It was started again and again: a mere link has the prefix of what it links to.
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    link = tmp_path / ".venv" / "bin" / "python"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path(sys._base_executable).resolve())
+    done = subprocess.run(
+        [link.resolve(), tmp_path / "tools" / "demo.py", "--input", "x"],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {link} cannot run this tool: No module named")
+    assert done.stderr.count("\n") == 1
