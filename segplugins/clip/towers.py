@@ -111,6 +111,16 @@ class ClipTowers:
     image_std: Tuple[float, float, float]
 
     @property
+    def pixel_mean(self) -> Tuple[float, ...]:
+        """Mean per channel, RGB on the 0-255 scale of pixels."""
+        return tuple(255 * value for value in self.image_mean)
+
+    @property
+    def pixel_std(self) -> Tuple[float, ...]:
+        """Standard deviation per channel, the same scale."""
+        return tuple(255 * value for value in self.image_std)
+
+    @property
     def context_length(self) -> int:
         """Number of tokens of the longest text, start and end token included."""
         return self.text.context_length

@@ -1,6 +1,6 @@
 """ClipBackbone: the image tower of a CLIP as the backbone of another model."""
 
-from typing import Dict, Sequence
+from typing import Dict
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -27,8 +27,7 @@ class ClipBackbone(Backbone):
         super().__init__()
         dense = DenseConvNeXt(towers.visual)
         self.trunk = nn.ModuleDict({"stem": dense.trunk.stem, "stages": dense.trunk.stages})
-        self.pixel_mean = _scaled(towers.image_mean)
-        self.pixel_std = _scaled(towers.image_std)
+        self.pixel_mean, self.pixel_std = towers.pixel_mean, towers.pixel_std
         self._shapes = dense.output_shape()
 
     @property
@@ -43,7 +42,3 @@ class ClipBackbone(Backbone):
     def forward(self, images: Tensor) -> Dict[str, Tensor]:
         """Returns the maps (B, C, h, w) of (B, 3, H, W), normalised."""
         return stage_maps(self.trunk["stem"], self.trunk["stages"], images)
-
-
-def _scaled(values: Sequence[float]) -> Sequence[float]:
-    return tuple(255 * value for value in values)

@@ -39,10 +39,7 @@ class ImageNormalizer(nn.Module):
     @classmethod
     def of_clip(cls, towers: ClipTowers, divisibility: int) -> "ImageNormalizer":
         """Returns one with the statistics that a CLIP was trained with."""
-        mean, std = (
-            [255 * value for value in values] for values in (towers.image_mean, towers.image_std)
-        )
-        return cls(mean, std, divisibility)
+        return cls(towers.pixel_mean, towers.pixel_std, divisibility)
 
     @property
     def device(self) -> torch.device:
